@@ -1,0 +1,169 @@
+"""News into memory: what a prober's report, its absence, or an operator's word changes in what a group remembers.
+
+Called by `decide` before it judges. Repeating a piece of news changes nothing. May not import anything but the
+standard library's data types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from natkeeper.core.incident import (
+    KEPT_RUNS,
+    RECENT_ROUNDS,
+    Cause,
+    Exclusion,
+    Incident,
+    Memory,
+    extend,
+)
+from natkeeper.core.news import Command, News, ProbeFailed, ProbeReport, Round, RunMode, Verb, Verdict
+from natkeeper.core.policy import Policy
+
+CANARY_PROOF_ROUNDS = 3
+"""Successes in a row that prove a candidate: one packet can be luck, three in a row span two seconds."""
+
+
+def absorb(group: str, memory: Memory, news: Sequence[News], now: datetime, policy: Policy) -> Memory:
+    """The memory after `news`, of which only what concerns `group` counts."""
+    for each in news:
+        if isinstance(each, ProbeReport) and each.group == group:
+            memory = _report(memory, each, now, policy)
+        elif isinstance(each, ProbeFailed) and each.group == group:
+            memory = _end_watch(memory, each.run_id)
+        elif isinstance(each, Command) and each.group in (None, group):
+            memory = _command(memory, each, now)
+    return memory
+
+
+def _command(memory: Memory, command: Command, now: datetime) -> Memory:
+    if command.verb is Verb.PAUSE:
+        return replace(memory, paused_until=now + timedelta(minutes=command.minutes or 60))
+    if command.verb is Verb.RESUME:
+        return replace(memory, paused_until=None)
+    return memory
+
+
+def _end_watch(memory: Memory, run_id: str) -> Memory:
+    if memory.watch is not None and memory.watch.run_id == run_id:
+        memory = replace(memory, watch=None)
+    if memory.incident is not None and memory.incident.awaits_run == run_id:
+        memory = replace(memory, incident=replace(memory.incident, awaits_run=None))
+    return memory
+
+
+def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Memory:
+    if report.run_id in memory.seen_runs:
+        return memory
+    memory = replace(memory, seen_runs=(report.run_id, *memory.seen_runs)[:KEPT_RUNS])
+    if report.mode is RunMode.WATCH:
+        memory = _end_watch(memory, report.run_id)
+    memory = _path(memory, report, now, policy)
+    memory = _canary(memory, report, policy)
+    return _evidence(memory, report)
+
+
+def _since_move(memory: Memory, rounds: Sequence[Round]) -> tuple[Round, ...]:
+    """Rounds that speak of the present path, not of the one before the last move."""
+    return tuple(each for each in rounds if memory.moved_at is None or each.sent_at > memory.moved_at)
+
+
+def _last_row(rounds: Sequence[Round]) -> tuple[bool, tuple[Round, ...]]:
+    """Whether the newest rounds succeeded, and how far back that row goes."""
+    row: list[Round] = []
+    for each in reversed(rounds):
+        if row and each.is_ok is not row[-1].is_ok:
+            break
+        row.append(each)
+    return (bool(row) and row[0].is_ok), tuple(reversed(row))
+
+
+def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Memory:
+    rounds, target = _since_move(memory, report.rounds), memory.target
+    if not rounds or target is None:
+        return memory
+    is_ok, row = _last_row(rounds)
+    if is_ok:
+        memory = memory.with_proof(target, row[0].sent_at, row[-1].sent_at, policy.freshness)
+        stable = memory.stable_since if memory.stable_since is not None and not memory.is_down else row[0].sent_at
+        memory = replace(memory, is_down=False, stable_since=stable)
+        return replace(memory, egress_address=report.egress_address or memory.egress_address)
+    is_failed_verify = report.mode is RunMode.VERIFY and report.verdict is Verdict.DOWN
+    if len(row) < policy.rounds_to_fail and not is_failed_verify:
+        return memory
+    memory = memory.without_proof(target)
+    if is_failed_verify:
+        kept = tuple(each for each in memory.exclusions if now < each.until and each.target != target)
+        memory = replace(memory, exclusions=(*kept, Exclusion(target, now + policy.exclusion)))
+    return replace(memory, is_down=True, stable_since=None)
+
+
+def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
+    canary = memory.canary
+    if canary is None or memory.withdrawn_at is not None:
+        # Taking the public address away silences the canary on purpose: that silence says nothing.
+        return memory
+    rounds = tuple(each for each in report.canary if each.sent_at > canary.pointed_at)
+    is_ok, row = _last_row(rounds)
+    if not row:
+        return memory
+    if is_ok and (len(row) >= CANARY_PROOF_ROUNDS or memory.proof_of(canary.target) is not None):
+        memory = memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
+        return replace(memory, is_canary_failing=False)
+    if not is_ok and len(row) >= policy.rounds_to_fail:
+        return replace(memory.without_proof(canary.target), is_canary_failing=True)
+    return memory
+
+
+def _evidence(memory: Memory, report: ProbeReport) -> Memory:
+    """Keeps the rounds that an incident's downtime is measured from."""
+    recent = memory.recent
+    memory = replace(memory, recent=tuple(sorted((*recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:]))
+    incident = memory.incident
+    if incident is None:
+        if memory.target is None or all(each.is_ok for each in report.rounds):
+            # Without a target the group has never had egress: it is being set up, which is no incident.
+            return memory
+        cause = Cause.PROBES_FAILED if memory.is_down else Cause.TRANSIENT
+        first = next(each.sent_at for each in report.rounds if not each.is_ok)
+        incident = extend(open_incident(report.group, cause, first, memory, recent), report.rounds)
+    else:
+        incident = extend(incident, report.rounds)
+    return replace(memory, incident=_recover(incident, memory, report))
+
+
+def _sent_at(each: Round) -> datetime:
+    return each.sent_at
+
+
+def _recover(incident: Incident, memory: Memory, report: ProbeReport) -> Incident:
+    """Egress is back once rounds through the present path succeed after the last failure."""
+    rounds = _since_move(memory, report.rounds)
+    is_ok, row = _last_row(rounds)
+    if memory.is_down or (row and not is_ok):
+        return replace(incident, recovered_at=None)
+    if is_ok and report.egress_address is not None:
+        incident = replace(incident, address_after=report.egress_address)
+    if is_ok and incident.recovered_at is None and row[-1].sent_at >= incident.opened_at:
+        return replace(incident, recovered_at=max(row[0].sent_at, incident.opened_at))
+    return incident
+
+
+def open_incident(
+    group: str, cause: Cause, opened_at: datetime, memory: Memory, rounds: Sequence[Round] = ()
+) -> Incident:
+    """A new incident; its id is a function of group and instant, so that a replay opens the same one."""
+    return extend(
+        Incident(
+            incident_id=f"{group}-{opened_at:%Y%m%dT%H%M%S}.{opened_at.microsecond // 1000:03d}",
+            group=group,
+            cause=cause,
+            opened_at=opened_at,
+            from_target=memory.target,
+            address_before=memory.egress_address,
+            awaits_run=memory.watch.run_id if memory.watch else None,
+        ),
+        tuple(rounds or memory.recent),
+    )

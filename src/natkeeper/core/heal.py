@@ -1,0 +1,252 @@
+"""Getting the group back to its own NAT: start or launch it, prepare it, prove it with packets, bring traffic home.
+
+Called by `decide` once the traffic is safe (or nothing else can be done). Each pass takes the one next step that the
+facts allow, so it can stop and go on anywhere. May not import anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from natkeeper.core.incident import Canary, Memory, Repair
+from natkeeper.core.model import Instance, InstanceState, Role
+from natkeeper.core.move import Stages, point_routes, stages_to
+from natkeeper.core.plan import (
+    Action,
+    DisableSourceDestCheck,
+    GivePublicAddress,
+    LaunchInstance,
+    Reason,
+    StartInstance,
+    StopInstance,
+    TakePublicAddress,
+    TerminateInstance,
+)
+from natkeeper.core.policy import StandbyMode
+from natkeeper.core.view import Path, View
+
+VISIBLE_AFTER = timedelta(seconds=120)
+"""A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next step of healing: what to do and what to remember. `reason` None means that there is nothing to do."""
+
+    memory: Memory
+    reason: Reason | None = None
+    detail: str = ""
+    stages: Stages = ()
+    records_first: bool = False
+    verifies: bool = False
+    looks_again: bool = False
+    warning: str = ""
+
+
+def heal(view: View) -> Step:
+    """The next step towards the group's traffic being on its own, proven NAT."""
+    home = view.home
+    if home is None:
+        return _launch(view, Role.NAT)
+    if home.state is not InstanceState.RUNNING:
+        return _wake(view, home)
+    if view.is_home:
+        return Step(replace(view.memory, repair=None, withdrawn_at=None))
+    return _bring_home(view, home)
+
+
+def tidy(view: View) -> Step:
+    """What is left to do once the traffic is home and alive: standby, canary, surplus instances."""
+    memory = view.memory
+    for step in (_standby, _canary_at_rest, _surplus):
+        found = step(view)
+        if found.reason is not None:
+            return found
+        memory = found.memory
+    return Step(memory)
+
+
+# -- starting and launching
+
+
+def _launch(view: View, role: Role) -> Step:
+    memory = view.memory
+    repair = memory.repair if role is Role.NAT else memory.standby_repair
+    if repair is not None and view.now - repair.started_at < VISIBLE_AFTER:
+        # The same token again: it returns the instance of the first call if there was one, and launches it if not.
+        return _launch_step(view, role, repair, memory)
+    if len(memory.launches) >= view.policy.max_launches_per_day:
+        text = f"group {view.group.name}: {len(memory.launches)} launches in a day, no more until one of them is old"
+        return Step(memory, Reason.BUDGET_EXHAUSTED, text, warning=text)
+    repair = _next_attempt(view, repair)
+    memory = replace(memory, launches=(*memory.launches, view.now))
+    return _launch_step(view, role, repair, _remember(memory, role, repair))
+
+
+def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step:
+    token = f"{repair.repair_id}-{role.value}-{repair.attempt}"
+    launch = LaunchInstance(view.group.name, role, token)
+    text = f"launching a {role.value} for group {view.group.name}, attempt {repair.attempt}"
+    return Step(memory, Reason.HEALING, text, ((launch,),), records_first=True)
+
+
+def _next_attempt(view: View, repair: Repair | None) -> Repair:
+    if repair is not None:
+        return Repair(repair.repair_id, repair.attempt + 1, view.now)
+    incident = view.memory.incident
+    name = incident.incident_id if incident is not None else f"{view.group.name}-{view.now:%Y%m%dT%H%M%S}"
+    return Repair(name, 1, view.now)
+
+
+def _remember(memory: Memory, role: Role, repair: Repair) -> Memory:
+    if role is Role.NAT:
+        return replace(memory, repair=repair)
+    return replace(memory, standby_repair=repair)
+
+
+def _wake(view: View, instance: Instance) -> Step:
+    """Start what is stopped, wait for what is changing, and launch another when that takes too long."""
+    memory, role = view.memory, instance.role
+    repair = memory.repair if role is Role.NAT else memory.standby_repair
+    if repair is None:
+        repair = _next_attempt(view, None)
+        memory = _remember(memory, role, repair)
+    elif view.now - repair.started_at > view.policy.repair_after and instance.state is not InstanceState.STOPPING:
+        return _launch(view, role)
+    if instance.state is not InstanceState.STOPPED:
+        return Step(memory, Reason.HEALING, f"waiting for {instance.instance_id}, which is {instance.state.value}")
+    text = f"starting {instance.instance_id}"
+    return Step(memory, Reason.HEALING, text, ((StartInstance(instance.instance_id),),))
+
+
+# -- coming home
+
+
+def _bring_home(view: View, home: Instance) -> Step:
+    path = view.path_to(home)
+    if path is None or home.interface is None:
+        return Step(view.memory, Reason.HEALING, f"waiting for the interface of {home.instance_id}")
+    if home.interface.is_source_dest_checked:
+        text = f"turning source/dest check of {home.instance_id} off"
+        return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)
+    if view.policy.canary_destination is None:
+        text = "no canary address is configured, so nothing can prove the group's own NAT: use `switchover` to go home"
+        return Step(view.memory, Reason.HEALING, text)
+    if view.is_verified(path) and view.is_usable(path):
+        return _return(view, path, home)
+    return _prove(view, path, home)
+
+
+def _prove(view: View, path: Path, home: Instance) -> Step:
+    """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
+    assert home.interface is not None
+    memory = replace(view.memory, withdrawn_at=None)
+    actions: list[Action] = []
+    if home.interface.primary.public is None:
+        actions.append(GivePublicAddress(path.target))
+    actions += point_routes(view, view.policy.canary_destination or "", path.target)
+    if memory.canary is None or memory.canary.target != path.target:
+        memory = replace(memory, canary=Canary(path.target, view.now), is_canary_failing=False)
+    repair = memory.repair or _next_attempt(view, None)
+    memory = replace(memory, repair=repair)
+    begun_at = max(repair.started_at, memory.canary.pointed_at if memory.canary else repair.started_at)
+    if view.now - begun_at > view.policy.repair_after and not view.is_doomed(home):
+        return replace(_launch(replace(view, memory=memory), Role.NAT), detail=f"{home.instance_id} does not forward")
+    detail = f"proving {home.instance_id} with canary packets"
+    return Step(memory, Reason.HEALING, detail, (tuple(actions),) if actions else ())
+
+
+def _return(view: View, path: Path, home: Instance) -> Step:
+    """Proven: wait for the quiet period, take the public address away, read it back, go home."""
+    memory = view.memory
+    proof = memory.proof_of(path.target)
+    if proof is None or memory.stable_since is None:
+        return Step(memory, Reason.HEALING, "waiting for probes to confirm the present path")
+    ready_at = max(proof.since, memory.stable_since) + view.policy.quiet_period
+    if view.now < ready_at:
+        return Step(memory, Reason.HEALING, f"{home.instance_id} is proven; quiet until {ready_at:%H:%M:%S}")
+    if not path.is_bare:
+        text = f"making the landing address of {home.instance_id} bare"
+        stages: Stages = ((TakePublicAddress(path.target),),)
+        return Step(
+            replace(memory, withdrawn_at=view.now), Reason.HEALING, text, stages, records_first=True, looks_again=True
+        )
+    stages = stages_to(view, path, is_planned=True)
+    memory = replace(memory, target=path.target, moved_at=view.now, withdrawn_at=None, stable_since=None, repair=None)
+    return Step(
+        memory,
+        Reason.GO_HOME,
+        f"bringing traffic home to {home.instance_id}",
+        stages,
+        records_first=True,
+        verifies=True,
+    )
+
+
+# -- at rest
+
+
+def _standby(view: View) -> Step:
+    mode = view.policy.standby
+    if mode is StandbyMode.NONE:
+        return Step(view.memory)
+    standby = next(iter(view.instances(Role.STANDBY)), None)
+    if standby is None:
+        return _launch(view, Role.STANDBY)
+    path = view.path_to(standby)
+    if standby.is_running and path is not None and view.is_checked(path):
+        text = f"turning source/dest check of {standby.instance_id} off"
+        return Step(view.memory, Reason.TIDYING, text, ((DisableSourceDestCheck(path.target),),))
+    if mode is StandbyMode.RUNNING:
+        if standby.state is InstanceState.STOPPED:
+            return _wake(view, standby)
+        return Step(replace(view.memory, standby_repair=None) if standby.is_running else view.memory)
+    if standby.is_running and path is not None and _has_rested(view) and _is_proven(view, path):
+        text = f"{standby.instance_id} is proven; it waits stopped"
+        return Step(
+            replace(view.memory, standby_repair=None), Reason.TIDYING, text, ((StopInstance(standby.instance_id),),)
+        )
+    return Step(view.memory)
+
+
+def _is_proven(view: View, path: Path) -> bool:
+    return view.policy.canary is None or view.memory.proof_of(path.target) is not None
+
+
+def _has_rested(view: View) -> bool:
+    since = view.memory.stable_since
+    return since is not None and view.now - since >= view.policy.quiet_period
+
+
+def _canary_at_rest(view: View) -> Step:
+    """The canary watches the path that would be used next, so that it is proven before it is needed."""
+    destination = view.policy.canary_destination
+    if destination is None:
+        return Step(view.memory)
+    running = [each for each in view.paths() if each.instance is not None and each.instance.is_running]
+    other = [each for each in running if each.target != view.target and not view.is_checked(each)]
+    spare = next((each for each in other if each.instance is not view.home), None)
+    if spare is None:
+        return Step(view.memory)
+    actions = point_routes(view, destination, spare.target)
+    memory = view.memory
+    if memory.canary is None or memory.canary.target != spare.target:
+        memory = replace(memory, canary=Canary(spare.target, view.now), is_canary_failing=False)
+    if not actions:
+        return Step(memory)
+    return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target}, the next choice", (actions,))
+
+
+def _surplus(view: View) -> Step:
+    """Quarantine before kill: a second NAT goes only when home has been quiet, and while nobody's traffic is on it."""
+    if not _has_rested(view):
+        return Step(view.memory)
+    used = {view.target} | {each.target for each in view.others.values()}
+    for instance in view.instances(Role.NAT):
+        interface = instance.interface
+        if instance is view.home or (interface is not None and interface.interface_id in used):
+            continue
+        text = f"{instance.instance_id} has been replaced and carries nothing"
+        return Step(view.memory, Reason.TIDYING, text, ((TerminateInstance(instance.instance_id),),))
+    return Step(view.memory)

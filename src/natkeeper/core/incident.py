@@ -1,0 +1,186 @@
+"""What a group remembers between passes, and the life of an incident. Kept by the ledger, changed only by pure code.
+
+Every field has a default, so a memory written by an older version is read by a newer one. May not import anything but
+the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+
+from natkeeper.core.downtime import Downtime, measure
+from natkeeper.core.news import Round
+
+KEPT_ROUNDS = 160
+"""Rounds an incident keeps: two watch runs of 55 s and a verify run; an item of DynamoDB holds 400 KB, this is 16."""
+RECENT_ROUNDS = 4
+"""Rounds kept at rest, so that an incident knows the last success before it."""
+KEPT_RUNS = 8
+"""Run ids kept to recognise a report that is delivered twice."""
+
+
+class Cause(Enum):
+    """Why an incident opened."""
+
+    INSTANCE_STOPPED = "instance-stopped"
+    INSTANCE_GONE = "instance-gone"
+    ROUTE_MISSING = "route-missing"
+    ROUTE_BLACKHOLE = "route-blackhole"
+    PROBES_FAILED = "probes-failed"
+    TRANSIENT = "transient"
+    """Failed rounds that ended without a move of ours."""
+    EXTERNAL = "external"
+    """The targets were out of reach from outside the VPC too: not an outage of ours."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Real packets went through `target` at `at`. `since` is when the unbroken row of successes began."""
+
+    target: str
+    at: datetime
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Where the canary route points, and since when."""
+
+    target: str
+    pointed_at: datetime
+
+
+@dataclass(frozen=True)
+class WatchRun:
+    """The prober run that is in flight."""
+
+    run_id: str
+    started_at: datetime
+    lasts: timedelta
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One attempt to get the group's own NAT (or standby) running. `attempt` counts from 1 within `repair_id`."""
+
+    repair_id: str
+    attempt: int
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Doom:
+    """AWS's API confirmed that it will stop the instance at `at`."""
+
+    instance_id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A candidate that failed its verification, left alone until `until`."""
+
+    target: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Incident:
+    """From the first evidence of failure to verified recovery."""
+
+    incident_id: str
+    group: str
+    cause: Cause
+    opened_at: datetime
+    from_target: str | None
+    rounds: tuple[Round, ...] = ()
+    to_target: str | None = None
+    address_before: str | None = None
+    address_after: str | None = None
+    is_last_resort: bool = False
+    recovered_at: datetime | None = None
+    awaits_run: str | None = None
+    """The watch run that was in flight when the incident opened: its rounds bound the downtime best."""
+
+    def downtime(self, clock_error: timedelta) -> Downtime:
+        """The interval that contains the true downtime, from what is known now."""
+        return measure(self.rounds, clock_error)
+
+    @property
+    def has_address_changed(self) -> bool | None:
+        """Whether the far end saw another public address afterwards; None while one of the two is not known."""
+        if self.address_before is None or self.address_after is None:
+            return None
+        return self.address_before != self.address_after
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A group's memory between passes."""
+
+    target: str | None = None
+    """The interface or gateway the traffic belongs on: the recorded intent."""
+    moved_at: datetime | None = None
+    is_down: bool = False
+    """The prober's last word on the current path was k failed rounds in a row."""
+    recent: tuple[Round, ...] = ()
+    seen_runs: tuple[str, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+    dooms: tuple[Doom, ...] = ()
+    egress_address: str | None = None
+    watch: WatchRun | None = None
+    watch_starts: tuple[datetime, ...] = ()
+    canary: Canary | None = None
+    is_canary_failing: bool = False
+    withdrawn_at: datetime | None = None
+    """When the public address of the home candidate was taken away on purpose, before it comes home."""
+    repair: Repair | None = None
+    standby_repair: Repair | None = None
+    failovers: tuple[datetime, ...] = ()
+    launches: tuple[datetime, ...] = ()
+    stable_since: datetime | None = None
+    """When the traffic last became verified where it is now: the quiet period counts from here."""
+    incident: Incident | None = None
+    paused_until: datetime | None = None
+
+    def is_paused(self, now: datetime) -> bool:
+        """An operator asked for stillness, and the time they set is not over."""
+        return self.paused_until is not None and now < self.paused_until
+
+    def proof_of(self, target: str) -> Proof | None:
+        """The newest proof that packets went through `target`."""
+        return next((each for each in self.proofs if each.target == target), None)
+
+    def with_proof(self, target: str, first: datetime, last: datetime, freshness: timedelta) -> Memory:
+        """Remembers successes through `target` sent from `first` to `last`; a row that is still fresh goes on."""
+        known = self.proof_of(target)
+        since = known.since if known is not None and first - known.at <= freshness else first
+        newest = Proof(target, max(last, known.at) if known is not None else last, since)
+        others = tuple(each for each in self.proofs if each.target != target)
+        return replace(self, proofs=(newest, *others)[:6])
+
+    def without_proof(self, target: str) -> Memory:
+        """Forgets that `target` ever worked."""
+        return replace(self, proofs=tuple(each for each in self.proofs if each.target != target))
+
+    def is_excluded(self, target: str, now: datetime) -> bool:
+        """It failed a verification a short while ago."""
+        return any(each.target == target and now < each.until for each in self.exclusions)
+
+
+def extend(incident: Incident, rounds: tuple[Round, ...]) -> Incident:
+    """Adds rounds to an incident's evidence, thinning rows of failures to their ends so that a long one stays small."""
+    known = {(each.clock, each.sent_at) for each in incident.rounds}
+    merged = sorted(
+        (*incident.rounds, *(each for each in rounds if (each.clock, each.sent_at) not in known)),
+        key=lambda each: each.sent_at,
+    )
+    kept = [
+        each
+        for before, each, after in zip([None, *merged], merged, [*merged[1:], None], strict=False)
+        if each.is_ok or before is None or after is None or before.is_ok or after.is_ok or before.clock != after.clock
+    ]
+    return replace(incident, rounds=tuple(kept[-KEPT_ROUNDS:]))

@@ -1,0 +1,73 @@
+"""Is the group's egress alive? The one place that turns evidence into a verdict.
+
+Called by `decide`. What an event says is not evidence; what EC2's API shows and what packets did is. May not import
+anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from natkeeper.core.incident import Cause
+from natkeeper.core.model import ControlProbe, InstanceState
+from natkeeper.core.view import View
+
+
+class Health(Enum):
+    """The verdict on the present path."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNOBSERVED = "unobserved"
+    NEEDS_CONTROL = "needs-control"
+    EXTERNAL = "external"
+    COMMON_MODE = "common-mode"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`cause` belongs to DEAD, `detail` is for people."""
+
+    health: Health
+    cause: Cause | None = None
+    detail: str = ""
+
+
+def judge(view: View, control: ControlProbe | None) -> Verdict:
+    """The verdict on where the group's traffic belongs. Total: every combination of facts has an answer."""
+    target = view.target
+    if target is None:
+        return Verdict(Health.DEAD, Cause.ROUTE_MISSING, "no default route in the group's tables")
+    by_state = _by_state(view, target)
+    if by_state is not None:
+        return by_state
+    if view.memory.is_down:
+        return _by_probes(view, control)
+    proof = view.memory.proof_of(target)
+    if proof is not None and view.now - proof.at <= view.policy.freshness:
+        return Verdict(Health.ALIVE)
+    return Verdict(Health.UNOBSERVED, detail="no recent probe went through the present path")
+
+
+def _by_state(view: View, target: str) -> Verdict | None:
+    owner = view.network.owner_of(target)
+    if owner is not None and owner.state is not InstanceState.RUNNING:
+        cause = Cause.INSTANCE_GONE if owner.state.is_gone else Cause.INSTANCE_STOPPED
+        return Verdict(Health.DEAD, cause, f"{owner.instance_id} is {owner.state.value}")
+    if owner is None and view.is_blackhole(target):
+        # Blackhole is certain only after the target is gone, so a NAT that runs is judged by its packets instead: an
+        # old look may still show the blackhole of the minute before (FACTS: Routes).
+        return Verdict(Health.DEAD, Cause.ROUTE_BLACKHOLE, f"EC2 reports the route to {target} as blackhole")
+    return None
+
+
+def _by_probes(view: View, control: ControlProbe | None) -> Verdict:
+    if control is None:
+        return Verdict(Health.NEEDS_CONTROL, detail="probes failed; the targets must be tried from outside first")
+    if not control.is_ok:
+        return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too {control.detail}")
+    targets = {view.target} | {each.target for each in view.others.values()}
+    if view.others and len(targets) > 1 and all(each.is_down for each in view.others.values()):
+        return Verdict(Health.COMMON_MODE, detail="every group fails at once while its NAT runs")
+    return Verdict(Health.DEAD, Cause.PROBES_FAILED, "probes from the private subnet fail, the control probe does not")

@@ -1,0 +1,140 @@
+"""Frozen facts about AWS, as one look found them. Built by `adapters.ec2`, read by the rest of `core`.
+
+Nothing here decides anything. May not import anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from ipaddress import IPv4Address
+
+DEFAULT_ROUTE = "0.0.0.0/0"
+
+
+class InstanceState(Enum):
+    """EC2's instance states."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+
+    @property
+    def is_gone(self) -> bool:
+        """It will never run again."""
+        return self in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED)
+
+
+class Role(Enum):
+    """What an instance is for: the group's own NAT, or a second one of the same group."""
+
+    NAT = "nat"
+    STANDBY = "standby"
+
+
+@dataclass(frozen=True)
+class PrivateAddress:
+    """One private address of an interface and the public one it is translated to, if any."""
+
+    address: str
+    public: str | None = None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """An instance's primary network interface. `addresses[0]` is the primary private address."""
+
+    interface_id: str
+    addresses: tuple[PrivateAddress, ...]
+    is_source_dest_checked: bool
+
+    @property
+    def primary(self) -> PrivateAddress:
+        """The address the instance boots with."""
+        return self.addresses[0]
+
+    @property
+    def secondaries(self) -> tuple[PrivateAddress, ...]:
+        """Sorted by number, as the boot script sorts them: the k-th belongs to the k-th hosted group."""
+        return tuple(sorted(self.addresses[1:], key=lambda each: IPv4Address(each.address)))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A NAT instance of this stack. `interface` is None when EC2 shows none (terminated, or still being made)."""
+
+    instance_id: str
+    group: str
+    role: Role
+    state: InstanceState
+    interface: Interface | None
+    launched_at: datetime
+    interruption_at: datetime | None = None
+    """When AWS will stop or take it back, where AWS's API (not an event) confirmed it."""
+
+    @property
+    def is_running(self) -> bool:
+        """Running and on the network."""
+        return self.state is InstanceState.RUNNING and self.interface is not None
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where one destination of a route table points: `eni-…`, `nat-…` or anything else that AWS allows."""
+
+    target: str
+    is_blackhole: bool = False
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """A route table's IPv4 routes by destination."""
+
+    table_id: str
+    routes: Mapping[str, Route] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ElasticIp:
+    """An Elastic IP and the private address it is on (both None when it is on nothing)."""
+
+    allocation_id: str
+    public: str
+    interface_id: str | None = None
+    private: str | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """One complete look at a stack: every NAT instance, every configured table and address that exists."""
+
+    instances: tuple[Instance, ...]
+    tables: Mapping[str, RouteTable]
+    addresses: Mapping[str, ElasticIp]
+
+    def owner_of(self, interface_id: str) -> Instance | None:
+        """The instance whose interface this is, or None when no NAT of the stack has it."""
+        for instance in self.instances:
+            if instance.interface is not None and instance.interface.interface_id == interface_id:
+                return instance
+        return None
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """We could not look. Never "down", never "up"."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ControlProbe:
+    """What the same targets looked like from outside the VPC. `is_ok`: a quorum of them answered."""
+
+    is_ok: bool
+    detail: str = ""

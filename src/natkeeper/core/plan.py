@@ -1,0 +1,186 @@
+"""What a pass may ask for: a closed set of actions, and the plan that carries them. Made by `decide`, done by
+`reconcile`.
+
+What was asked (`Action`) and what happened (`Outcome`, in `ports`) are different types. May not import anything but
+the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+
+from natkeeper.core.incident import Incident, Memory
+from natkeeper.core.model import Role
+
+
+class Reason(Enum):
+    """Why the plan is as it is: one word for machines (log field `reason_code`), `Plan.detail` for people."""
+
+    AT_REST = "at-rest"
+    PAUSED = "paused"
+    CANNOT_LOOK = "cannot-look"
+    UNOBSERVED = "unobserved"
+    LOOK_AGAIN = "look-again"
+    NEEDS_CONTROL_PROBE = "needs-control-probe"
+    EXTERNAL = "external"
+    COMMON_MODE = "common-mode"
+    BUDGET_EXHAUSTED = "budget-exhausted"
+    NO_CANDIDATE = "no-candidate"
+    FAIL_OVER = "fail-over"
+    LAST_RESORT = "last-resort"
+    CONVERGE = "converge"
+    LEAVE_DOOMED = "leave-doomed"
+    OPERATOR_MOVE = "operator-move"
+    OPERATOR_REFUSED = "operator-refused"
+    GO_HOME = "go-home"
+    ADOPT = "adopt"
+    HEALING = "healing"
+    TIDYING = "tidying"
+
+
+@dataclass(frozen=True)
+class PointRoute:
+    """Make one destination of one table point at a target: ReplaceRoute, or CreateRoute when it is missing."""
+
+    table_id: str
+    destination: str
+    target: str
+    is_missing: bool = False
+
+
+@dataclass(frozen=True)
+class MoveAddress:
+    """AssociateAddress: the group's Elastic IP to a landing address."""
+
+    allocation_id: str
+    interface_id: str
+    private: str
+
+
+@dataclass(frozen=True)
+class DisableSourceDestCheck:
+    """Without this an interface drops every packet that is not its own."""
+
+    interface_id: str
+
+
+@dataclass(frozen=True)
+class GivePublicAddress:
+    """An auto-assigned public address on the primary, so that packets can prove the instance."""
+
+    interface_id: str
+
+
+@dataclass(frozen=True)
+class TakePublicAddress:
+    """Makes a landing address bare again."""
+
+    interface_id: str
+
+
+@dataclass(frozen=True)
+class StartInstance:
+    """Start a stopped instance."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True)
+class StopInstance:
+    """Stop an instance that carries nothing."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True)
+class TerminateInstance:
+    """Terminate a surplus instance that carries nothing."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True)
+class LaunchInstance:
+    """Launch a NAT. `token` is a function of group, repair and attempt, so that a repeat launches nothing new."""
+
+    group: str
+    role: Role
+    token: str
+
+
+@dataclass(frozen=True)
+class StartWatch:
+    """Start the group's next watch run, asynchronously."""
+
+    group: str
+    run_id: str
+    lasts: timedelta
+
+
+Action = (
+    PointRoute
+    | MoveAddress
+    | DisableSourceDestCheck
+    | GivePublicAddress
+    | TakePublicAddress
+    | StartInstance
+    | StopInstance
+    | TerminateInstance
+    | LaunchInstance
+    | StartWatch
+)
+
+
+@dataclass(frozen=True)
+class IncidentOpened:
+    """For telemetry and the ledger."""
+
+    incident: Incident
+
+
+@dataclass(frozen=True)
+class IncidentClosed:
+    """For telemetry, the ledger and the person who carries the pager."""
+
+    incident: Incident
+    low: timedelta
+    high: timedelta | None
+    closed_at: datetime
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something a person should know now."""
+
+    text: str
+
+
+Happening = IncidentOpened | IncidentClosed | Warned
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages run one after the other; the actions of a stage run at the same time and independently.
+
+    `verifies`: ask the prober afterwards, and wait for its answer. `records_first`: the memory must be in the ledger
+    before the first stage (a launch must never be repeated under another token); otherwise it is written beside it.
+    `wake_at`: when to look again without being woken; None leaves it to the next trigger.
+    """
+
+    group: str
+    memory: Memory
+    reason: Reason
+    detail: str = ""
+    stages: tuple[tuple[Action, ...], ...] = ()
+    verifies: bool = False
+    records_first: bool = False
+    wake_at: datetime | None = None
+    wants_control_probe: bool = False
+    happenings: tuple[Happening, ...] = field(default=())
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Every action, in order."""
+        return tuple(action for stage in self.stages for action in stage)

@@ -1,0 +1,80 @@
+"""What the user chose, validated and frozen. Built by `settings`, read by the rest of `core`.
+
+May not import anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+
+class StandbyMode(Enum):
+    """Whether each group keeps a second NAT of its own."""
+
+    NONE = "none"
+    STOPPED = "stopped"
+    RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Group:
+    """An egress group: one zone's private route tables, its Elastic IP, its NAT, its prober."""
+
+    name: str
+    table_ids: tuple[str, ...]
+    cidr: str
+    subnet_id: str
+    allocation_id: str
+    public_address: str
+    gateway_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Thresholds and limits, with the groups of the stack in ring order.
+
+    Sources: `rounds_to_fail`, `interval` and `timeout` give a verdict within 3.8 s of the first lost packet; the limits
+    on failovers and launches bound what a wrong verdict can cost; `freshness` spans two watch runs of 55 s.
+    """
+
+    stack: str
+    groups: tuple[Group, ...]
+    instance_types: tuple[str, ...] = ("t4g.nano", "t4g.micro")
+    standby: StandbyMode = StandbyMode.NONE
+    canary: str | None = "1.0.0.1"
+    interval: timedelta = timedelta(seconds=1)
+    rounds_to_fail: int = 3
+    watch_run: timedelta = timedelta(seconds=55)
+    quiet_period: timedelta = timedelta(seconds=300)
+    max_failovers_per_hour: int = 6
+    max_launches_per_day: int = 6
+    freshness: timedelta = timedelta(seconds=120)
+    exclusion: timedelta = timedelta(seconds=60)
+    """How long a candidate that failed its verification is left alone."""
+    repair_after: timedelta = timedelta(seconds=180)
+    """How long a NAT may take from running to forwarding before the next attempt (an AL2023 boot takes 26 s)."""
+    doom_notice: timedelta = timedelta(minutes=10)
+    """How long before an announced stop the traffic leaves."""
+    clock_error: timedelta = timedelta(milliseconds=100)
+    """How far two hosts' wall clocks may differ; Lambda's real figure is unproven."""
+
+    @property
+    def canary_destination(self) -> str | None:
+        """The canary as a route destination."""
+        return f"{self.canary}/32" if self.canary else None
+
+    def group(self, name: str) -> Group:
+        """The group of that name. Raises KeyError for a name that settings never let in."""
+        return {each.name: each for each in self.groups}[name]
+
+    def neighbours_of(self, name: str) -> tuple[str, ...]:
+        """Whose NATs may carry the group's traffic, first choice first: the ring read forwards."""
+        names = [each.name for each in self.groups]
+        at = names.index(name)
+        return tuple(names[at + 1 :] + names[:at])
+
+    def hosted_by(self, name: str) -> tuple[str, ...]:
+        """Whom the group's NAT may carry, in the order of its secondary addresses: the ring read backwards."""
+        return tuple(reversed(self.neighbours_of(name)))

@@ -1,0 +1,163 @@
+"""One group's view of one look at the network: the questions that judging and planning ask, answered once.
+
+Built by `decide`. Pure. May not import anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from natkeeper.core.incident import Memory, Proof
+from natkeeper.core.model import DEFAULT_ROUTE, Instance, InstanceState, Network, Role
+from natkeeper.core.policy import Group, Policy
+
+
+@dataclass(frozen=True)
+class Path:
+    """A place traffic can go to. `landing`: the private address that the group's packets are translated to, None for
+    a gateway and for a NAT that has no address to spare for this group."""
+
+    target: str
+    instance: Instance | None = None
+    landing: str | None = None
+    is_bare: bool = True
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything `decide` may look at for one group. `others` holds the other groups' memories."""
+
+    group: Group
+    network: Network
+    memory: Memory
+    others: Mapping[str, Memory]
+    policy: Policy
+    now: datetime
+
+    # -- where the traffic is
+
+    def points_at(self, destination: str) -> dict[str, str | None]:
+        """Each existing table of the group and what the destination's route targets (None: no such route)."""
+        found: dict[str, str | None] = {}
+        for table_id in self.group.table_ids:
+            table = self.network.tables.get(table_id)
+            if table is not None:
+                route = table.routes.get(destination)
+                found[table_id] = route.target if route else None
+        return found
+
+    @property
+    def majority(self) -> str | None:
+        """What most of the group's default routes target; None when most have no default route."""
+        counted = Counter(self.points_at(DEFAULT_ROUTE).values()).most_common(1)
+        return counted[0][0] if counted else None
+
+    @property
+    def target(self) -> str | None:
+        """Where the traffic belongs: the recorded intent, or, where nothing is recorded, where it is."""
+        return self.memory.target or self.majority
+
+    def is_blackhole(self, target: str) -> bool:
+        """EC2 itself says that a default route of the group leads nowhere."""
+        tables = (self.network.tables.get(each) for each in self.group.table_ids)
+        routes = (each.routes.get(DEFAULT_ROUTE) for each in tables if each is not None)
+        return any(each is not None and each.target == target and each.is_blackhole for each in routes)
+
+    # -- who is there
+
+    def instances(self, role: Role, group: str | None = None) -> tuple[Instance, ...]:
+        """Instances of the role that are not gone, newest first."""
+        name = group or self.group.name
+        found = [each for each in self.network.instances if each.group == name and each.role is role]
+        alive = [each for each in found if not each.state.is_gone]
+        return tuple(sorted(alive, key=lambda each: (each.launched_at, each.instance_id), reverse=True))
+
+    @property
+    def home(self) -> Instance | None:
+        """The group's own NAT: the one that carries the traffic, else the newest that runs, else the newest."""
+        nats = self.instances(Role.NAT)
+        for each in nats:
+            if each.interface is not None and each.interface.interface_id == self.target:
+                return each
+        running = [each for each in nats if each.state in (InstanceState.RUNNING, InstanceState.PENDING)]
+        return next(iter((*running, *nats)), None)
+
+    @property
+    def is_home(self) -> bool:
+        """The traffic belongs on the group's own NAT."""
+        home = self.home
+        return home is not None and home.interface is not None and home.interface.interface_id == self.target
+
+    # -- where it could go
+
+    def path_to(self, instance: Instance) -> Path | None:
+        """The path through an instance of this stack, with the address this group's packets leave from."""
+        if instance.interface is None:
+            return None
+        interface = instance.interface
+        if instance.group == self.group.name and instance.role is Role.NAT:
+            landing = interface.primary
+        else:
+            hosts = (self.group.name,) if instance.group == self.group.name else self.policy.hosted_by(instance.group)
+            at = hosts.index(self.group.name)
+            if at >= len(interface.secondaries):
+                return Path(interface.interface_id, instance)
+            landing = interface.secondaries[at]
+        is_bare = landing.public in (None, self.group.public_address)
+        return Path(interface.interface_id, instance, landing.address, is_bare)
+
+    def paths(self) -> tuple[Path, ...]:
+        """Every place the traffic could be, best first: own NAT, standby, neighbours in ring order, gateway."""
+        instances: list[Instance] = list(self.instances(Role.NAT))
+        instances += self.instances(Role.STANDBY)
+        for name in self.policy.neighbours_of(self.group.name):
+            instances += self.instances(Role.NAT, name)
+        found = [path for each in instances if (path := self.path_to(each)) is not None]
+        if self.group.gateway_id is not None:
+            found.append(Path(self.group.gateway_id))
+        return tuple(found)
+
+    def is_usable(self, path: Path) -> bool:
+        """Running, able to forward by its settings, not about to be stopped, and not just found wanting."""
+        if self.memory.is_excluded(path.target, self.now):
+            return False
+        if path.instance is None:
+            return True
+        return path.instance.is_running and not self.is_checked(path) and not self.is_doomed(path.instance)
+
+    def is_verified(self, path: Path) -> bool:
+        """Real packets went through it a short while ago: this group's own, or those of the group whose NAT it is.
+
+        A NAT gateway counts as verified: AWS runs it, and it stands last in the list.
+        """
+        if path.instance is None:
+            return True
+        own = self.memory.proof_of(path.target)
+        if path.instance.group == self.group.name:
+            return own is not None and self._is_fresh(own)
+        owner = self.others.get(path.instance.group, Memory())
+        if owner.is_down and owner.target == path.target:
+            return False
+        theirs = owner.proof_of(path.target)
+        if theirs is not None and self._is_fresh(theirs):
+            return True
+        # Its owner has lost faith in it: only a canary that passed after that counts.
+        return own is not None and self._is_fresh(own) and (owner.moved_at is None or own.at > owner.moved_at)
+
+    def _is_fresh(self, proof: Proof) -> bool:
+        return self.now - proof.at <= self.policy.freshness
+
+    def is_checked(self, path: Path) -> bool:
+        """Source/dest check is on: the interface drops what it should forward."""
+        interface = path.instance.interface if path.instance is not None else None
+        return interface is not None and interface.is_source_dest_checked
+
+    def is_doomed(self, instance: Instance) -> bool:
+        """AWS confirmed that it will stop it soon; whichever group's pass asked remembers it for all."""
+        dooms = (doom for each in (self.memory, *self.others.values()) for doom in each.dooms)
+        known = [doom.at for doom in dooms if doom.instance_id == instance.instance_id]
+        known += [instance.interruption_at] if instance.interruption_at is not None else []
+        return any(at - self.now <= self.policy.doom_notice for at in known)
