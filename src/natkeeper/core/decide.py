@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb, open_incident
-from natkeeper.core.heal import Step, heal, tidy
-from natkeeper.core.incident import Cause, Incident, Memory, WatchRun
+from natkeeper.core.heal import Step, heal, rouse_standby, tidy
+from natkeeper.core.incident import Cause, Doom, Incident, Memory, WatchRun
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import ControlProbe, InstanceState, Network, Unknown
 from natkeeper.core.move import Stages, stages_to
@@ -89,7 +89,10 @@ def _settle(view: View) -> View:
         owner = view.network.owner_of(proof.target)
         if owner is not None and owner.state is not InstanceState.RUNNING:
             memory = memory.without_proof(proof.target)
-    return replace(view, memory=memory)
+    seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
+    kept = (each for each in memory.dooms if each.instance_id not in seen and view.now - each.at < DAY)
+    dooms = (*kept, *(Doom(instance_id, at) for instance_id, at in seen.items()))
+    return replace(view, memory=replace(memory, dooms=dooms))
 
 
 # -- the questions, in order
@@ -198,14 +201,26 @@ def _fail_over(view: View, verdict: Verdict) -> Plan:
     if repair and verdict.cause is Cause.PROBES_FAILED:
         # One call mends the path in use; if it does not, the failed verification sends the next turn elsewhere.
         return replace(_plan(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
-    others = [each for each in view.paths() if each.target != view.target]
-    verified = [each for each in others if view.is_usable(each) and view.is_verified(each)]
-    if not verified:
-        return _no_verified_candidate(view, verdict, others, is_new)
+    others = [each for each in view.paths() if each.target != view.target and view.is_usable(each)]
+    verified = [each for each in others if view.is_verified(each)]
+    if is_new:
+        return _set_up(view, verified)
     if len(view.memory.failovers) >= view.policy.max_failovers_per_hour:
         text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
         return replace(_plan(view, Reason.BUDGET_EXHAUSTED, text), happenings=(Warned(text),))
-    return _move(view, verified[0], Reason.FAIL_OVER, verdict.detail)
+    if verified:
+        return _move(view, verified[0], Reason.FAIL_OVER, verdict.detail)
+    return _no_verified_candidate(view, verdict)
+
+
+def _set_up(view: View, verified: Sequence[Path]) -> Plan:
+    """A group that never had a default route: launch, prove, and only then let the first packet in."""
+    if verified:
+        return _move(view, verified[0], Reason.ADOPT, "the group's first route")
+    running = [each for each in view.paths() if each.instance is view.home and view.home and view.home.is_running]
+    if running and view.policy.canary is None:
+        return _move(view, running[0], Reason.ADOPT, "the group's first route, unproven: there is no canary address")
+    return _from_step(view, heal(view))
 
 
 def _mark_dead(view: View, verdict: Verdict) -> Memory:
@@ -218,22 +233,18 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
     return memory.without_proof(view.target) if view.target is not None else memory
 
 
-def _no_verified_candidate(view: View, verdict: Verdict, others: Sequence[Path], is_new: bool) -> Plan:
+def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
-    for path in others:
+    for path in view.paths():
         is_excluded = view.memory.is_excluded(path.target, view.now)
-        if path.instance is not None and path.instance.is_running and not is_excluded:
+        if path.target != view.target and path.instance and path.instance.is_running and not is_excluded:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
-            if is_new:
-                return _move(view, path, Reason.ADOPT, "the group's first route")
             plan = _move(view, path, Reason.LAST_RESORT, text)
             return replace(plan, happenings=(Warned(f"group {view.group.name}: {text}"),))
-    step = heal(view)
-    plan = _from_step(view, step)
-    if step.reason is not None or is_new:
-        return plan
-    text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}"
-    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, happenings=(Warned(text),))
+    plan = _from_step(view, heal(view))
+    text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
+    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
+    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages, happenings=(Warned(text),))
 
 
 def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:

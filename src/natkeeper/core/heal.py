@@ -53,6 +53,8 @@ def heal(view: View) -> Step:
         return _wake(view, home)
     if view.is_home:
         return Step(replace(view.memory, repair=None, withdrawn_at=None))
+    if view.is_doomed(home):
+        return _launch(view, Role.NAT)
     return _bring_home(view, home)
 
 
@@ -68,6 +70,12 @@ def tidy(view: View) -> Step:
 
 
 # -- starting and launching
+
+
+def rouse_standby(view: View) -> tuple[Action, ...]:
+    """With nothing left to carry the traffic, a standby that waits stopped is started beside everything else."""
+    standbys = view.instances(Role.STANDBY)
+    return tuple(StartInstance(each.instance_id) for each in standbys if each.state is InstanceState.STOPPED)
 
 
 def _launch(view: View, role: Role) -> Step:
@@ -112,7 +120,7 @@ def _wake(view: View, instance: Instance) -> Step:
     if repair is None:
         repair = _next_attempt(view, None)
         memory = _remember(memory, role, repair)
-    elif view.now - repair.started_at > view.policy.repair_after and instance.state is not InstanceState.STOPPING:
+    elif view.now - repair.started_at > view.policy.repair_after:
         return _launch(view, role)
     if instance.state is not InstanceState.STOPPED:
         return Step(memory, Reason.HEALING, f"waiting for {instance.instance_id}, which is {instance.state.value}")
@@ -151,7 +159,7 @@ def _prove(view: View, path: Path, home: Instance) -> Step:
     repair = memory.repair or _next_attempt(view, None)
     memory = replace(memory, repair=repair)
     begun_at = max(repair.started_at, memory.canary.pointed_at if memory.canary else repair.started_at)
-    if view.now - begun_at > view.policy.repair_after and not view.is_doomed(home):
+    if view.now - begun_at > view.policy.repair_after:
         return replace(_launch(replace(view, memory=memory), Role.NAT), detail=f"{home.instance_id} does not forward")
     detail = f"proving {home.instance_id} with canary packets"
     return Step(memory, Reason.HEALING, detail, (tuple(actions),) if actions else ())
@@ -174,14 +182,8 @@ def _return(view: View, path: Path, home: Instance) -> Step:
         )
     stages = stages_to(view, path, is_planned=True)
     memory = replace(memory, target=path.target, moved_at=view.now, withdrawn_at=None, stable_since=None, repair=None)
-    return Step(
-        memory,
-        Reason.GO_HOME,
-        f"bringing traffic home to {home.instance_id}",
-        stages,
-        records_first=True,
-        verifies=True,
-    )
+    text = f"bringing traffic home to {home.instance_id}"
+    return Step(memory, Reason.GO_HOME, text, stages, records_first=True, verifies=True)
 
 
 # -- at rest
