@@ -1,0 +1,145 @@
+"""What goes wrong on purpose: latency, refusals and lost replies, chosen per operation and parameters.
+
+Tests and the lab's scenarios set faults through `Api.faults`; the gateway asks `judge` once per request.
+May not import moto or boto3.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+Where = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+_STATUS = {
+    "RequestLimitExceeded": 503,
+    "Unavailable": 503,
+    "ServiceUnavailable": 503,
+    "UnauthorizedOperation": 403,
+    "AccessDeniedException": 403,
+    "AuthFailure": 401,
+    "InternalError": 500,
+    "InternalServerError": 500,
+    "InsufficientInstanceCapacity": 500,
+    "InsufficientHostCapacity": 500,
+    "DryRunOperation": 412,
+    "TooManyRequestsException": 429,
+    "ResourceNotFoundException": 404,
+    "ServiceException": 500,
+}
+
+
+def status_of(code: str) -> int:
+    """The HTTP status AWS sends with an error code; 400 for the many client errors."""
+    return _STATUS.get(code, 400)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    code: str
+    message: str
+    status: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`delay` is spent half before and half after the change is applied, as on a real network path."""
+
+    delay: float = 0.0
+    refusal: Refusal | None = None
+    is_reply_lost: bool = False
+    hold: float = 0.0
+
+
+@dataclass
+class _Fault:
+    operation: str
+    where: Where | None
+    times: int | None
+    delay: float = 0.0
+    refusal: Refusal | None = None
+    is_reply_lost: bool = False
+    hold: float = 0.0
+
+    def matches(self, service: str, operation: str, params: Mapping[str, Any]) -> bool:
+        subject = f"{service}:{operation}" if ":" in self.operation else operation
+        if self.times == 0 or not fnmatchcase(subject, self.operation):
+            return False
+        if self.where is None:
+            return True
+        if callable(self.where):
+            return self.where(params)
+        return all(_contains(params.get(key), wanted) for key, wanted in self.where.items())
+
+
+def _contains(actual: object, wanted: object) -> bool:
+    return actual == wanted or (isinstance(actual, list) and wanted in actual)
+
+
+class Faults:
+    """`operation` is a name or pattern such as `ReplaceRoute`, `Describe*`, `dynamodb:*`; `times=None` is for ever.
+
+    `where` narrows a fault to requests whose parameters have these values (or hold them in a list), or for which a
+    predicate is true.
+    """
+
+    def __init__(self) -> None:
+        self._faults: list[_Fault] = []
+        self._lock = threading.Lock()
+
+    def delay(
+        self, seconds: float, operation: str = "*", *, times: int | None = None, where: Where | None = None
+    ) -> None:
+        """Add latency; several that match add up."""
+        self._add(_Fault(operation, where, times, delay=seconds))
+
+    def fail(
+        self,
+        operation: str,
+        code: str,
+        *,
+        times: int | None = 1,
+        where: Where | None = None,
+        message: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Refuse without applying anything."""
+        refusal = Refusal(code, message or f"Injected by the lab: {code}", status or status_of(code))
+        self._add(_Fault(operation, where, times, refusal=refusal))
+
+    def lose_reply(
+        self, operation: str, *, times: int | None = 1, where: Where | None = None, hold: float = 0.0
+    ) -> None:
+        """Apply, then close the connection without an answer, after `hold` seconds of silence."""
+        self._add(_Fault(operation, where, times, is_reply_lost=True, hold=hold))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def judge(self, service: str, operation: str, params: Mapping[str, Any]) -> Verdict:
+        """Every matching delay, and the first matching failure; each one used counts down."""
+        if not self._faults:
+            return Verdict()
+        delay, chosen = 0.0, None
+        with self._lock:
+            for fault in self._faults:
+                is_failure = fault.refusal is not None or fault.is_reply_lost
+                if (is_failure and chosen) or not fault.matches(service, operation, params):
+                    continue
+                if fault.times is not None:
+                    fault.times -= 1
+                delay += fault.delay
+                chosen = fault if is_failure else chosen
+            self._faults = [fault for fault in self._faults if fault.times != 0]
+        if chosen is None:
+            return Verdict(delay)
+        return Verdict(delay, chosen.refusal, chosen.is_reply_lost, chosen.hold)
+
+    def _add(self, fault: _Fault) -> None:
+        with self._lock:
+            self._faults.append(fault)

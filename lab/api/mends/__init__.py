@@ -1,0 +1,33 @@
+"""What moto gets wrong, one small function each. `lab.api.server` installs them and takes them back."""
+
+from __future__ import annotations
+
+from lab.api.mends import (
+    associations,
+    dry_run,
+    interfaces,
+    launch,
+    lifecycle,
+    public_addresses,
+    routes,
+    rules,
+    status,
+)
+from lab.api.patches import Patches
+from lab.api.world import World
+
+
+def install(patches: Patches, world: World) -> None:
+    """Put every mend in place. Order matters only where one mend wraps another's."""
+    for module in (
+        dry_run,
+        interfaces,
+        public_addresses,
+        associations,
+        lifecycle,
+        launch,
+        routes,
+        rules,
+        status,
+    ):
+        module.install(patches, world)

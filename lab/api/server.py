@@ -1,0 +1,136 @@
+"""The lab's AWS API on the wire: EC2, DynamoDB, EventBridge, Lambda and SNS in this process, before a packet plane.
+
+The lab and the contract tests start one; the controller's unmodified adapters reach it through AWS_ENDPOINT_URL. One
+per process at a time, because moto's state is global. May not import boto3 or natkeeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import moto.backends
+from moto.core.base_backend import BackendDict
+
+from lab.api import moto_bridge
+from lab.api.faults import Faults
+from lab.api.functions import Invoke
+from lab.api.gateway import Gateway
+from lab.api.mends import install, status
+from lab.api.options import ApiOptions, Call
+from lab.api.patches import Patches
+from lab.api.stale import StaleReads
+from lab.api.wire import WireServer
+from lab.api.world import ACCOUNT, World
+from lab.packets import Packets
+
+
+class Api:
+    """`start`, use, `stop`. Failures of the packet plane or of the lab itself are raised by `stop` at the latest."""
+
+    _running: Api | None = None
+
+    def __init__(self, packets: Packets, options: ApiOptions | None = None) -> None:
+        self.options = options or ApiOptions()
+        self.faults = Faults()
+        self._patches = Patches()
+        self._world = World(packets, self.options)
+        self._stale = StaleReads(self.options.stale_seconds, self.options.region)
+        self._world.before_change = self._stale.remember
+        self._gateway = Gateway(self._world, self.faults, self._stale)
+        self._server = WireServer(self._gateway.handle)
+
+    def start(self) -> str:
+        """The endpoint's URL. RuntimeError when another Api of this process is running."""
+        if Api._running is not None:
+            raise RuntimeError("one Api per process: moto's state is global")
+        Api._running = self
+        BackendDict.reset()
+        moto_bridge.speed_up(self._patches)
+        if self.options.is_mended:
+            install(self._patches, self._world)
+        _ = self._world.ec2
+        self._server.start()
+        return self._server.url
+
+    def stop(self) -> None:
+        """Close the port, cancel what is pending and give moto back as it was. Raises what went wrong meanwhile."""
+        if Api._running is not self:
+            return
+        self._server.stop()
+        self._world.functions.close()
+        self._world.agenda.close()
+        self._patches.restore()
+        BackendDict.reset()
+        Api._running = None
+        if failures := self.failures():
+            raise ExceptionGroup("the lab's API failed", [error for error in failures if isinstance(error, Exception)])
+
+    def environment(self) -> dict[str, str]:
+        """What an AWS SDK needs to talk to this Api. The credentials mean nothing."""
+        return {
+            "AWS_ENDPOINT_URL": self._server.url,
+            "AWS_REGION": self.options.region,
+            "AWS_DEFAULT_REGION": self.options.region,
+            "AWS_ACCESS_KEY_ID": "lab",
+            "AWS_SECRET_ACCESS_KEY": "lab",
+        }
+
+    def calls(self) -> list[Call]:
+        """Every request answered so far, in order of completion."""
+        return self._gateway.calls()
+
+    def clear_calls(self) -> None:
+        self._gateway.clear_calls()
+
+    def failures(self) -> list[BaseException]:
+        """What went wrong inside: the packet plane's refusals, moto's gaps, jobs that raised."""
+        return [*self._gateway.failures, *self._world.outbox.failures, *self._world.agenda.failures]
+
+    def clear_failures(self) -> None:
+        """For a test that breaks the packet plane on purpose."""
+        for failures in (self._gateway.failures, self._world.outbox.failures, self._world.agenda.failures):
+            failures.clear()
+
+    def register_function(
+        self, name: str, invoke: Invoke, *, on_success: str | None = None, on_failure: str | None = None
+    ) -> str:
+        """Make `Invoke` and Lambda targets reach `invoke`; destinations are function names. The answer is the ARN."""
+        return self._world.functions.register(name, invoke, on_success, on_failure)
+
+    def on_event(self, callback: Callable[[dict[str, Any]], None]) -> None:
+        """Call back with every event of AWS's own, whatever the rules."""
+        self._world.bus.subscribe(callback)
+
+    def emit(
+        self, detail_type: str, detail: dict[str, Any], resources: Sequence[str] = (), source: str = "aws.ec2"
+    ) -> None:
+        """Put an event of AWS's own on the default bus."""
+        self._world.bus.emit(detail_type, detail, resources, source)
+
+    def lose_events(self, count: int) -> None:
+        """The next `count` events never arrive."""
+        self._world.bus.lose(count)
+
+    def duplicate_events(self, count: int) -> None:
+        """The next `count` events arrive twice."""
+        self._world.bus.duplicate(count)
+
+    def schedule_retirement(self, instance_id: str, not_before: datetime) -> None:
+        """AWS announces that it will retire the instance's host."""
+        status.schedule_retirement(self._world, instance_id, not_before)
+
+    def mark_spot(self, instance_id: str, code: str) -> None:
+        """AWS changes the status code of the instance's spot request, for instance to `marked-for-termination`."""
+        status.mark_spot(self._world, instance_id, code)
+
+    def published(self) -> list[dict[str, Any]]:
+        """Messages published to SNS topics: TopicArn, Subject, Message, in order within a topic."""
+        backend = moto.backends.get_backend("sns")[ACCOUNT][self.options.region]
+        with self._world.reading():
+            return [
+                {"TopicArn": arn, "MessageId": sent[0], "Message": sent[1], "Subject": sent[2]}
+                for arn, topic in backend.topics.items()
+                for sent in topic.sent_notifications
+            ]
