@@ -15,12 +15,13 @@ and otherwise unknown: unknown rounds are not reported, which makes their time u
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-from natkeeper.probing.request import VERIFY, WATCH, Request, Target, parse_targets
-from natkeeper.probing.rounds import Round, Tally, public_address
+from natkeeper.probing.request import VERIFY, Request, Target, parse_targets
+from natkeeper.probing.rounds import Round, Streak, Tally, public_address
 from natkeeper.probing.sockets import Answer, Sockets
 
 VERSION = 1
@@ -52,7 +53,7 @@ class Network(Protocol):
 
 
 class _Run:
-    """One run. `judged` rounds are a decided prefix: verdicts follow the order of sending, not of answering."""
+    """One run. The first `judged` rounds are all decided; `streak` is what they end in."""
 
     def __init__(self, request: Request, network: Network, limit: float | None) -> None:
         self.request = request
@@ -63,8 +64,8 @@ class _Run:
         self.tallies = {target.text: Tally() for target in request.targets}
         self.errors: dict[str, None] = {}
         self.egress_address: str | None = None
-        self.slot = self.open = self.judged = self.failures = self.passes = 0
-        self.is_failure_seen = False
+        self.slot = self.open = self.judged = 0
+        self.streak = Streak()
 
     def execute(self) -> dict[str, Any]:
         request = self.request
@@ -92,7 +93,8 @@ class _Run:
 
     def timed_out(self) -> str:
         """Having seen no failed round is no "down": a run without eyes must not read as an outage."""
-        return "down" if self.request.mode == VERIFY and self.is_failure_seen else "ended"
+        is_failure_seen = any(one.is_ok is False for one in self.rounds)
+        return "down" if self.request.mode == VERIFY and is_failure_seen else "ended"
 
     def send_if_due(self, now: float) -> float:
         """Sends at most one round, and returns when the next is due. Slots missed by more than half an interval (the
@@ -151,23 +153,29 @@ class _Run:
         self.egress_address = public_address(answer.body) or self.egress_address
 
     def judge(self) -> str | None:
-        request = self.request
-        while self.judged < len(self.rounds):
-            this = self.rounds[self.judged]
+        """Looks for a streak of rounds in the order they were sent. A round still on its way interrupts a streak, but
+        does not hold up the ones after it: right after a move the lost rounds take longer than the good ones."""
+        streak = self.streak
+        for this in itertools.islice(self.rounds, self.judged, None):
             if this.is_open:
-                break
+                streak = Streak(is_failure_seen=streak.is_failure_seen)
+            elif this.is_ok is not None:
+                streak = streak.then(this.is_ok)
+                if verdict := self.verdict_of(streak):
+                    return verdict
+        while self.judged < len(self.rounds) and not self.rounds[self.judged].is_open:
+            is_ok = self.rounds[self.judged].is_ok
+            self.streak = self.streak if is_ok is None else self.streak.then(is_ok)
             self.judged += 1
-            if this.is_ok:
-                self.passes, self.failures = self.passes + 1, 0
-            elif this.is_ok is False:
-                self.passes, self.failures, self.is_failure_seen = 0, self.failures + 1, True
-            if request.mode == VERIFY and self.passes >= request.rounds_to_pass:
-                return "passed"
-            if request.mode == WATCH and self.failures >= request.rounds_to_fail:
-                return "down"
-            if request.mode == WATCH and self.is_failure_seen and self.passes >= ROUNDS_TO_RECOVER:
-                return "recovered"
         return None
+
+    def verdict_of(self, streak: Streak) -> str | None:
+        request = self.request
+        if request.mode == VERIFY:
+            return "passed" if streak.passes >= request.rounds_to_pass else None
+        if streak.failures >= request.rounds_to_fail:
+            return "down"
+        return "recovered" if streak.is_failure_seen and streak.passes >= ROUNDS_TO_RECOVER else None
 
     def report(self, verdict: str) -> dict[str, Any]:
         clock, started_at = self.network.stamp(self.t0)

@@ -5,7 +5,7 @@ Called by `natkeeper.probing.engine`, whose docstring has the theory. Pure: no s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Round:
@@ -55,6 +55,19 @@ class Round:
         """`[offset_ms, ok, rtt_ms]`; the round trip is the slowest among the quorum that decided."""
         rtt = round(max(self.rtts) * 1000, 3) if self.is_ok else None
         return [round((self.sent_at - t0) * 1000, 3), int(bool(self.is_ok)), rtt]
+
+
+class Streak(NamedTuple):
+    """How many rounds in a row were good, or failed, and whether any failed before."""
+
+    passes: int = 0
+    failures: int = 0
+    is_failure_seen: bool = False
+
+    def then(self, is_ok: bool) -> Streak:
+        if is_ok:
+            return Streak(self.passes + 1, 0, self.is_failure_seen)
+        return Streak(0, self.failures + 1, True)
 
 
 class Tally:
