@@ -1,0 +1,170 @@
+"""Long-lived connections, watched: how long each fell silent, whether it survived, and from where the far end saw it.
+
+Started by the demo and by tests inside a guest: `python -m lab.flows client --connections 50 --output flows.json`.
+Standard library only. `client` sends lines and wants them back (port 443 of `lab.internet_server`); `server` only
+listens to what the server sends by itself (`/stream` on port 80). Stops at SIGTERM, SIGINT or the end of its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from lab.probe import parse_target, write_json
+
+CONNECT_SECONDS = 3.0
+STALLED_SECONDS = 1.0  # silent this long at the end is lost: nothing in the lab sends less often
+INTERVAL_SECONDS = 0.02
+
+
+@dataclass
+class Flow:
+    connection: socket.socket
+    is_client_driven: bool
+    asked: str = ""
+    error: str = ""
+    heard_ns: list[int] = field(default_factory=list)
+    lines: int = 0
+    is_contiguous: bool = True
+    sources: dict[str, int] = field(default_factory=dict)  # the far end's view, with the first line seen from there
+    _rest: bytes = b""
+    _unsent: bytes = b""
+    _sent: int = 0
+
+    def send(self) -> None:
+        """The next line, behind what the socket would not take: TCP must see one unbroken sequence."""
+        self._unsent += b"%d\n" % self._sent
+        self._sent += 1
+        try:
+            self._unsent = self._unsent[self.connection.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.error = type(error).__name__
+
+    def receive(self) -> None:
+        try:
+            data = self.connection.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.error = type(error).__name__
+            return
+        if not data:
+            self.error = "closed by the far end"
+            return
+        self.heard_ns.append(time.monotonic_ns())
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line.rstrip(b"\r"))
+
+    def report(self, began_ns: int, ended_ns: int, stalled_ns: int) -> dict[str, Any]:
+        marks = [began_ns, *self.heard_ns]
+        gap, gap_at = max(((later - sooner, sooner) for sooner, later in pairwise(marks)), default=(0, 0))
+        last = marks[-1]
+        return {
+            "survived": not self.error and ended_ns - last < stalled_ns,
+            "error": self.error or ("silent" if ended_ns - last >= stalled_ns else ""),
+            "longest_gap_ms": round(gap / 1e6, 3),
+            "longest_gap_began_ns": gap_at,
+            "last_heard_ns": last,
+            "lines": self.lines,
+            "contiguous": self.is_contiguous,
+            "sources": list(self.sources),
+            "asked_from": self.asked,
+        }
+
+    def _take(self, line: bytes) -> None:
+        """A line is `sequence address:port`; anything else is the head of an HTTP response."""
+        number, _, source = line.partition(b" ")
+        if not number.isdigit():
+            return
+        self.is_contiguous = self.is_contiguous and int(number) == self.lines
+        self.sources.setdefault(source.decode(), self.lines)
+        self.lines += 1
+
+
+def open_flow(mode: str, target: tuple[str, int], interval: float, keepalive: int) -> Flow:
+    connection = socket.create_connection(target, CONNECT_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if keepalive:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, keepalive)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 30)
+    if mode == "server":
+        connection.sendall(f"GET /stream?interval_ms={interval * 1000:g} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
+    connection.setblocking(False)
+    address, port = connection.getsockname()
+    return Flow(connection, mode == "client", f"{address}:{port}")
+
+
+def watch(flows: Sequence[Flow], interval: float, until_ns: int | None) -> tuple[int, int]:
+    """Drive and listen until that instant or a signal; when it began and ended, in monotonic nanoseconds."""
+    selector = selectors.DefaultSelector()
+    for flow in flows:
+        selector.register(flow.connection, selectors.EVENT_READ, flow)
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: stopped.append(number))
+    began = due = time.monotonic_ns()
+    while not stopped and (until_ns is None or time.monotonic_ns() < until_ns):
+        wait = max(0, due - time.monotonic_ns()) / 1e9
+        for key, _ in selector.select(wait):
+            key.data.receive()
+            if key.data.error:
+                selector.unregister(key.fileobj)
+        if time.monotonic_ns() >= due:
+            due += int(interval * 1e9)
+            for flow in flows:
+                if flow.is_client_driven and not flow.error:
+                    flow.send()
+    return began, time.monotonic_ns()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="long-lived connections, watched")
+    parser.add_argument("mode", choices=("client", "server"), help="who speaks")
+    parser.add_argument("--connections", type=int, default=1)
+    parser.add_argument("--interval", type=float, default=INTERVAL_SECONDS, help="seconds between lines")
+    parser.add_argument("--target", metavar="HOST:PORT", help="default: 203.0.113.10, port 443 or 80")
+    parser.add_argument("--keepalive", type=int, default=0, help="TCP keepalive in seconds; 0 is off")
+    parser.add_argument(
+        "--stalled-after", type=float, default=STALLED_SECONDS, help="seconds; silent that long is lost"
+    )
+    parser.add_argument("--seconds", type=float, help="stop after this long")
+    parser.add_argument("--until-ns", type=int, help="stop at this instant of time.monotonic_ns")
+    parser.add_argument("--output", default="-", help="a file, or - for standard output")
+    options = parser.parse_args()
+    target = parse_target(options.target or ("203.0.113.10:443" if options.mode == "client" else "203.0.113.10:80"))
+    flows = [open_flow(options.mode, target, options.interval, options.keepalive) for _ in range(options.connections)]
+    print("ready", file=sys.stderr, flush=True)
+    until = options.until_ns
+    if options.seconds is not None:
+        until = time.monotonic_ns() + int(options.seconds * 1e9)
+    began, ended = watch(flows, options.interval, until)
+    reports = [flow.report(began, ended, int(options.stalled_after * 1e9)) for flow in flows]
+    write_json({"mode": options.mode, **summary(reports), "connections": reports}, options.output)
+
+
+def summary(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    living = [report for report in reports if report["survived"]]
+    return {
+        "opened": len(reports),
+        "survived": len(living),
+        "longest_gap_ms": max((report["longest_gap_ms"] for report in living), default=None),
+        "addresses_seen": sorted({source.rpartition(":")[0] for report in reports for source in report["sources"]}),
+        "errors": sorted({report["error"] for report in reports if report["error"]}),
+    }
+
+
+if __name__ == "__main__":
+    main()
