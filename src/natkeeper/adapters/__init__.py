@@ -1,0 +1,1 @@
+"""The ports, made of AWS's SDK. Built by `wiring`; the only modules that import boto3 or Powertools."""

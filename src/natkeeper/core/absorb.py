@@ -59,10 +59,20 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
         return memory
     memory = replace(memory, seen_runs=(report.run_id, *memory.seen_runs)[:KEPT_RUNS])
     if report.mode is RunMode.WATCH:
-        memory = _end_watch(memory, report.run_id)
+        memory = _coverage(_end_watch(memory, report.run_id), report, policy)
     memory = _path(memory, report, now, policy)
     memory = _canary(memory, report, policy)
     return _evidence(memory, report)
+
+
+def _coverage(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
+    if not report.rounds or not memory.recent:
+        return memory
+    first, last = report.rounds[0].sent_at, report.rounds[-1].sent_at
+    whole = last - memory.recent[-1].sent_at
+    if whole <= timedelta(0):
+        return memory
+    return replace(memory, observed=min(100.0, 100 * ((last - first + policy.interval) / whole)))
 
 
 def _since_move(memory: Memory, rounds: Sequence[Round]) -> tuple[Round, ...]:

@@ -15,7 +15,7 @@ from natkeeper.core.absorb import absorb, open_incident
 from natkeeper.core.heal import Step, heal, rouse_standby, tidy
 from natkeeper.core.incident import Cause, Doom, Incident, Memory, WatchRun
 from natkeeper.core.judge import Health, Verdict, judge
-from natkeeper.core.model import ControlProbe, InstanceState, Network, Unknown
+from natkeeper.core.model import ControlProbe, InstanceState, Network, Role, Unknown
 from natkeeper.core.move import Stages, stages_to
 from natkeeper.core.news import Command, InstanceChanged, News, Verb
 from natkeeper.core.plan import (
@@ -64,7 +64,7 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
-        plan = _act(_settle(view), observation)
+        plan = _describe(_act(_settle(view), observation), view)
     return _with_incident(_with_watch(plan, now, policy), before, now, policy)
 
 
@@ -313,6 +313,19 @@ def _is_wanted(view: View, path: Path, wish: Command) -> bool:
 
 
 # -- finishing the plan
+
+
+def _describe(plan: Plan, view: View) -> Plan:
+    """What people want to see of every plan: who carries the traffic, and whether somebody else could."""
+    view = replace(view, memory=plan.memory)
+    carrier = "unknown"
+    for path in view.paths():
+        if path.target == view.target:
+            owner = path.instance
+            carrier = "gateway" if owner is None else "standby" if owner.role is Role.STANDBY else owner.group
+    spare = [each for each in view.paths() if each.target != view.target]
+    is_backed = any(view.is_usable(each) and view.is_verified(each) for each in spare)
+    return replace(plan, carried_by=carrier, is_backed=is_backed)
 
 
 def _from_step(view: View, step: Step) -> Plan:

@@ -82,6 +82,8 @@ def _launch(view: View, role: Role) -> Step:
     memory = view.memory
     repair = memory.repair if role is Role.NAT else memory.standby_repair
     if repair is not None and view.now - repair.started_at < VISIBLE_AFTER:
+        if repair.is_accepted:
+            return Step(memory, Reason.HEALING, f"waiting for the {role.value} that was launched to be visible")
         # The same token again: it returns the instance of the first call if there was one, and launches it if not.
         return _launch_step(view, role, repair, memory)
     if len(memory.launches) >= view.policy.max_launches_per_day:

@@ -68,6 +68,8 @@ class Repair:
     repair_id: str
     attempt: int
     started_at: datetime
+    is_accepted: bool = False
+    """AWS answered the launch with an instance, which may not be visible yet."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ class Memory:
     """When the traffic last became verified where it is now: the quiet period counts from here."""
     incident: Incident | None = None
     paused_until: datetime | None = None
+    observed: float | None = None
+    """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""
 
     def is_paused(self, now: datetime) -> bool:
         """An operator asked for stillness, and the time they set is not over."""

@@ -178,6 +178,10 @@ class Plan:
     records_first: bool = False
     wake_at: datetime | None = None
     wants_control_probe: bool = False
+    carried_by: str = ""
+    """Who carries the group's traffic once the plan is done: a group's name, `standby`, `gateway` or `unknown`."""
+    is_backed: bool | None = None
+    """Whether something verified could take over now; None when we could not look."""
     happenings: tuple[Happening, ...] = field(default=())
 
     @property

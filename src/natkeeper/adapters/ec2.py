@@ -1,0 +1,333 @@
+"""EC2: one look in one round trip, and one call for each action. Implements `ports.Vpc`; built by `wiring`.
+
+The only reader of EC2's answers. Filters are used instead of ids, because a single id that no longer exists makes EC2
+refuse the whole call, and one deleted table must not blind the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, assert_never, cast
+
+from natkeeper.adapters.aws import typed_errors
+from natkeeper.core.model import (
+    ElasticIp,
+    Instance,
+    InstanceState,
+    Interface,
+    Network,
+    PrivateAddress,
+    Role,
+    Route,
+    RouteTable,
+)
+from natkeeper.core.plan import (
+    Action,
+    DisableSourceDestCheck,
+    GivePublicAddress,
+    LaunchInstance,
+    MoveAddress,
+    PointRoute,
+    StartInstance,
+    StartWatch,
+    StopInstance,
+    TakePublicAddress,
+    TerminateInstance,
+)
+from natkeeper.core.policy import Policy
+from natkeeper.errors import NoCapacity, Refused, Stale, Trouble
+from natkeeper.ports import Together
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+STACK_TAG, GROUP_TAG, ROLE_TAG, GENERATION_TAG = (
+    "natkeeper:stack",
+    "natkeeper:group",
+    "natkeeper:role",
+    "natkeeper:generation",
+)
+ADDRESSES_PER_INTERFACE = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
+"""Private IPv4 addresses per interface of the t4g sizes (FACTS: The NAT instance); other types are asked for two."""
+SPOT_ENDING = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"})
+_MISSING_ROUTE = frozenset({"InvalidRoute.NotFound", "InvalidParameterValue"})
+"""ReplaceRoute on a destination without a route answers with either of the two (FACTS: Routes and addresses)."""
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """What every NAT of the stack is launched with. `user_data` renders the boot script of a group's role."""
+
+    template_id: str
+    template_version: str
+    security_group: str
+    user_data: Callable[[str, Role], tuple[str, str]]
+    """(script, generation) of the group and role."""
+
+
+class Ec2:
+    """`ports.Vpc` on a boto3 client."""
+
+    def __init__(self, client: EC2Client, policy: Policy, launches: LaunchSettings, together: Together) -> None:
+        self._client = client
+        self._policy = policy
+        self._launches = launches
+        self._together = together
+
+    # -- looking
+
+    def look(self, suspects: frozenset[str]) -> Network:
+        """Instances, tables and addresses at the same time; raises the first trouble, for half a look is none."""
+        calls: list[Callable[[], object]] = [self._instances, self._tables, self._addresses]
+        if suspects:
+            calls += [partial(self._scheduled_stops, suspects), partial(self._spot_stops, suspects)]
+        found = self._together(calls)
+        for each in found:
+            if isinstance(each, Trouble):
+                raise each
+        instances = cast(list[Instance], found[0])
+        stops = {key: at for each in found[3:] for key, at in cast(dict[str, datetime], each).items()}
+        return Network(
+            instances=tuple(_with_stop(each, stops.get(each.instance_id)) for each in instances),
+            tables=cast(dict[str, RouteTable], found[1]),
+            addresses=cast(dict[str, ElasticIp], found[2]),
+        )
+
+    def _instances(self) -> list[Instance]:
+        filters = [{"Name": f"tag:{STACK_TAG}", "Values": [self._policy.stack]}]
+        known = {each.name for each in self._policy.groups}
+        with typed_errors("DescribeInstances"):
+            pages = self._client.get_paginator("describe_instances").paginate(Filters=cast(Any, filters))
+            found = [item for page in pages for each in page["Reservations"] for item in each["Instances"]]
+        parsed = (_instance(cast(Mapping[str, Any], each)) for each in found)
+        return [each for each in parsed if each is not None and each.group in known]
+
+    def _tables(self) -> dict[str, RouteTable]:
+        wanted = [table for each in self._policy.groups for table in each.table_ids]
+        with typed_errors("DescribeRouteTables"):
+            pages = self._client.get_paginator("describe_route_tables").paginate(
+                Filters=[{"Name": "route-table-id", "Values": wanted}]
+            )
+            found = [item for page in pages for item in page["RouteTables"]]
+        return {each["RouteTableId"]: _table(cast(Mapping[str, Any], each)) for each in found}
+
+    def _addresses(self) -> dict[str, ElasticIp]:
+        wanted = [each.allocation_id for each in self._policy.groups]
+        with typed_errors("DescribeAddresses"):
+            answer = self._client.describe_addresses(Filters=[{"Name": "allocation-id", "Values": wanted}])
+        return {
+            each["AllocationId"]: ElasticIp(
+                each["AllocationId"], each["PublicIp"], each.get("NetworkInterfaceId"), each.get("PrivateIpAddress")
+            )
+            for each in answer["Addresses"]
+        }
+
+    def _scheduled_stops(self, suspects: frozenset[str]) -> dict[str, datetime]:
+        """AWS Health's notices as EC2 itself confirms them: the earliest stop or retirement of each instance."""
+        try:
+            with typed_errors("DescribeInstanceStatus"):
+                answer = self._client.describe_instance_status(InstanceIds=sorted(suspects), IncludeAllInstances=True)
+        except Stale:
+            return {}  # an instance that no longer exists cannot be stopped, and it is usually not even ours
+        stops: dict[str, datetime] = {}
+        for each in answer["InstanceStatuses"]:
+            for event in each.get("Events", []):
+                is_over = str(event.get("Description", "")).startswith("[Completed]")
+                if event.get("Code") in ("instance-retirement", "instance-stop", "system-maintenance") and not is_over:
+                    stops[each["InstanceId"]] = event["NotBefore"]
+        return stops
+
+    def _spot_stops(self, suspects: frozenset[str]) -> dict[str, datetime]:
+        """A spot warning as EC2 itself confirms it: the request's status says that the instance is going."""
+        with typed_errors("DescribeSpotInstanceRequests"):
+            answer = self._client.describe_spot_instance_requests(
+                Filters=[{"Name": "instance-id", "Values": sorted(suspects)}]
+            )
+        return {
+            each["InstanceId"]: each["Status"].get("UpdateTime", datetime.now(UTC))
+            for each in answer["SpotInstanceRequests"]
+            if each.get("Status", {}).get("Code") in SPOT_ENDING
+        }
+
+    # -- acting
+
+    def do(self, action: Action) -> None:
+        """One action, one call (a route that turns out to be missing, or a type without capacity, costs another)."""
+        match action:
+            case PointRoute():
+                self._point(action)
+            case MoveAddress():
+                with typed_errors("AssociateAddress"):
+                    self._client.associate_address(
+                        AllocationId=action.allocation_id,
+                        NetworkInterfaceId=action.interface_id,
+                        PrivateIpAddress=action.private,
+                        AllowReassociation=True,
+                    )
+            case DisableSourceDestCheck():
+                with typed_errors("ModifyNetworkInterfaceAttribute"):
+                    self._client.modify_network_interface_attribute(
+                        NetworkInterfaceId=action.interface_id, SourceDestCheck={"Value": False}
+                    )
+            case GivePublicAddress() | TakePublicAddress():
+                with typed_errors("ModifyNetworkInterfaceAttribute"):
+                    self._client.modify_network_interface_attribute(
+                        NetworkInterfaceId=action.interface_id,
+                        AssociatePublicIpAddress=isinstance(action, GivePublicAddress),
+                    )
+            case StartInstance():
+                with typed_errors("StartInstances"):
+                    self._client.start_instances(InstanceIds=[action.instance_id])
+            case StopInstance():
+                with typed_errors("StopInstances"):
+                    self._client.stop_instances(InstanceIds=[action.instance_id])
+            case TerminateInstance():
+                with typed_errors("TerminateInstances"):
+                    self._client.terminate_instances(InstanceIds=[action.instance_id])
+            case LaunchInstance():
+                self._launch(action)
+            case StartWatch():
+                raise Refused("StartWatch", "NotEc2", "a watch run is the prober's to start")
+            case _:
+                assert_never(action)
+
+    def _point(self, action: PointRoute) -> None:
+        if action.is_missing:
+            try:
+                return self._create_route(action)
+            except Trouble as trouble:
+                if trouble.code != "RouteAlreadyExists":
+                    raise
+        try:
+            with typed_errors("ReplaceRoute"):
+                self._client.replace_route(
+                    RouteTableId=action.table_id, DestinationCidrBlock=action.destination, **_route_target(action)
+                )
+        except Trouble as trouble:
+            if action.is_missing or trouble.code not in _MISSING_ROUTE:
+                raise
+            return self._create_route(action)
+
+    def _create_route(self, action: PointRoute) -> None:
+        with typed_errors("CreateRoute"):
+            self._client.create_route(
+                RouteTableId=action.table_id, DestinationCidrBlock=action.destination, **_route_target(action)
+            )
+
+    def _launch(self, action: LaunchInstance) -> None:
+        """The first type with capacity. The token carries the type, for a token may not be used with two."""
+        last: NoCapacity | None = None
+        for instance_type in self._policy.instance_types:
+            try:
+                return self._run(action, instance_type)
+            except NoCapacity as trouble:
+                last = trouble
+        raise last or Refused("RunInstances", "NoInstanceTypes", "the parameter InstanceTypes is empty")
+
+    def _run(self, action: LaunchInstance, instance_type: str) -> None:
+        group = self._policy.group(action.group)
+        script, generation = self._launches.user_data(action.group, action.role)
+        spare = ADDRESSES_PER_INTERFACE.get(instance_type.rpartition(".")[2], 2) - 1
+        hosted = 1 if action.role is Role.STANDBY else len(self._policy.hosted_by(action.group))
+        interface: dict[str, Any] = {
+            "DeviceIndex": 0,
+            "SubnetId": group.subnet_id,
+            "Groups": [self._launches.security_group],
+            "AssociatePublicIpAddress": True,
+            "DeleteOnTermination": True,
+        }
+        if min(spare, hosted):
+            interface["SecondaryPrivateIpAddressCount"] = min(spare, hosted)
+        tags = {
+            STACK_TAG: self._policy.stack,
+            GROUP_TAG: action.group,
+            ROLE_TAG: action.role.value,
+            GENERATION_TAG: generation,
+            "Name": f"{self._policy.stack} {action.role.value} {action.group}",
+        }
+        pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+        kinds = ("instance", "network-interface", "volume")
+        with typed_errors("RunInstances"):
+            self._client.run_instances(
+                LaunchTemplate={
+                    "LaunchTemplateId": self._launches.template_id,
+                    "Version": self._launches.template_version,
+                },
+                InstanceType=cast(Any, instance_type),
+                MinCount=1,
+                MaxCount=1,
+                ClientToken=f"{action.token}-{instance_type}"[:64],
+                NetworkInterfaces=[cast(Any, interface)],
+                UserData=script,
+                TagSpecifications=[{"ResourceType": kind, "Tags": cast(Any, pairs)} for kind in kinds],
+            )
+
+
+# -- reading EC2's answers
+
+
+def _instance(raw: Mapping[str, Any]) -> Instance | None:
+    tags = {each["Key"]: each["Value"] for each in raw.get("Tags", [])}
+    role = tags.get(ROLE_TAG)
+    if role not in {each.value for each in Role}:
+        return None
+    interfaces = [each for each in raw.get("NetworkInterfaces", []) if each["Attachment"].get("DeviceIndex", 0) == 0]
+    return Instance(
+        instance_id=raw["InstanceId"],
+        group=tags.get(GROUP_TAG, ""),
+        role=Role(role),
+        state=InstanceState(raw["State"]["Name"]),
+        interface=_interface(interfaces[0]) if interfaces else None,
+        launched_at=raw["LaunchTime"],
+    )
+
+
+def _interface(raw: Mapping[str, Any]) -> Interface:
+    listed = sorted(raw["PrivateIpAddresses"], key=lambda each: not each.get("Primary", False))
+    return Interface(
+        interface_id=raw["NetworkInterfaceId"],
+        addresses=tuple(
+            PrivateAddress(each["PrivateIpAddress"], each.get("Association", {}).get("PublicIp")) for each in listed
+        ),
+        is_source_dest_checked=bool(raw.get("SourceDestCheck", True)),
+    )
+
+
+def _table(raw: Mapping[str, Any]) -> RouteTable:
+    routes = {
+        each["DestinationCidrBlock"]: Route(_target(each), each.get("State") == "blackhole")
+        for each in raw["Routes"]
+        if "DestinationCidrBlock" in each
+    }
+    return RouteTable(raw["RouteTableId"], routes)
+
+
+def _target(route: Mapping[str, Any]) -> str:
+    """The interface comes first: EC2 shows the instance beside it."""
+    keys: Iterable[str] = ("NetworkInterfaceId", "NatGatewayId", "GatewayId", "TransitGatewayId", "InstanceId")
+    return next((str(route[key]) for key in keys if route.get(key)), "unknown")
+
+
+def _route_target(action: PointRoute) -> dict[str, Any]:
+    if action.target.startswith("eni-"):
+        return {"NetworkInterfaceId": action.target}
+    if action.target.startswith("nat-"):
+        return {"NatGatewayId": action.target}
+    raise Refused("ReplaceRoute", "BadTarget", f"{action.target} is neither an interface nor a NAT gateway")
+
+
+def _with_stop(instance: Instance, at: datetime | None) -> Instance:
+    if at is None:
+        return instance
+    return Instance(
+        instance.instance_id,
+        instance.group,
+        instance.role,
+        instance.state,
+        instance.interface,
+        instance.launched_at,
+        at,
+    )

@@ -1,0 +1,200 @@
+"""The ledger in DynamoDB. Implements `ports.Ledger`; built by `wiring`.
+
+One item per group (pk `group`, sk its name): lease (holder, epoch, until), memory and inbox. One item per incident
+(pk `incident#<group>`, sk its id). A conditional UpdateItem is a true compare-and-set, and a refused one answers with
+the item (ALL_OLD), so taking a lease, reading the memory and learning the holder are one call. The lease prevents
+flapping; it is not mutual exclusion, for ReplaceRoute has no fencing: every write must be harmless when late.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from natkeeper.adapters.aws import typed_errors
+from natkeeper.adapters.codec import decode, encode
+from natkeeper.core.incident import Memory
+from natkeeper.core.news import News
+from natkeeper.core.plan import IncidentClosed, IncidentOpened
+from natkeeper.errors import Stale, TryAgain
+from natkeeper.ports import Held, Lease
+from natkeeper.triggers import from_record, to_record
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+GROUP = "group"
+INBOX_LIMIT = 20
+"""News kept for a holder: a run's report is 3 KB, and what is lost here is only a finer measurement."""
+KEPT = timedelta(days=400)
+"""How long an incident stays in the table."""
+REFUSED = "ConditionalCheckFailedException"
+
+
+class DynamoLedger:
+    """`ports.Ledger` on a boto3 client."""
+
+    def __init__(self, client: DynamoDBClient, table: str, holder: str | None = None) -> None:
+        self._client = client
+        self._table = table
+        self._holder = holder or uuid.uuid4().hex
+
+    def read(self) -> Mapping[str, Memory]:
+        """One strongly consistent Query; three groups' items are far below its page of 1 MB."""
+        with typed_errors("Query"):
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": GROUP}},
+                ConsistentRead=True,
+            )
+        return {each["sk"]["S"]: _memory(each) for each in answer["Items"]}
+
+    def acquire(self, group: str, until: datetime) -> Lease | Held:
+        """Free, over, or never taken: ours. `until` is wall clock; DynamoDB has no clock of its own to compare with."""
+        now = datetime.now(UTC)
+        try:
+            item = self._update(
+                group,
+                "SET holder = :holder, lease_until = :until ADD epoch :one",
+                "attribute_not_exists(lease_until) OR lease_until < :now",
+                {
+                    ":holder": {"S": self._holder},
+                    ":until": {"N": _ms(until)},
+                    ":now": {"N": _ms(now)},
+                    ":one": {"N": "1"},
+                },
+            )
+        except _Refused as refused:
+            return Held(group, refused.item.get("holder", {}).get("S", "unknown"), _memory(refused.item))
+        inbox = tuple(_inbox(item))
+        return Lease(group, self._holder, int(item["epoch"]["N"]), until, _memory(item), inbox)
+
+    def record(self, lease: Lease, memory: Memory, *, release: bool) -> Lease:
+        """Memory and lease in one write, on condition that the epoch and the inbox are as this holder knows them."""
+        known = len(lease.inbox)
+        values: dict[str, Any] = {
+            ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+            ":epoch": {"N": str(lease.epoch)},
+            ":empty": {"L": []},
+            ":known": {"N": str(known)},
+            ":zero": {"N": "0"},
+        }
+        change = "SET memory = :memory, inbox = :empty" + (", lease_until = :zero" if release else "")
+        is_unchanged = "(size(inbox) = :known OR (attribute_not_exists(inbox) AND :known = :zero))"
+        try:
+            self._update(lease.group, change, f"epoch = :epoch AND {is_unchanged}", values)
+        except _Refused as refused:
+            return self._record_beside_news(lease, memory, refused.item)
+        return replace(lease, memory=memory, inbox=())
+
+    def _record_beside_news(self, lease: Lease, memory: Memory, item: Mapping[str, Any]) -> Lease:
+        """Somebody left news: write the memory, keep what was not handed out yet, and hand it out now."""
+        if int(item.get("epoch", {}).get("N", -1)) != lease.epoch:
+            raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.get('holder')}")
+        fresh = item["inbox"]["L"][len(lease.inbox) :]
+        values = {
+            ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+            ":epoch": {"N": str(lease.epoch)},
+            ":fresh": {"L": fresh},
+            ":size": {"N": str(len(item["inbox"]["L"]))},
+        }
+        try:
+            self._update(
+                lease.group, "SET memory = :memory, inbox = :fresh", "epoch = :epoch AND size(inbox) = :size", values
+            )
+        except _Refused as refused:
+            raise TryAgain("UpdateItem", "InboxBusy", "news kept arriving while the memory was written") from refused
+        return replace(lease, memory=memory, inbox=tuple(_inbox({"inbox": {"L": fresh}})))
+
+    def leave(self, group: str, news: News) -> None:
+        """Appends to the inbox; a full one keeps what it has, because the holder will look for itself anyway."""
+        entry = {"L": [{"S": json.dumps(to_record(news), separators=(",", ":"))}]}
+        try:
+            self._update(
+                group,
+                "SET inbox = list_append(if_not_exists(inbox, :empty), :entry)",
+                "attribute_not_exists(inbox) OR size(inbox) < :limit",
+                {":entry": entry, ":empty": {"L": []}, ":limit": {"N": str(INBOX_LIMIT)}},
+            )
+        except _Refused:
+            return
+
+    def note(self, happening: IncidentOpened | IncidentClosed) -> None:
+        """Opens once and closes once: the conditions make a repeat a no-op."""
+        incident = happening.incident
+        is_closing = isinstance(happening, IncidentClosed)
+        condition = "attribute_not_exists(closed_at)" if is_closing else "attribute_not_exists(pk)"
+        fields: dict[str, Any] = {
+            "cause": incident.cause.value,
+            "opened_at": incident.opened_at.isoformat(),
+            "from_target": incident.from_target,
+            "to_target": incident.to_target,
+            "address_before": incident.address_before,
+            "address_after": incident.address_after,
+            "is_last_resort": incident.is_last_resort,
+            "recovered_at": incident.recovered_at.isoformat() if incident.recovered_at else None,
+        }
+        if isinstance(happening, IncidentClosed):
+            fields["closed_at"] = happening.closed_at.isoformat()
+            fields["downtime_low_ms"] = round(happening.low.total_seconds() * 1000)
+            fields["downtime_high_ms"] = (
+                None if happening.high is None else round(happening.high.total_seconds() * 1000)
+            )
+        item = {key: _attribute(value) for key, value in fields.items() if value is not None}
+        item |= {
+            "pk": {"S": f"incident#{incident.group}"},
+            "sk": {"S": incident.incident_id},
+            "expires_at": {"N": str(int((incident.opened_at + KEPT).timestamp()))},
+        }
+        try:
+            with typed_errors("PutItem"):
+                self._client.put_item(TableName=self._table, Item=item, ConditionExpression=condition)
+        except Stale:
+            return
+
+    def _update(self, group: str, change: str, condition: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        with typed_errors("UpdateItem"):
+            try:
+                answer = self._client.update_item(
+                    TableName=self._table,
+                    Key={"pk": {"S": GROUP}, "sk": {"S": group}},
+                    UpdateExpression=change,
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=dict(values),
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                raise _Refused(error.response.get("Item", {})) from error  # type: ignore[arg-type]
+        return answer["Attributes"]
+
+
+class _Refused(Exception):
+    """The condition did not hold; `item` is what the table has."""
+
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        super().__init__(REFUSED)
+        self.item = item
+
+
+def _memory(item: Mapping[str, Any]) -> Memory:
+    return decode(Memory, json.loads(item["memory"]["S"])) if "memory" in item else Memory()
+
+
+def _inbox(item: Mapping[str, Any]) -> list[News]:
+    return [from_record(json.loads(each["S"])) for each in item.get("inbox", {}).get("L", [])]
+
+
+def _attribute(value: str | int | bool) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
+
+
+def _ms(moment: datetime) -> str:
+    return str(int(moment.timestamp() * 1000))

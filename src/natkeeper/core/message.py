@@ -1,0 +1,58 @@
+"""An incident in one sentence for the person who carries the pager. Called by telemetry and the lab.
+
+Says only what is known: an interval where the downtime is one, and "not known" where it is not. May not import
+anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from natkeeper.core.incident import Cause, Incident
+from natkeeper.core.plan import IncidentClosed
+
+CAUSES = {
+    Cause.INSTANCE_STOPPED: "NAT stopped",
+    Cause.INSTANCE_GONE: "NAT was terminated",
+    Cause.ROUTE_MISSING: "default route was missing",
+    Cause.ROUTE_BLACKHOLE: "NAT is gone",
+    Cause.PROBES_FAILED: "NAT stopped forwarding",
+    Cause.TRANSIENT: "egress failed for a moment and came back by itself",
+    Cause.EXTERNAL: "probe targets were out of reach, from outside the VPC too",
+}
+
+
+def tell(closed: IncidentClosed) -> str:
+    """One sentence: whose, what, how long, which address, and whether anything is left to do."""
+    incident = closed.incident
+    parts = [f"zone {incident.group}'s {CAUSES[incident.cause]}", _span(closed), _address(incident)]
+    return ", ".join(each for each in parts if each) + ", " + _duty(incident)
+
+
+def _span(closed: IncidentClosed) -> str:
+    if closed.high is None:
+        return f"egress was down at least {_seconds(closed.low)}, the end was not observed"
+    if closed.low == timedelta(0):
+        return f"egress was down at most {_seconds(closed.high)}"
+    return f"egress was down {_seconds(closed.low)} to {_seconds(closed.high)}"
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():.1f} s"
+
+
+def _address(incident: Incident) -> str:
+    changed = incident.has_address_changed
+    if changed is None:
+        return "the egress address after it is not known yet"
+    if changed:
+        return f"the egress address changed from {incident.address_before} to {incident.address_after}"
+    return f"same address {incident.address_after}"
+
+
+def _duty(incident: Incident) -> str:
+    if incident.is_last_resort:
+        return "moved to a NAT that was not verified before: please look"
+    if incident.has_address_changed:
+        return "allow-lists at the far end may need the new address"
+    return "nothing for you to do"

@@ -1,0 +1,32 @@
+"""The four ways a call can fail that natkeeper knows how to live with. Raised by adapters, caught only by `reconcile`.
+
+Anything else that is raised is a bug or a broken deployment and goes on to Lambda's retry and the dead-letter queue.
+"""
+
+from __future__ import annotations
+
+
+class Trouble(Exception):
+    """A call that failed. `operation` is AWS's name for it, `code` AWS's error code or the kind of time-out."""
+
+    def __init__(self, operation: str, code: str, detail: str = "") -> None:
+        super().__init__(f"{operation}: {code}{': ' if detail else ''}{detail}")
+        self.operation = operation
+        self.code = code
+        self.detail = detail
+
+
+class TryAgain(Trouble):
+    """Throttled, AWS's own fault, or no answer in time: it may or may not have been applied; the next look tells."""
+
+
+class NoCapacity(Trouble):
+    """AWS has no machine of this type in this zone now, or a quota is used up."""
+
+
+class Stale(Trouble):
+    """The world is not as it was when we looked: not found, wrong state, lease lost."""
+
+
+class Refused(Trouble):
+    """AWS will not do it however often it is asked: not authorised, or the request makes no sense."""

@@ -1,0 +1,36 @@
+"""Lambda entry of the controller: any trigger in, one wake-up, each group's reasons out.
+
+Invoked by EventBridge rules, the minute's schedule, the probers' destinations and operators. Thin: it parses, and
+leaves everything else to `reconcile`. A trigger that is foreign or malformed is logged and changes nothing; retrying it
+would not help, so it does not fail the invocation.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from natkeeper.adapters.clock import LambdaClock
+from natkeeper.reconcile import reconcile
+from natkeeper.triggers import Foreign, Malformed, parse
+from natkeeper.wiring import build
+
+CONTROLLER = build()
+
+
+def handler(event: Any, context: Any) -> dict[str, Any]:
+    """One wake-up. Returns `{"groups": {name: [reason codes]}}`, or `{"refused": why}`."""
+    logger, policy = CONTROLLER.logger, CONTROLLER.settings.policy
+    logger.set_correlation_id(context.aws_request_id)
+    account = context.invoked_function_arn.split(":")[4]
+    groups = [each.name for each in policy.groups]
+    try:
+        news = parse(event, account=account, region=os.environ.get("AWS_REGION"), groups=groups)
+    except (Foreign, Malformed) as refusal:
+        logger.warning("trigger refused", extra={"kind": type(refusal).__name__, "why": str(refusal)})
+        return {"refused": str(refusal)}
+    logger.info("woken", extra={"trigger": type(news).__name__})
+    clock = LambdaClock(context.get_remaining_time_in_millis)
+    reasons = reconcile([news], CONTROLLER.ports(clock, context.aws_request_id), policy)
+    CONTROLLER.telemetry.passed()
+    return {"groups": reasons}

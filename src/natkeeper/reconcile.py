@@ -1,0 +1,344 @@
+"""The pass: observe, decide, record, act, verify, record. Called by the controller's handler, the lab and simulations.
+
+One call of `reconcile` is one wake-up. It looks once at the whole stack and treats the groups side by side, each under
+its own lease, so that one group's trouble never delays another's. While a group's plan asks for another turn (after a
+verification, or to read something back) it looks again, a bounded number of times. This is the only place that catches
+`Trouble`. May not import boto3, adapters or handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from typing import cast
+
+from natkeeper.core.decide import Observation, decide
+from natkeeper.core.incident import Memory
+from natkeeper.core.model import ControlProbe, Network, Role, Unknown
+from natkeeper.core.news import (
+    Command,
+    HealthNotice,
+    InstanceChanged,
+    News,
+    ProbeFailed,
+    ProbeReport,
+    RebalanceRecommended,
+    SpotInterruption,
+    Verdict,
+)
+from natkeeper.core.plan import Action, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch, Warned
+from natkeeper.core.policy import Policy
+from natkeeper.errors import Stale, Trouble
+from natkeeper.ports import Held, Lease, Outcome, Ports
+
+MAX_TURNS = 6
+"""Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
+LEASE = timedelta(seconds=25)
+"""Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
+RESERVE = timedelta(seconds=5)
+"""A turn is only begun with this much time left: a verification takes up to 3 s, the calls around it one."""
+PATIENCE = timedelta(seconds=1)
+"""The longest wait between two turns; whatever takes longer is left to the next trigger."""
+LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
+"""All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
+
+
+@dataclass
+class _Group:
+    """One group's way through a wake-up."""
+
+    name: str
+    memory: Memory
+    lease: Lease | None
+    news: tuple[News, ...]
+    plan: Plan | None = None
+    is_ledgerless: bool = False
+    control: ControlProbe | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def wants_turn(self) -> bool:
+        """The last plan asked to look again soon, or its verification is still to be judged."""
+        return self.plan is None or self.plan.verifies or self.plan.wake_at is not None or bool(self.news)
+
+
+def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, list[str]]:
+    """Runs one wake-up for all groups; returns each group's reason codes, in order."""
+    for each in news:
+        if isinstance(each, ProbeReport):
+            ports.telemetry.reported(each)
+    network, groups, others = _open(news, ports, policy)
+    active = [each for each in groups if each.lease is not None or each.is_ledgerless]
+    for turn in range(MAX_TURNS):
+        if turn:
+            if not active or not _wait(active, ports):
+                break
+            network = _look(ports, frozenset())
+            _ask_control(active, ports)
+        others |= {each.name: each.memory for each in groups}
+        ports.together([partial(_turn, each, network, others, ports, policy) for each in active])
+        ports.together([partial(_close, each, ports) for each in active if not each.wants_turn])
+        active = [each for each in active if each.wants_turn]
+    ports.together([partial(_close, each, ports) for each in active])
+    return {each.name: each.reasons for each in groups}
+
+
+# -- observing
+
+
+def _open(
+    news: Sequence[News], ports: Ports, policy: Policy
+) -> tuple[Network | Unknown, list[_Group], dict[str, Memory]]:
+    """The first round trip: the look, the leases that the news calls for, the other groups' memories, all at once.
+
+    The control probe goes with them when a report says that egress is down, so that it costs no time of its own.
+    """
+    names = [each.name for each in policy.groups]
+    urgent = [name for name in names if any(_is_urgent(each, name) for each in news)]
+    until = ports.clock.now() + LEASE
+    suspects = frozenset(instance for each in news for instance in _suspects(each))
+    is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
+    looked, asked, read, *answered = ports.together(
+        [
+            partial(_look, ports, suspects),
+            partial(_control, ports) if is_down else _nothing,
+            ports.ledger.read if len(urgent) < len(names) else _nothing,
+            *(partial(ports.ledger.acquire, name, until) for name in urgent),
+        ]
+    )
+    network = cast(Network | Unknown, looked)
+    others = _readable(read, ports)
+    answers = dict(zip(urgent, answered, strict=True))
+    groups = [_admit(name, answers.get(name), others, news, ports) for name in names]
+    for each in groups:
+        each.control = cast(ControlProbe | None, asked)
+    others |= {each.name: each.memory for each in groups}
+    late = [each for each in groups if each.lease is None and each.name not in urgent]
+    wanting = [each for each in late if _has_something_to_do(each, network, others, ports, policy)]
+    given = ports.together([partial(ports.ledger.acquire, each.name, until) for each in wanting])
+    for group, answer in zip(wanting, given, strict=True):
+        groups[groups.index(group)] = _admit(group.name, answer, others, news, ports)
+    return network, groups, others
+
+
+def _look(ports: Ports, suspects: frozenset[str]) -> Network | Unknown:
+    try:
+        return ports.vpc.look(suspects)
+    except Trouble as trouble:
+        ports.telemetry.troubled(None, trouble)
+        return Unknown(str(trouble))
+
+
+def _nothing() -> None:
+    """Stands where a call is not needed."""
+
+
+def _control(ports: Ports) -> ControlProbe | None:
+    try:
+        return ports.prober.control()
+    except Trouble as trouble:
+        ports.telemetry.troubled(None, trouble)
+        return None
+
+
+def _readable(found: object, ports: Ports) -> dict[str, Memory]:
+    if isinstance(found, Trouble):
+        ports.telemetry.troubled(None, found)
+        return {}
+    return dict(cast(Mapping[str, Memory], found or {}))
+
+
+def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequence[News], ports: Ports) -> _Group:
+    """A group with its lease, without one because somebody else has it, or without a ledger at all."""
+    if isinstance(answer, Lease):
+        return _Group(name, answer.memory, answer, (*answer.inbox, *news))
+    if isinstance(answer, Held):
+        for each in news:
+            if _is_urgent(each, name):
+                _leave(name, each, ports)
+        return _Group(name, answer.memory, None, (), reasons=["held-by-another-pass"])
+    if isinstance(answer, Trouble):
+        ports.telemetry.troubled(name, answer)
+        return _Group(name, others.get(name, Memory()), None, tuple(news), is_ledgerless=True)
+    return _Group(name, others.get(name, Memory()), None, tuple(news))
+
+
+def _leave(name: str, news: News, ports: Ports) -> None:
+    try:
+        ports.ledger.leave(name, news)
+    except Trouble as trouble:
+        ports.telemetry.troubled(name, trouble)
+
+
+def _has_something_to_do(
+    group: _Group, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
+) -> bool:
+    """At rest a pass writes nothing, not even a lease: decide on what was read, and take the lease if it matters."""
+    plan = _decide(group, network, others, ports, policy)
+    if plan.stages or plan.memory != group.memory or plan.wants_control_probe:
+        return True
+    group.reasons.append(plan.reason.value)
+    ports.telemetry.decided(plan)
+    return False
+
+
+def _is_urgent(news: News, group: str) -> bool:
+    """News that changes what the group remembers or may call for a move: worth taking the lease in the first trip."""
+    if isinstance(news, (ProbeReport, ProbeFailed)):
+        return news.group == group
+    if isinstance(news, Command):
+        return news.group in (None, group)
+    return isinstance(news, (InstanceChanged, SpotInterruption, RebalanceRecommended, HealthNotice))
+
+
+def _suspects(news: News) -> tuple[str, ...]:
+    if isinstance(news, SpotInterruption):
+        return (news.instance_id,)
+    return news.instance_ids if isinstance(news, HealthNotice) else ()
+
+
+def _ask_control(groups: Sequence[_Group], ports: Ports) -> None:
+    """The control probe is sent once for all groups that want it."""
+    asking = [each for each in groups if each.plan is not None and each.plan.wants_control_probe]
+    control = _control(ports) if asking else None
+    for each in asking:
+        each.control = control
+
+
+def _wait(groups: Sequence[_Group], ports: Ports) -> bool:
+    """Waits until the first group wants its turn; False when that is too long or the invocation is nearly over."""
+    now = ports.clock.now()
+    wakes = [each.plan.wake_at for each in groups if each.plan is not None and each.plan.wake_at is not None]
+    spans = [max(each - now, timedelta(0)) for each in wakes] or [timedelta(0)]
+    if min(spans) > PATIENCE or ports.clock.remaining() < RESERVE:
+        return False
+    ports.clock.sleep(min(spans))
+    return True
+
+
+# -- one turn of one group
+
+
+def _decide(
+    group: _Group, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
+) -> Plan:
+    observation = Observation(
+        group=policy.group(group.name),
+        network=network,
+        others={name: memory for name, memory in others.items() if name != group.name},
+        news=group.news,
+        control=group.control,
+    )
+    return decide(observation, group.memory, ports.clock.now(), policy)
+
+
+def _turn(
+    group: _Group, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
+) -> None:
+    plan = _restrict(_decide(group, network, others, ports, policy), group)
+    group.plan, group.memory = plan, plan.memory
+    group.reasons.append(plan.reason.value)
+    group.news = ()
+    ports.telemetry.decided(plan)
+    _perform(group, plan, ports)
+    for each in plan.happenings:
+        ports.telemetry.happened(group.name, each)
+        if not isinstance(each, Warned):
+            _note(group, each, ports)
+    if plan.verifies:
+        _verify(group, ports)
+
+
+def _restrict(plan: Plan, group: _Group) -> Plan:
+    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended."""
+    if not group.is_ledgerless:
+        return plan
+    may_watch = any(isinstance(each, (ProbeReport, ProbeFailed)) for each in group.news)
+    stages = tuple(
+        tuple(each for each in stage if (may_watch if isinstance(each, StartWatch) else plan.reason in LEDGERLESS))
+        for stage in plan.stages
+    )
+    return replace(plan, stages=stages, happenings=(), wake_at=plan.wake_at if plan.reason in LEDGERLESS else None)
+
+
+def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
+    """The stages, with the memory written before them or beside the first one.
+
+    Beside, because a move is idempotent and the next pass sees where routes and address are: writing the intent first
+    would add a round trip to every failover and make nothing safer.
+    """
+    record = partial(_record, group, ports)
+    stages = list(plan.stages)
+    if plan.records_first and not record():
+        return
+    for number, stage in enumerate(stages):
+        calls = [partial(_do, group, action, ports) for action in stage]
+        is_beside = number == 0 and plan.verifies and not plan.records_first
+        found = ports.together([*calls, *([record] if is_beside else [])])
+        for outcome in found[: len(calls)]:
+            _judge_outcome(group, cast(Outcome, outcome), ports)
+
+
+def _do(group: _Group, action: Action, ports: Ports) -> Outcome:
+    started = ports.clock.now()
+    if group.lease is not None and started >= group.lease.until:
+        trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
+        return Outcome(action, trouble, timedelta(0))
+    try:
+        if isinstance(action, StartWatch):
+            ports.prober.start(action)
+        else:
+            ports.vpc.do(action)
+    except Trouble as trouble:
+        return Outcome(action, trouble, ports.clock.now() - started)
+    return Outcome(action, None, ports.clock.now() - started)
+
+
+def _judge_outcome(group: _Group, outcome: Outcome, ports: Ports) -> None:
+    ports.telemetry.acted(group.name, outcome)
+    action, memory = outcome.action, group.memory
+    if outcome.trouble is not None and isinstance(action, StartWatch):
+        group.memory = replace(memory, watch=None)
+    if outcome.trouble is None and isinstance(action, LaunchInstance):
+        if action.role is Role.NAT and memory.repair is not None:
+            group.memory = replace(memory, repair=replace(memory.repair, is_accepted=True))
+        elif action.role is Role.STANDBY and memory.standby_repair is not None:
+            group.memory = replace(memory, standby_repair=replace(memory.standby_repair, is_accepted=True))
+
+
+def _verify(group: _Group, ports: Ports) -> None:
+    try:
+        report = ports.prober.verify(group.name)
+    except Trouble as trouble:
+        ports.telemetry.troubled(group.name, trouble)
+        return
+    ports.telemetry.reported(report)
+    group.news = (*group.news, report)
+
+
+def _note(group: _Group, happening: IncidentOpened | IncidentClosed, ports: Ports) -> None:
+    try:
+        ports.ledger.note(happening)
+    except Trouble as trouble:
+        ports.telemetry.troubled(group.name, trouble)
+
+
+def _record(group: _Group, ports: Ports, *, release: bool = False) -> bool:
+    """Writes the memory; False when the lease is lost, after which this pass leaves the group alone."""
+    if group.lease is None:
+        return group.is_ledgerless
+    try:
+        group.lease = ports.ledger.record(group.lease, group.memory, release=release)
+    except Trouble as trouble:
+        ports.telemetry.troubled(group.name, trouble)
+        return False
+    group.news = (*group.news, *group.lease.inbox)
+    return True
+
+
+def _close(group: _Group, ports: Ports) -> None:
+    """The last write: the memory with the lease given back, unless news came meanwhile that want another turn."""
+    if group.lease is not None and _record(group, ports, release=True) and not group.news:
+        group.lease = None

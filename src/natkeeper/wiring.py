@@ -1,0 +1,119 @@
+"""Builds the controller from its environment: settings, clients, adapters. Called by the handler, once per cold start.
+
+May not decide anything. What is imported here is the cold start, so clients that most passes do not need are made on
+first use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+
+from natkeeper import nat_instance
+from natkeeper.adapters.aws import CALL
+from natkeeper.adapters.ec2 import Ec2, LaunchSettings
+from natkeeper.adapters.ledger import DynamoLedger
+from natkeeper.adapters.parallel import Threads
+from natkeeper.adapters.prober import LambdaProber, ProbeSettings
+from natkeeper.adapters.telemetry import CloudTelemetry
+from natkeeper.core.model import Role
+from natkeeper.nat_instance import NatProfile
+from natkeeper.ports import Clock, Ports
+from natkeeper.settings import Settings, parse
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+
+VERIFYING = CALL.merge(Config(read_timeout=8, retries={"mode": "standard", "total_max_attempts": 1}))
+"""A verification answers after 3 s at the latest, plus a cold start; asking twice would only make the pass late."""
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Everything a wake-up needs but its clock and its ledger's holder, which belong to the invocation."""
+
+    settings: Settings
+    logger: Logger
+    telemetry: CloudTelemetry
+    _vpc: Ec2
+    _prober: LambdaProber
+    _together: Threads
+
+    def ports(self, clock: Clock, holder: str) -> Ports:
+        """The ports of one invocation; `holder` names it in the lease."""
+        return Ports(
+            vpc=self._vpc,
+            ledger=DynamoLedger(_dynamodb(), self.settings.ledger, holder),
+            prober=self._prober,
+            clock=clock,
+            telemetry=self.telemetry,
+            together=self._together,
+        )
+
+
+def build(env: Mapping[str, str] = os.environ) -> Controller:
+    """A controller from `NATKEEPER_*`. Raises BadSettings before the first call to AWS."""
+    settings = parse(env)
+    together = Threads()
+    logger = Logger(service="natkeeper")
+    _dynamodb()
+    policy = settings.policy
+    launches = LaunchSettings(
+        template_id=settings.launch_template,
+        template_version=settings.launch_template_version,
+        security_group=settings.security_group,
+        user_data=partial(user_data, settings),
+    )
+    probes = ProbeSettings(
+        functions=settings.probers,
+        targets=settings.targets,
+        interval=policy.interval.total_seconds(),
+        timeout=settings.timeout,
+        rounds_to_fail=policy.rounds_to_fail,
+        canary=policy.canary,
+    )
+    return Controller(
+        settings=settings,
+        logger=logger,
+        telemetry=CloudTelemetry(logger, policy.stack, settings.topic, _sns),
+        _vpc=Ec2(boto3.client("ec2", config=CALL), policy, launches, together),
+        _prober=LambdaProber(boto3.client("lambda", config=VERIFYING), probes),
+        _together=together,
+    )
+
+
+def user_data(settings: Settings, group: str, role: Role) -> tuple[str, str]:
+    """(boot script, generation) of a group's NAT or standby.
+
+    A standby translates its own group's packets to its secondary address, as a neighbour would: that one is bare, while
+    its primary keeps a public address for the canary.
+    """
+    policy = settings.policy
+    own = (policy.group(group).cidr,)
+    hosted = tuple((policy.group(each).cidr,) for each in policy.hosted_by(group))
+    profile = NatProfile(
+        group=group,
+        own_cidrs=own,
+        hosted=(own,) if role is Role.STANDBY else hosted,
+        egress_profile=settings.egress_profile,
+        canary_address=policy.canary,
+    )
+    script = nat_instance.render_user_data(profile)
+    return script, nat_instance.generation(profile, settings.launch_template_version)
+
+
+@cache
+def _dynamodb():  # type: ignore[no-untyped-def]
+    return boto3.client("dynamodb", config=CALL)
+
+
+@cache
+def _sns() -> SNSClient:
+    return boto3.client("sns", config=CALL)
