@@ -205,6 +205,12 @@ class Network:
         """A listening socket inside a guest or `internet`, for this process to accept on."""
         return self._kernel.inside(self._namespace(where), lambda: socket.create_server((address, port)))
 
+    def connect(self, where: str, address: str, port: int, timeout: float = 1.0) -> socket.socket:
+        """A TCP connection made from inside a guest or `internet`; OSError as the caller there would get it."""
+        return self._kernel.inside(
+            self._namespace(where), lambda: socket.create_connection((address, port), timeout)
+        )
+
     def hang(self, instance_id: str) -> None:
         """Running as far as EC2 can tell; forwards and answers nothing."""
         self._suffer(instance_id, is_hung=True)

@@ -1,7 +1,7 @@
 """The controller's settings from its environment: parsed once per cold start, frozen, refused by name when wrong.
 
-Called by `wiring`. The template's Rules catch what CloudFormation can see; what it cannot (overlapping CIDRs, a table in
-two groups) is refused here, before the first call to AWS. May not import boto3 or read the environment by itself.
+Called by `wiring`. The template's Rules catch what CloudFormation can see; what it cannot (overlapping CIDRs, a table
+in two groups) is refused here, before the first call to AWS. May not import boto3 or read the environment by itself.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def encode(value: Any) -> Any:
 
 def decode(kind: type[T], raw: Mapping[str, Any]) -> T:
     """The dataclass `kind` from what `encode` made, whatever version made it."""
-    hints = _hints(kind)
+    hints: dict[str, Any] = _hints(cast(Any, kind))
     known = {key: _value(hints[key], each) for key, each in raw.items() if key in hints}
     return kind(**known)
 
@@ -57,4 +57,4 @@ def _value(kind: Any, raw: Any) -> Any:
         return timedelta(seconds=raw)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(raw)
-    return decode(kind, raw) if is_dataclass(kind) else raw
+    return decode(cast(Any, kind), raw) if is_dataclass(kind) else raw

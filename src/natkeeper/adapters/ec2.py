@@ -262,7 +262,7 @@ class Ec2:
                 ClientToken=f"{action.token}-{instance_type}"[:64],
                 NetworkInterfaces=[cast(Any, interface)],
                 UserData=script,
-                TagSpecifications=[{"ResourceType": kind, "Tags": cast(Any, pairs)} for kind in kinds],
+                TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
 
 

@@ -179,7 +179,8 @@ def _error_text(error: BaseException) -> str:
     if hasattr(error, "library"):  # ssl.SSLError and its kin, named without importing ssl
         reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
         return f"TLS: {str(reason).lower().replace('_', ' ')}"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+    strerror = getattr(error, "strerror", None)
+    return str(strerror).lower() if strerror else str(error) or type(error).__name__
 
 
 class Sockets:

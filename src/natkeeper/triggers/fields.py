@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class Foreign(ValueError):  # noqa: N818 - a verdict on an event, not a fault of ours
+class Foreign(ValueError):
     """Not for us: another account, region, source, kind of event or group."""
 
 
-class Malformed(ValueError):  # noqa: N818 - the same
+class Malformed(ValueError):
     """For us, but it cannot be read. The message names the field and the remedy."""
 
 
