@@ -21,6 +21,7 @@ PSEUDO = {
 ABSENT = object()
 VPC_ID = "vpc-0123456789abcdef0"
 HEX = "0123456789abcdef0"
+PUBLIC_ADDRESSES = {"ElasticIpA": "198.51.100.1", "ElasticIpB": "198.51.100.2", "ElasticIpC": "198.51.100.3"}
 
 
 def zone(letter: str, number: int, **others: str) -> dict[str, str]:
@@ -141,6 +142,8 @@ class Stack:
         assert self.has(resource), f"{name} is referenced but does not exist with these parameters"
         if resource["Type"] == "AWS::SNS::Topic":
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-{name}-{'X' * 12}"
+        if resource["Type"] == "AWS::EC2::EIP":
+            return PUBLIC_ADDRESSES[name]
         return f"{STACK}-{name}-{'X' * 12}"[:64]
 
     def _attribute(self, name: str, attribute: str) -> str:

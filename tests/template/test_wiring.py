@@ -17,7 +17,7 @@ METRICS = {
     *("LastResort", "Unknown", "Errors", "Launches", "Passes"),
 }
 ENVIRONMENT = {
-    *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "NATKEEPER_STACK", "NATKEEPER_VPC_ID"),
+    *("POWERTOOLS_METRICS_NAMESPACE", "NATKEEPER_STACK", "NATKEEPER_VPC_ID"),
     *("NATKEEPER_GROUP_A", "NATKEEPER_GROUP_B", "NATKEEPER_GROUP_C", "NATKEEPER_LAUNCH_TEMPLATE"),
     *("NATKEEPER_LAUNCH_TEMPLATE_VERSION", "NATKEEPER_SECURITY_GROUP", "NATKEEPER_INSTANCE_TYPES"),
     *("NATKEEPER_EGRESS_PROFILE", "NATKEEPER_CANARY_ADDRESS", "NATKEEPER_LEDGER", "NATKEEPER_TOPIC"),
@@ -114,10 +114,30 @@ def test_a_group_is_known_without_an_api_call(stack: Stack) -> None:
         "cidr": "10.0.4.0/24",
         "subnet": THREE["ZoneBPublicSubnetId"],
         "allocation": f"eipalloc-{HEX}",
-        "address": f"{STACK}-ElasticIpB-{'X' * 12}",
+        "address": "198.51.100.2",
         "prober": f"{STACK}-ProberBFunction-{'X' * 12}",
         "gateway": "",
     }
+
+
+@pytest.mark.parametrize("parameters", [ONE, TWO, THREE], ids=["one zone", "two zones", "three zones"])
+def test_settings_accept_the_environment(expanded: dict[str, Any], parameters: dict[str, str]) -> None:
+    settings = pytest.importorskip("natkeeper.settings")
+    found = settings.parse(environment(Stack(expanded, parameters)))
+    assert len(found.policy.groups) == len(found.probers) == sum(name.endswith("PrivateCidr") for name in parameters)
+
+
+def test_settings_refuse_what_rules_cannot_see(expanded: dict[str, Any]) -> None:
+    settings = pytest.importorskip("natkeeper.settings")
+    for change in (
+        {"ZoneBPrivateCidr": "10.0.2.0/25"},
+        {"ZoneBRouteTableIds": f"rtb-00000001,{TWO['ZoneARouteTableIds']}"},
+    ):
+        stack = Stack(expanded, TWO | change)
+        assert not stack.refused_parameters()
+        assert not stack.broken_rules()
+        with pytest.raises(settings.BadSettings, match="NATKEEPER_GROUP_B"):
+            settings.parse(environment(stack))
 
 
 def test_a_zone_that_is_absent_is_an_empty_string(expanded: dict[str, Any]) -> None:
@@ -289,6 +309,25 @@ def test_alarms_watch_metrics_that_exist(stack: Stack) -> None:
     found = alarmed_metrics(stack)
     assert set().union(*found.values()) == {"EgressUp", "Passes", "FailoversFailed", "StandbyReady"}
     assert set().union(*found.values()) <= METRICS
+
+
+def test_metrics_have_the_dimensions_that_alarms_and_dashboard_ask_for(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = pytest.importorskip("aws_lambda_powertools.metrics")
+    for name in ("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment(stack).items():
+        monkeypatch.setenv(name, value)
+    made = metrics.EphemeralMetrics(namespace="natkeeper")
+    made.add_dimension("stack", STACK)
+    made.add_dimension("group", "a")
+    made.add_metric("EgressUp", metrics.MetricUnit.Count, 1)
+    made.flush_metrics()
+    (described,) = json.loads(capsys.readouterr().out)["_aws"]["CloudWatchMetrics"]
+    # A dimension more, and CloudWatch keeps it as another metric.
+    assert described["Namespace"] == "natkeeper"
+    assert described["Dimensions"] == [["stack", "group"]]
 
 
 def test_every_alarm_reaches_the_topic(stack: Stack) -> None:
