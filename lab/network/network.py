@@ -207,9 +207,7 @@ class Network:
 
     def connect(self, where: str, address: str, port: int, timeout: float = 1.0) -> socket.socket:
         """A TCP connection made from inside a guest or `internet`; OSError as the caller there would get it."""
-        return self._kernel.inside(
-            self._namespace(where), lambda: socket.create_connection((address, port), timeout)
-        )
+        return self._kernel.inside(self._namespace(where), lambda: socket.create_connection((address, port), timeout))
 
     def hang(self, instance_id: str) -> None:
         """Running as far as EC2 can tell; forwards and answers nothing."""

@@ -1,0 +1,195 @@
+"""The script that boots on EC2, booted: what the NAT does to packets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.network import INTERNET, BootResult
+from lab.packets import SecurityRule
+from natkeeper.nat_instance import NatProfile, render_user_data
+from tests.lab.vpc import CANARY, CIDR_A, ELASTIC_A, ELASTIC_B, EVERYTHING, FROM_PRIVATE, LANDING_A_ON_B, Vpc, ask
+
+pytestmark = pytest.mark.packets
+
+
+def inside(vpc: Vpc, where: str, *argv: str) -> str:
+    process = vpc.network.spawn(where, argv, stdout=subprocess.PIPE, text=True)
+    return str(process.communicate(timeout=10)[0])
+
+
+def dropped(vpc: Vpc, comment: str, where: str = "i-nat-a") -> int:
+    """Packets counted by the rule with that comment."""
+    (line,) = [line for line in inside(vpc, where, "nft", "list", "ruleset").splitlines() if comment in line]
+    return int(line.split("packets ")[1].split()[0])
+
+
+def boot_again(vpc: Vpc, script: str) -> BootResult:
+    vpc.network.power_off("i-nat-a")
+    vpc.network.boot("i-nat-a", "eni-nat-a", script)
+    return vpc.network.boot_result("i-nat-a")
+
+
+def test_forwards_and_the_far_end_sees_the_elastic_address(quiet_vpc: Vpc) -> None:
+    assert quiet_vpc.seen_from("eni-db-a")[0] == ELASTIC_A
+    assert quiet_vpc.seen_from("eni-db-b")[0] == ELASTIC_B
+
+
+def test_keeps_the_source_port(quiet_vpc: Vpc) -> None:
+    for _ in range(20):
+        _, seen, own = quiet_vpc.seen_from("eni-db-a")
+        assert seen == own
+
+
+def test_web_profile_forwards_nothing_but_80_and_443(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.set_security_rules("eni-nat-a", EVERYTHING, EVERYTHING)
+    before = dropped(quiet_vpc, "not ours to forward")
+    assert quiet_vpc.attempt("eni-db-a", port=80) == "ok"
+    assert quiet_vpc.attempt("eni-db-a", port=8080) == "silent"
+    assert dropped(quiet_vpc, "not ours to forward") > before
+    quiet_vpc.network.set_security_rules("eni-nat-a", FROM_PRIVATE, EVERYTHING)
+
+
+def test_all_profile_forwards_any_port(vpc: Vpc) -> None:
+    vpc.network.set_security_rules("eni-nat-a", EVERYTHING, EVERYTHING)
+    assert boot_again(vpc, render_user_data(NatProfile("a", (CIDR_A,)))).is_ok
+    assert vpc.attempt("eni-db-a", port=8080) == "ConnectionRefusedError"  # the far end's own answer
+
+
+def test_unsolicited_packets_from_the_internet_vanish_without_a_reset(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.set_security_rules("eni-nat-a", EVERYTHING, EVERYTHING)
+    before = dropped(quiet_vpc, "unsolicited")
+    for port in (443, 22000):
+        assert quiet_vpc.attempt(INTERNET, ELASTIC_A, port) == "silent"
+    assert dropped(quiet_vpc, "unsolicited") > before
+    quiet_vpc.network.set_security_rules("eni-nat-a", FROM_PRIVATE, EVERYTHING)
+
+
+def test_refuses_to_forward_towards_the_private_side(vpc: Vpc) -> None:
+    """100.64/16 is outside this VPC, so the router does hand packets for it to the NAT."""
+    vpc.network.set_security_rules("eni-nat-a", EVERYTHING, EVERYTHING)
+    assert boot_again(vpc, render_user_data(NatProfile("a", (CIDR_A,), (("100.64.0.0/16",),)))).is_ok
+    assert vpc.attempt("eni-db-a", "100.64.0.5") == "silent"
+    assert dropped(vpc, "towards the private side") > 0
+    assert vpc.attempt("eni-db-a", "192.168.7.7") == "silent"
+    assert dropped(vpc, "not on the internet") > 0
+
+
+def test_forwards_nothing_for_a_group_it_does_not_host(vpc: Vpc) -> None:
+    vpc.network.set_route("rtb-b", "0.0.0.0/0", "eni-nat-a")
+    assert vpc.attempt("eni-db-b") == "silent"
+
+
+def test_canary_leaves_from_the_primary_address_while_a_hosted_group_leaves_from_its_landing(vpc: Vpc) -> None:
+    vpc.network.map_public_address(ELASTIC_A, LANDING_A_ON_B)
+    vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
+    assert vpc.seen_from("eni-db-a")[0] == ELASTIC_A
+    assert vpc.seen_from("eni-db-a", CANARY)[0] == ELASTIC_B
+    assert vpc.seen_from("eni-db-b")[0] == ELASTIC_B
+
+
+def test_hosted_group_without_an_address_of_its_own_leaves_from_the_primary(vpc: Vpc) -> None:
+    vpc.network.set_addresses("eni-nat-b", ["10.0.1.21"])
+    assert vpc.network.run_user_data("i-nat-b").is_ok
+    vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
+    assert vpc.seen_from("eni-db-a")[0] == ELASTIC_B
+
+
+def test_secondary_addresses_are_taken_in_numeric_order(vpc: Vpc) -> None:
+    vpc.network.set_addresses("eni-nat-b", ["10.0.1.21", "10.0.1.200", "10.0.1.30"])
+    assert vpc.network.run_user_data("i-nat-b").is_ok
+    vpc.network.map_public_address(ELASTIC_A, "10.0.1.30")
+    vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
+    assert vpc.seen_from("eni-db-a")[0] == ELASTIC_A
+
+
+def test_running_the_script_again_changes_nothing_and_disturbs_no_connection(vpc: Vpc) -> None:
+    def state() -> list[str]:
+        rules = inside(vpc, "i-nat-a", "nft", "--stateless", "list", "ruleset")
+        return [rules, inside(vpc, "i-nat-a", "ip", "-4", "-o", "address")]
+
+    before = state()
+    with vpc.answering("eni-db-a") as connection:
+        for _ in range(3):
+            assert vpc.network.run_user_data("i-nat-a").is_ok
+            assert ask(connection)[0] == ELASTIC_A
+    assert state() == before
+
+
+def test_running_the_script_again_repairs_flushed_rules(vpc: Vpc) -> None:
+    vpc.network.flush_nat("i-nat-a")
+    assert vpc.attempt("eni-db-a") == "silent"
+    assert vpc.network.run_user_data("i-nat-a").is_ok
+    assert vpc.attempt("eni-db-a") == "ok"
+
+
+def test_connection_tracking_is_set_up_to_pick_up_moved_connections(quiet_vpc: Vpc) -> None:
+    keys = {
+        "net/ipv4/ip_forward": "1",
+        "net/ipv4/conf/ens5/rp_filter": "0",
+        "net/ipv4/conf/all/rp_filter": "0",
+        "net/ipv4/conf/ens5/send_redirects": "0",
+        "net/netfilter/nf_conntrack_tcp_loose": "1",
+        "net/netfilter/nf_conntrack_tcp_be_liberal": "1",
+    }
+    read = inside(quiet_vpc, "i-nat-a", "cat", *(f"/proc/sys/{key}" for key in keys))
+    assert dict(zip(keys, read.split(), strict=True)) == keys
+
+
+def test_a_boot_without_instance_metadata_fails_and_says_so(vpc: Vpc) -> None:
+    script = render_user_data(NatProfile("a", (CIDR_A,)))
+    lost = script.replace("http://169.254.169.254", "http://127.0.0.1:9").replace("--retry 8", "--retry 0")
+    result = boot_again(vpc, lost)
+    assert result.exit_code == 1
+    assert "natkeeper[a]: boot failed: no instance metadata token" in result.console
+    assert inside(vpc, "i-nat-a", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
+
+
+@pytest.mark.parametrize("place", ["/etc", "/usr/local/bin", "/var", str(Path(__file__).parent)])
+def test_user_data_cannot_write_to_this_machine(vpc: Vpc, place: str) -> None:
+    file = Path(place, f"natkeeper-escaped-{os.getpid()}")
+    result = boot_again(vpc, f"#!/bin/bash\necho escaped > {file} || exit 9\n")
+    assert result.exit_code == 9
+    assert not file.exists()
+
+
+def test_the_boot_script_leaves_its_state_to_the_guest_alone(quiet_vpc: Vpc) -> None:
+    assert quiet_vpc.network.boot_result("i-nat-a").is_ok
+    assert not Path("/var/lib/natkeeper").exists()
+    assert not Path("/etc/systemd/system/natkeeper.timer").exists()
+
+
+def test_private_hosts_may_ping_the_nat_and_the_internet_may_not(vpc: Vpc) -> None:
+    vpc.network.set_security_rules("eni-nat-a", [SecurityRule("0.0.0.0/0", "icmp", -1, -1)], EVERYTHING)
+    assert answers_ping(vpc, "eni-db-a", "10.0.1.20")
+    assert not answers_ping(vpc, INTERNET, ELASTIC_A)
+
+
+def answers_ping(vpc: Vpc, where: str, address: str) -> bool:
+    code = """
+import socket, struct, sys
+ping = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+ping.settimeout(0.4)
+body = struct.pack("!BBHHH", 8, 0, 0, 7, 7)
+total = sum(struct.unpack("!4H", body))
+ping.sendto(struct.pack("!BBHHH", 8, 0, 0xFFFF & ~total, 7, 7), (sys.argv[1], 0))
+while ping.recvfrom(99)[0][20] != 0: pass
+"""
+    process: subprocess.Popen[Any] = vpc.network.spawn(
+        where, ["python", "-c", code, address], stderr=subprocess.DEVNULL
+    )
+    return process.wait(5) == 0
+
+
+def test_a_timeout_says_so_instead_of_hanging_the_lab(vpc: Vpc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.network.guest.USER_DATA_SECONDS", 0.3)
+    began = time.monotonic()
+    result = boot_again(vpc, "#!/bin/bash\nsleep 60\n")
+    assert not result.is_ok
+    assert "killed after" in result.console
+    assert time.monotonic() - began < 5

@@ -1,0 +1,120 @@
+"""What happens to established connections when a group's traffic moves to another NAT: the table in docs, as tests."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from lab.measure import outages
+from lab.packets import SecurityRule
+from tests.lab.vpc import ELASTIC_A, EVERYTHING, LANDING_A_ON_B, Vpc, measured
+
+pytestmark = pytest.mark.packets
+
+BETWEEN_CALLS = 0.05  # seconds; about what two EC2 calls are apart
+ROUTES, ADDRESS = "routes", "address"
+
+
+def move(vpc: Vpc, *order: str) -> None:
+    for step in order:
+        if step == ROUTES:
+            vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
+        else:
+            vpc.network.map_public_address(ELASTIC_A, LANDING_A_ON_B)
+        time.sleep(BETWEEN_CALLS)
+
+
+def moved(vpc: Vpc, mode: Literal["client", "server"], *order: str) -> dict[str, Any]:
+    """The report of twenty connections that lived through a planned move, or did not."""
+    watch = vpc.flows(mode, 2.3)
+    time.sleep(0.3)
+    move(vpc, *order)
+    report = watch.report()
+    print(f"{mode}-driven, {' then '.join(order)}: {summary(report)}")
+    return report
+
+
+def summary(report: dict[str, Any]) -> str:
+    gap, errors = report["longest_gap_ms"], ", ".join(report["errors"])
+    return f"{report['survived']} of {report['opened']} survived, longest gap {gap} ms {errors}"
+
+
+def assert_invisible(report: dict[str, Any]) -> None:
+    assert report["survived"] == report["opened"] == 20
+    assert report["addresses_seen"] == [ELASTIC_A]
+    assert all(connection["contiguous"] and len(connection["sources"]) == 1 for connection in report["connections"])
+
+
+def test_client_driven_connections_survive_a_planned_move(vpc: Vpc) -> None:
+    report = moved(vpc, "client", ROUTES, ADDRESS)
+    assert_invisible(report)
+    assert report["longest_gap_ms"] < 250
+
+
+def test_server_driven_connections_do_not_notice_a_planned_move(vpc: Vpc) -> None:
+    report = moved(vpc, "server", ROUTES, ADDRESS)
+    assert_invisible(report)
+    assert report["longest_gap_ms"] < 200
+
+
+def test_moving_the_address_first_loses_every_server_driven_connection(vpc: Vpc) -> None:
+    report = moved(vpc, "server", ADDRESS, ROUTES)
+    assert report["survived"] == 0
+    assert report["errors"] == ["silent"]
+
+
+@pytest.mark.parametrize("mode", ["client", "server"])
+def test_routes_first_onto_a_landing_that_is_not_bare_resets_every_connection(
+    vpc: Vpc, mode: Literal["client", "server"]
+) -> None:
+    vpc.network.map_public_address("198.51.100.77", LANDING_A_ON_B)
+    report = moved(vpc, mode, ROUTES, ADDRESS)
+    assert report["survived"] == 0
+    assert report["errors"] == ["ConnectionResetError"]
+
+
+@pytest.mark.usefixtures("no_vpc")
+@pytest.mark.parametrize("mode", ["client", "server"])
+def test_nothing_survives_where_security_groups_refuse_mid_stream_packets(
+    tmp_path: Path, mode: Literal["client", "server"]
+) -> None:
+    with Vpc(tmp_path, mid_stream="refuse") as vpc:
+        assert moved(vpc, mode, ROUTES, ADDRESS)["survived"] == 0
+        assert vpc.seen_from("eni-db-a")[0] == ELASTIC_A  # new connections are as well off as ever
+
+
+@pytest.mark.usefixtures("no_vpc")
+def test_a_security_group_open_both_ways_has_no_state_to_miss(tmp_path: Path) -> None:
+    with Vpc(tmp_path, mid_stream="refuse") as vpc:
+        vpc.network.set_security_rules("eni-nat-b", EVERYTHING, EVERYTHING)
+        assert_invisible(moved(vpc, "client", ROUTES, ADDRESS))
+
+
+def test_a_security_group_closed_again_still_knows_its_connections(vpc: Vpc) -> None:
+    """AWS keeps tracked connections when rules change; new ones obey the new rules."""
+    watch = vpc.flows("client", 1.5, connections=3)
+    vpc.network.set_security_rules("eni-nat-a", [SecurityRule("10.9.9.9/32", "tcp", 443, 443)], EVERYTHING)
+    assert vpc.attempt("eni-db-a") == "silent"
+    assert watch.report()["survived"] == 3
+
+
+def test_client_driven_connections_survive_a_killed_nat_and_the_outage_is_measured(vpc: Vpc) -> None:
+    flows, probes = vpc.flows("client", 3.0), vpc.probing()
+    time.sleep(0.3)
+    killed = time.monotonic_ns()
+    vpc.network.power_off("i-nat-a")
+    time.sleep(0.4)
+    vpc.network.map_public_address(ELASTIC_A, LANDING_A_ON_B)
+    vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
+    restored = time.monotonic_ns()
+    report = flows.report()
+    (outage,) = outages(measured(probes.stop()))
+    true_ms, seen_ms = (restored - killed) / 1e6, outage.downtime_seen_ns / 1e6
+    print(f"killed: {summary(report)}; down {true_ms:.0f} ms, probes saw {seen_ms:.0f} ms")
+    assert_invisible(report)
+    assert abs(seen_ms - true_ms) < 60
+    assert outage.longest_ns is not None
+    assert outage.shortest_ns <= (restored - killed) <= outage.longest_ns + 60e6
