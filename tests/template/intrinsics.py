@@ -107,7 +107,7 @@ class Stack:
             return node
         if len(node) == 1:
             (name, argument), *_ = node.items()
-            if name == "Ref" or name.startswith("Fn::"):
+            if name in ("Ref", "Condition") or name.startswith("Fn::"):
                 return self._call(name.removeprefix("Fn::"), argument)
         return {key: found for key, each in node.items() if (found := self.value(each)) is not ABSENT}
 
@@ -121,6 +121,8 @@ class Stack:
             return self._attribute(*(argument if isinstance(argument, list) else argument.split(".", 1)))
         if name == "Sub":
             return self._substitute(*(argument if isinstance(argument, list) else [argument, {}]))
+        if name == "Condition":
+            return self.value(self.template["Conditions"][argument])
         if name == "ValueOfAll":
             return sorted(
                 {self._vpc_of(self.parameters[each]) for each in ("ZoneAPublicSubnetId", "ZoneAPrivateSubnetId")}

@@ -346,6 +346,23 @@ def test_silence_is_an_alarm_and_blindness_is_not_an_outage(stack: Stack) -> Non
     assert stack.properties("EgressDownAAlarm")["TreatMissingData"] == "missing"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "is_watched"),
+    [
+        (ONE, False),
+        (ONE | {"StandbyMode": "stopped"}, False),
+        (ONE | {"StandbyMode": "running"}, True),
+        (ONE | {"ZoneANatGatewayId": f"nat-{HEX}"}, True),
+        (TWO, True),
+    ],
+)
+def test_readiness_is_only_watched_where_something_can_be_ready(
+    expanded: dict[str, Any], parameters: dict[str, str], is_watched: bool
+) -> None:
+    alarms = Stack(expanded, parameters).resources("AWS::CloudWatch::Alarm")
+    assert ("StandbyNotReadyAlarm" in alarms) is is_watched
+
+
 def test_a_metric_alarm_of_one_zone_asks_for_no_other_group(expanded: dict[str, Any]) -> None:
     alarm = Stack(expanded, ONE).properties("FailoverFailedAlarm")
     assert [each["Id"] for each in alarm["Metrics"]] == ["all", "a"]
