@@ -60,13 +60,14 @@ class DynamoLedger:
         try:
             item = self._update(
                 group,
-                "SET holder = :holder, lease_until = :until ADD epoch :one",
+                "SET holder = :holder, lease_until = :until, inbox = if_not_exists(inbox, :empty) ADD epoch :one",
                 "attribute_not_exists(lease_until) OR lease_until < :now",
                 {
                     ":holder": {"S": self._holder},
                     ":until": {"N": _ms(until)},
                     ":now": {"N": _ms(now)},
                     ":one": {"N": "1"},
+                    ":empty": {"L": []},
                 },
             )
         except _Refused as refused:
@@ -76,18 +77,17 @@ class DynamoLedger:
 
     def record(self, lease: Lease, memory: Memory, *, release: bool) -> Lease:
         """Memory and lease in one write, on condition that the epoch and the inbox are as this holder knows them."""
-        known = len(lease.inbox)
         values: dict[str, Any] = {
             ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
             ":epoch": {"N": str(lease.epoch)},
             ":empty": {"L": []},
-            ":known": {"N": str(known)},
-            ":zero": {"N": "0"},
+            ":known": {"N": str(len(lease.inbox))},
         }
-        change = "SET memory = :memory, inbox = :empty" + (", lease_until = :zero" if release else "")
-        is_unchanged = "(size(inbox) = :known OR (attribute_not_exists(inbox) AND :known = :zero))"
+        change = "SET memory = :memory, inbox = :empty"
+        if release:
+            change, values = f"{change}, lease_until = :zero", {**values, ":zero": {"N": "0"}}
         try:
-            self._update(lease.group, change, f"epoch = :epoch AND {is_unchanged}", values)
+            self._update(lease.group, change, "epoch = :epoch AND size(inbox) = :known", values)
         except _Refused as refused:
             return self._record_beside_news(lease, memory, refused.item)
         return replace(lease, memory=memory, inbox=())
@@ -117,9 +117,9 @@ class DynamoLedger:
         try:
             self._update(
                 group,
-                "SET inbox = list_append(if_not_exists(inbox, :empty), :entry)",
-                "attribute_not_exists(inbox) OR size(inbox) < :limit",
-                {":entry": entry, ":empty": {"L": []}, ":limit": {"N": str(INBOX_LIMIT)}},
+                "SET inbox = list_append(inbox, :entry)",
+                "size(inbox) < :limit",
+                {":entry": entry, ":limit": {"N": str(INBOX_LIMIT)}},
             )
         except _Refused:
             return

@@ -15,7 +15,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from natkeeper.adapters.aws import typed_errors
-from natkeeper.core.incident import Memory
+from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.message import tell
 from natkeeper.core.news import ProbeReport, Verdict
 from natkeeper.core.plan import Happening, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 NAMESPACE = "natkeeper"
 BLIND = (Reason.CANNOT_LOOK, Reason.UNOBSERVED)
 FAILED = (Reason.BUDGET_EXHAUSTED, Reason.NO_CANDIDATE)
+QUIET = (Cause.TRANSIENT, Cause.PLANNED_MOVE)
+"""In the ledger, the metrics and the log, but nobody's pager: nothing was lost that a retry did not mend."""
 MOVED = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 
 
@@ -123,6 +125,8 @@ class CloudTelemetry:
             text, extra={"group": group, "incident": closed.incident.incident_id, "downtime_ms": low_ms}
         )
         self._emit(group, low_ms, MetricUnit.Milliseconds)
+        if closed.incident.cause in QUIET:
+            return
         try:
             with typed_errors("Publish"):
                 self._sns().publish(TopicArn=self._topic, Subject=f"natkeeper: {self._stack}"[:100], Message=text)

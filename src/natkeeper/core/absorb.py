@@ -25,6 +25,9 @@ from natkeeper.core.policy import Policy
 CANARY_PROOF_ROUNDS = 3
 """Successes in a row that prove a candidate: one packet can be luck, three in a row span two seconds."""
 
+MOVING = timedelta(seconds=3)
+"""How long after a planned move began its calls may still be under way: two calls, each with botocore's back-off."""
+
 
 def absorb(group: str, memory: Memory, news: Sequence[News], now: datetime, policy: Policy) -> Memory:
     """The memory after `news`, of which only what concerns `group` counts."""
@@ -136,12 +139,19 @@ def _evidence(memory: Memory, report: ProbeReport) -> Memory:
         if memory.target is None or all(each.is_ok for each in report.rounds):
             # Without a target the group has never had egress: it is being set up, which is no incident.
             return memory
-        cause = Cause.PROBES_FAILED if memory.is_down else Cause.TRANSIENT
         first = next(each.sent_at for each in report.rounds if not each.is_ok)
+        cause = Cause.PROBES_FAILED if memory.is_down else _passing_cause(memory, first)
         incident = extend(open_incident(report.group, cause, first, memory, recent), report.rounds)
     else:
         incident = extend(incident, report.rounds)
     return replace(memory, incident=_recover(incident, memory, report))
+
+
+def _passing_cause(memory: Memory, first: datetime) -> Cause:
+    moved_at = memory.moved_at
+    if moved_at is not None and timedelta(0) <= first - moved_at <= MOVING:
+        return Cause.PLANNED_MOVE
+    return Cause.TRANSIENT
 
 
 def _sent_at(each: Round) -> datetime:

@@ -31,6 +31,7 @@ from natkeeper.core.plan import (
 from natkeeper.core.policy import Group, Policy
 from natkeeper.core.view import Path, View
 
+PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 SHORT_RUN = timedelta(seconds=15)
@@ -227,7 +228,7 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
     memory = view.memory
     cause = verdict.cause or Cause.PROBES_FAILED
     incident = memory.incident or open_incident(view.group.name, cause, view.now, memory)
-    if incident.cause in (Cause.TRANSIENT, Cause.EXTERNAL):
+    if incident.cause in PASSING:
         incident = replace(incident, cause=cause)
     memory = replace(memory, incident=replace(incident, recovered_at=None), stable_since=None)
     return memory.without_proof(view.target) if view.target is not None else memory
@@ -369,7 +370,8 @@ def _with_incident(plan: Plan, before: Incident | None, now: datetime, policy: P
         happenings.append(IncidentOpened(incident))
     recovered_at = incident.recovered_at
     is_late = recovered_at is not None and now >= recovered_at + policy.watch_run + OVERDUE
-    if recovered_at is None or not (incident.awaits_run is None or is_late):
+    is_measured = incident.awaits_run is None and incident.address_after is not None
+    if recovered_at is None or not (is_measured or is_late):
         return replace(plan, happenings=tuple(happenings))
     measured = incident.downtime(policy.clock_error)
     happenings.append(IncidentClosed(incident, measured.low, measured.high, now))

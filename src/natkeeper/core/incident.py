@@ -31,6 +31,8 @@ class Cause(Enum):
     PROBES_FAILED = "probes-failed"
     TRANSIENT = "transient"
     """Failed rounds that ended without a move of ours."""
+    PLANNED_MOVE = "planned-move"
+    """Failed rounds while traffic was moved on purpose: between the two calls of a move new packets are lost."""
     EXTERNAL = "external"
     """The targets were out of reach from outside the VPC too: not an outage of ours."""
 

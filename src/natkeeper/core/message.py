@@ -18,6 +18,7 @@ CAUSES = {
     Cause.ROUTE_BLACKHOLE: "NAT is gone",
     Cause.PROBES_FAILED: "NAT stopped forwarding",
     Cause.TRANSIENT: "egress failed for a moment and came back by itself",
+    Cause.PLANNED_MOVE: "traffic was moved on purpose",
     Cause.EXTERNAL: "probe targets were out of reach, from outside the VPC too",
 }
 
