@@ -25,6 +25,7 @@ def install(patches: Patches, world: World) -> None:
     patches.wrap(InstanceBackend, "modify_instance_attribute", refuse_source_dest_check_of_several)
     patches.replace(NetworkInterface, "group_set", property(lambda self: self._group_set))
     patches.replace(Instance, "security_groups", groups_of_the_interface())
+    patches.wrap(NetworkInterfaceBackend, "create_network_interface", create_within_the_subnet)
     patches.wrap(NetworkInterfaceBackend, "delete_network_interface", refuse_to_delete_in_use)
     patches.wrap(NetworkInterfaceBackend, "assign_private_ip_addresses", assign_from_the_subnet)
     patches.wrap(NetworkInterfaceBackend, "unassign_private_ip_addresses", forget_public_of_unassigned)
@@ -140,6 +141,25 @@ def take_private_address(eni: Any, wanted: str | None = None) -> str:
         raise refused("InvalidIPAddress.InUse", f"Address {wanted} is in use.")
     subnet.request_ip(wanted, instance=eni)
     return wanted
+
+
+def create_within_the_subnet(original: Any) -> Any:
+    """Moto draws a new interface's addresses at random, the subnet's router and broadcast addresses among them.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
+    """
+
+    def create(self: Any, subnet: Any, address: Any, addresses: Any = None, *args: Any, **kwargs: Any) -> Any:
+        subnet = self.get_subnet(subnet) if isinstance(subnet, str) else subnet
+        secondary = int(kwargs.pop("secondary_ips_count", None) or 0)
+        if not address and not addresses:
+            address = subnet.get_available_subnet_ip(instance=None)
+        eni = original(self, subnet, address, addresses, *args, **kwargs)
+        for _ in range(secondary):
+            eni.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": take_private_address(eni)})
+        return eni
+
+    return create
 
 
 def assign_from_the_subnet(_original: Any) -> Any:

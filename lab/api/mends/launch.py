@@ -72,7 +72,10 @@ def launch_from_the_template(world: World, original: Any) -> Any:
         _refuse_groups_beside_interfaces(template, kwargs, groups)
         _refuse_too_many_addresses(world, template, kwargs)
         tags = kwargs.get("tags", {}).get("network-interface") or _template_tags(template)
-        reservation = original(self, image_id, count, user_data, groups, **kwargs)
+        try:
+            reservation = original(self, image_id, count, user_data, groups, **kwargs)
+        finally:
+            _forget_empty_reservations(self)
         for instance in reservation.instances:
             for nic in instance.nics.values():
                 nic.add_tags(tags)
@@ -92,6 +95,7 @@ def prepare_interfaces(original: Any) -> Any:
         for spec in nic_spec:
             if not spec.get("NetworkInterfaceId"):
                 spec.setdefault("DeleteOnTermination", True)
+            _refuse_address_in_use(self, spec)
         original(self, nic_spec, *args, **kwargs)
         if not wanted:
             self.nics[0].delete_on_termination = True
@@ -104,9 +108,22 @@ def prepare_interfaces(original: Any) -> Any:
     return prep_nics
 
 
+def _refuse_address_in_use(instance: Any, spec: dict[str, Any]) -> None:
+    """Moto fails with an internal error. The error code is AWS's, see lab.api.mends.interfaces."""
+    address = spec.get("PrivateIpAddress")
+    if address and address in instance.ec2_backend.get_subnet(instance.subnet_id)._subnet_ips:
+        raise refused("InvalidIPAddress.InUse", f"Address {address} is in use.")
+
+
 def _secondary(spec: dict[str, Any]) -> list[str | None]:
     named = [one["PrivateIpAddress"] for one in spec.get("PrivateIpAddresses") or [] if not one.get("Primary")]
     return [*named, *[None] * int(spec.get("SecondaryPrivateIpAddressCount") or 0)]
+
+
+def _forget_empty_reservations(backend: Any) -> None:
+    """Moto keeps the reservation of a launch that it refused."""
+    for reservation in [one for one in backend.reservations.values() if not one.instances]:
+        del backend.reservations[reservation.id]
 
 
 def _merge(template: list[Any], request: list[Any]) -> list[Any]:

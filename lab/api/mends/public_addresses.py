@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.ht
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
@@ -20,7 +19,7 @@ def install(patches: Patches, world: World) -> None:
     patches.replace(NetworkInterface, "public_ip", public_ip_of_the_primary())
     patches.replace(NetworkInterface, "check_auto_public_ip", assign_from_the_lab(world))
     patches.replace(NetworkInterface, "stop", release_when_stopped)
-    patches.replace(NetworkInterface, "association", property(partial(association_of, None)))
+    patches.replace(NetworkInterface, "association", property(association_of_the_primary))
     patches.replace(NetworkInterface, "instance_private_ip_address_list", property(all_private_addresses))
     patches.replace(NetworkInterface, "network_interface_private_ip_address_list", property(all_private_addresses))
 
@@ -49,9 +48,13 @@ def release_when_stopped(self: Any) -> None:
     addresses.drop_auto_address(self)
 
 
-def association_of(private: str | None, eni: Any) -> dict[str, Any]:
+def association_of_the_primary(self: Any) -> dict[str, Any] | None:
+    """Moto shows an empty association where AWS shows none."""
+    return association_of(self, self.private_ip_address) or None
+
+
+def association_of(eni: Any, private: str) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAssociation.html"""
-    private = private or eni.private_ip_address
     found = addresses.public_at(eni, private)
     if found is None:
         return {}
@@ -71,7 +74,7 @@ def all_private_addresses(self: Any) -> list[dict[str, Any]]:
     for item in self.private_ip_addresses:
         private = item["PrivateIpAddress"]
         answer: dict[str, Any] = {"PrivateIpAddress": private, "Primary": private == self.private_ip_address}
-        if association := association_of(private, self):
+        if association := association_of(self, private):
             answer["Association"] = association
         shown.append(answer)
     return sorted(shown, key=lambda one: not one["Primary"])
