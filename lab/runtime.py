@@ -119,7 +119,8 @@ class FunctionHost:
         result = self._ask(process, request_id, payload)
         if result is not None:
             with self._lock:
-                self._idle.append(process)
+                if not self._is_stopped:
+                    self._idle.append(process)
             return result
         self._discard(process)
         return _died(request_id, process, self._timeout)
@@ -147,6 +148,7 @@ class FunctionHost:
         """End every process this host started."""
         with self._lock:
             self._is_stopped = True
+            self._idle.clear()
             processes = list(self._all)
         for process in processes:
             self._discard(process)

@@ -232,18 +232,18 @@ def test_unassigned_private_address_loses_its_elastic_ip(aws: Aws) -> None:
     assert "AssociationId" not in aws.ec2.describe_addresses(AllocationIds=[allocation])["Addresses"][0]
 
 
-def test_secondary_addresses_are_never_the_subnets_own(aws: Aws) -> None:
-    small = aws.ec2.create_subnet(VpcId=aws.vpc, CidrBlock="10.0.2.0/28")["Subnet"]["SubnetId"]
-    interface = aws.ec2.create_network_interface(SubnetId=small)["NetworkInterface"]["NetworkInterfaceId"]
-    aws.ec2.assign_private_ip_addresses(NetworkInterfaceId=interface, SecondaryPrivateIpAddressCount=8)
-    shown = aws.ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"][0]
-    used = {one["PrivateIpAddress"] for one in shown["PrivateIpAddresses"]}
-    reserved = {f"10.0.2.{last}" for last in (0, 1, 2, 3, 15)}
-    assert len(used) == 9
-    assert not used & reserved
+def test_private_addresses_are_never_the_subnets_own(aws: Aws) -> None:
+    # Every free address of two small subnets: moto's random draw cannot miss the reserved ones by chance.
+    for third in (2, 3):
+        small = aws.ec2.create_subnet(VpcId=aws.vpc, CidrBlock=f"10.0.{third}.0/28")["Subnet"]["SubnetId"]
+        interface = aws.ec2.create_network_interface(SubnetId=small)["NetworkInterface"]["NetworkInterfaceId"]
+        aws.ec2.assign_private_ip_addresses(NetworkInterfaceId=interface, SecondaryPrivateIpAddressCount=10)
+        shown = aws.ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"][0]
+        used = {one["PrivateIpAddress"] for one in shown["PrivateIpAddresses"]}
+        assert used == {f"10.0.{third}.{last}" for last in range(4, 15)}
 
 
-def test_interface_on_secondary_ring_holds_two_groups_addresses(ours: Aws) -> None:
+def test_one_interface_carries_the_elastic_ips_of_two_groups(ours: Aws) -> None:
     nat, primary, secondary = launch_with_secondary(ours)
     (own, own_public), (guest, guest_public) = ours.address(), ours.address()
     associate(ours, own, nat, primary)
