@@ -19,6 +19,7 @@ from tests.lab.vpc import (
     FROM_PRIVATE,
     LANDING_A_ON_B,
     NAT_A,
+    NAT_B,
     Vpc,
     ask,
     measured,
@@ -47,23 +48,27 @@ def test_source_dest_check_is_on_to_begin_with(vpc: Vpc) -> None:
     assert vpc.attempt("eni-db-a") == "silent"
 
 
-def test_a_bare_landing_address_loses_packets_in_silence(vpc: Vpc) -> None:
-    vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
-    assert vpc.attempt("eni-db-a") == "silent"
-    vpc.network.map_public_address(ELASTIC_A, LANDING_A_ON_B)
-    assert vpc.attempt("eni-db-a") == "ok"
+def test_a_bare_landing_address_loses_packets_in_silence(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
+    assert quiet_vpc.attempt("eni-db-a") == "silent"
+    quiet_vpc.network.map_public_address(ELASTIC_A, LANDING_A_ON_B)
+    assert quiet_vpc.attempt("eni-db-a") == "ok"
+    quiet_vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-a")
+    quiet_vpc.network.map_public_address(ELASTIC_A, NAT_A)
 
 
 def test_a_public_address_nobody_holds_is_silent(quiet_vpc: Vpc) -> None:
     assert quiet_vpc.attempt(INTERNET, "198.51.100.222") == "silent"
 
 
-def test_an_elastic_address_has_one_holder_and_its_former_one_is_bare(vpc: Vpc) -> None:
-    vpc.network.map_public_address(ELASTIC_B, NAT_A)
-    assert vpc.seen_from("eni-db-a")[0] == ELASTIC_B
-    assert vpc.attempt("eni-db-b") == "silent"
-    vpc.network.map_public_address(ELASTIC_B, None)
-    assert vpc.attempt("eni-db-a") == "silent"
+def test_an_elastic_address_has_one_holder_and_its_former_one_is_bare(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.map_public_address(ELASTIC_B, NAT_A)
+    assert quiet_vpc.seen_from("eni-db-a")[0] == ELASTIC_B
+    assert quiet_vpc.attempt("eni-db-b") == "silent"
+    quiet_vpc.network.map_public_address(ELASTIC_B, None)
+    assert quiet_vpc.attempt("eni-db-a") == "silent"
+    quiet_vpc.network.map_public_address(ELASTIC_A, NAT_A)
+    quiet_vpc.network.map_public_address(ELASTIC_B, NAT_B)
 
 
 def test_a_security_group_drops_what_it_does_not_allow(quiet_vpc: Vpc) -> None:
@@ -90,27 +95,30 @@ def test_hosts_of_the_vpc_reach_each_other_whatever_their_default_route(quiet_vp
     quiet_vpc.network.set_security_rules("eni-db-b", [], EVERYTHING)
 
 
-def test_a_host_route_beats_the_default_route(vpc: Vpc) -> None:
-    vpc.network.map_public_address("198.51.100.3", LANDING_A_ON_B)
-    vpc.network.set_route("rtb-a", "203.0.113.12/32", "eni-nat-b")
-    assert vpc.seen_from("eni-db-a", "203.0.113.12")[0] == "198.51.100.3"
-    assert vpc.seen_from("eni-db-a", "203.0.113.11")[0] == ELASTIC_A
-    vpc.network.set_route("rtb-a", "203.0.113.12/32", None)
-    assert vpc.seen_from("eni-db-a", "203.0.113.12")[0] == ELASTIC_A
+def test_a_host_route_beats_the_default_route(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.map_public_address("198.51.100.3", LANDING_A_ON_B)
+    quiet_vpc.network.set_route("rtb-a", "203.0.113.12/32", "eni-nat-b")
+    assert quiet_vpc.seen_from("eni-db-a", "203.0.113.12")[0] == "198.51.100.3"
+    assert quiet_vpc.seen_from("eni-db-a", "203.0.113.11")[0] == ELASTIC_A
+    quiet_vpc.network.set_route("rtb-a", "203.0.113.12/32", None)
+    assert quiet_vpc.seen_from("eni-db-a", "203.0.113.12")[0] == ELASTIC_A
+    quiet_vpc.network.map_public_address("198.51.100.3", None)
 
 
-def test_without_a_default_route_packets_vanish(vpc: Vpc) -> None:
+def test_without_a_default_route_packets_vanish(quiet_vpc: Vpc) -> None:
     for _ in range(2):
-        vpc.network.set_route("rtb-a", "0.0.0.0/0", None)
-        assert vpc.attempt("eni-db-a") == "silent"
+        quiet_vpc.network.set_route("rtb-a", "0.0.0.0/0", None)
+        assert quiet_vpc.attempt("eni-db-a") == "silent"
+    quiet_vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-a")
 
 
-def test_a_subnet_follows_the_table_it_is_given(vpc: Vpc) -> None:
-    vpc.network.add_route_table("rtb-other")
-    vpc.network.use_route_table("subnet-a", "rtb-other")
-    assert vpc.attempt("eni-db-a") == "silent"
-    vpc.network.set_route("rtb-other", "0.0.0.0/0", "eni-nat-a")
-    assert vpc.attempt("eni-db-a") == "ok"
+def test_a_subnet_follows_the_table_it_is_given(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.add_route_table("rtb-other")
+    quiet_vpc.network.use_route_table("subnet-a", "rtb-other")
+    assert quiet_vpc.attempt("eni-db-a") == "silent"
+    quiet_vpc.network.set_route("rtb-other", "0.0.0.0/0", "eni-nat-a")
+    assert quiet_vpc.attempt("eni-db-a") == "ok"
+    quiet_vpc.network.use_route_table("subnet-a", "rtb-a")
 
 
 def test_a_route_to_a_deleted_interface_drops_in_silence(vpc: Vpc) -> None:
@@ -132,30 +140,31 @@ def test_a_nat_switched_off_is_silent_and_works_again_after_its_next_boot(vpc: V
     assert vpc.attempt("eni-db-a") == "ok"
 
 
-def test_a_hung_nat_is_silent_until_it_wakes(vpc: Vpc) -> None:
-    vpc.network.hang("i-nat-a")
-    assert vpc.attempt("eni-db-a") == "silent"
-    assert vpc.attempt("i-nat-a") == "silent"
-    vpc.network.unhang("i-nat-a")
-    assert vpc.attempt("eni-db-a") == "ok"
+def test_a_hung_nat_is_silent_until_it_wakes(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.hang("i-nat-a")
+    assert quiet_vpc.attempt("eni-db-a") == "silent"
+    assert quiet_vpc.attempt("i-nat-a") == "silent"
+    quiet_vpc.network.unhang("i-nat-a")
+    assert quiet_vpc.attempt("eni-db-a") == "ok"
 
 
-def test_a_nat_that_stops_forwarding_still_speaks_for_itself(vpc: Vpc) -> None:
-    vpc.network.drop_forwarding("i-nat-a")
-    assert vpc.attempt("eni-db-a") == "silent"
-    assert vpc.attempt("i-nat-a") == "ok"
-    vpc.network.drop_forwarding("i-nat-a", False)
-    assert vpc.attempt("eni-db-a") == "ok"
+def test_a_nat_that_stops_forwarding_still_speaks_for_itself(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.drop_forwarding("i-nat-a")
+    assert quiet_vpc.attempt("eni-db-a") == "silent"
+    assert quiet_vpc.attempt("i-nat-a") == "ok"
+    quiet_vpc.network.drop_forwarding("i-nat-a", False)
+    assert quiet_vpc.attempt("eni-db-a") == "ok"
 
 
-def test_packet_loss_loses_some_and_not_all(vpc: Vpc) -> None:
-    vpc.network.packet_loss("i-nat-a", 40)
-    watch = vpc.probing()
+def test_packet_loss_loses_some_and_not_all(quiet_vpc: Vpc) -> None:
+    quiet_vpc.network.packet_loss("i-nat-a", 40)
+    watch = quiet_vpc.probing()
     with pytest.raises(subprocess.TimeoutExpired):
         watch.process.wait(0.7)
     rows = measured(watch.stop())
     lost = sum(probe.answered_ns is None for probe in rows) / len(rows)
     assert 0.3 < lost < 0.95  # SYN and SYN-ACK each have to get through: 64 % expected
+    quiet_vpc.network.packet_loss("i-nat-a", 0)
 
 
 def test_instance_metadata_wants_a_token_and_follows_the_interface(quiet_vpc: Vpc) -> None:

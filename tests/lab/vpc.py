@@ -26,7 +26,8 @@ CIDR_A, CIDR_B = "10.0.2.0/24", "10.0.3.0/24"
 NAT_A, NAT_B, LANDING_A_ON_B = "10.0.1.20", "10.0.1.21", "10.0.1.121"
 ELASTIC_A, ELASTIC_B = "198.51.100.1", "198.51.100.2"
 CANARY = "203.0.113.99"
-SHORT_SECONDS = 0.4  # long enough for any answer in the lab, which takes under 2 ms
+SHORT_SECONDS = 0.25  # long enough for any answer in the lab, which takes under 2 ms
+STALLED_SECONDS = 0.7  # longer than any gap a surviving connection has in these tests
 
 
 @dataclass
@@ -129,6 +130,7 @@ class Vpc:
 
     def flows(self, mode: str, seconds: float, where: str = "eni-db-a", connections: int = 20) -> Watch:
         arguments = [mode, "--connections", str(connections), "--interval", "0.005", "--seconds", str(seconds)]
+        arguments += ["--stalled-after", str(STALLED_SECONDS)]
         return self._watch(where, ["python", "-m", "lab.flows", *arguments])
 
     def probing(self, where: str = "eni-db-a", target: str = "203.0.113.11:443") -> Watch:
