@@ -80,7 +80,7 @@ class _Process:
 
 
 class FunctionHost:
-    """`handler` is `module:function`. `env` is added to this process's environment; times are in seconds."""
+    """`handler` is `module:function`. times are in seconds; `env` is added to this environment less its `AWS_*`."""
 
     def __init__(
         self,
@@ -237,4 +237,6 @@ def _environment(name: str, handler: str, memory_mb: int, region: str, env: Mapp
         "PYTHONUNBUFFERED": "1",
         "TZ": ":UTC",
     }
-    return {**os.environ, **env, **own}
+    # This process's own AWS settings may be real: what a function may reach is said in `env` only.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    return {**inherited, **env, **own}

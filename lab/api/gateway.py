@@ -49,7 +49,13 @@ class Gateway:
 
     def handle(self, http: HttpRequest) -> HttpReply | None:
         started_at = time.monotonic()
-        wire = moto_bridge.read(http, self._world.options.region)
+        try:
+            wire = moto_bridge.read(http, self._world.options.region)
+        except Exception as error:
+            # Not a call of AWS's that the lab understands: the lab must learn it, so its stop() says so.
+            traceback.print_exc()
+            self.failures.append(error)
+            return replies.refuse("query", Refusal("InvalidAction", f"The lab cannot read this: {error!r}", 400))
         if wire.operation == "Invoke":
             wire = replace(wire, params=invoke_params(http))
         verdict = self._faults.judge(wire.service, wire.operation, wire.params)

@@ -20,6 +20,7 @@ import moto.core.responses
 from moto.core.base_backend import BackendDict
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
+from moto.core.serialize import XFormedAttributePicker
 from moto.core.utils import get_service_model, method_names_from_class
 
 from lab.api.patches import Patches
@@ -65,10 +66,11 @@ def dispatch(wire: Wire) -> HttpReply:
     raise NotImplementedError(f"moto has no {wire.service} {path}")
 
 
-def speed_up(patches: Patches) -> None:
-    """Moto lists each response class's methods on every call and parses what the gateway has parsed already."""
+def speed_up(patches: Patches, *, has_images: bool) -> None:
+    """Moto finds out afresh on every call what never changes, and parses what the gateway has parsed already."""
     patches.replace(moto.core.responses, "method_names_from_class", lru_cache(method_names_from_class))
-    patches.replace(moto.settings, "ec2_load_default_amis", lambda: False)
+    patches.replace(moto.settings, "ec2_load_default_amis", lambda: has_images)
+    patches.wrap(XFormedAttributePicker, "get_possible_keys", _keys_once)
     parse = moto.core.responses.BaseResponse.parse_parameters
 
     def parse_once(self: Any, request: Any) -> None:
@@ -78,6 +80,22 @@ def speed_up(patches: Patches) -> None:
             parse(self, request)
 
     patches.replace(moto.core.responses.BaseResponse, "parse_parameters", parse_once)
+
+
+def _keys_once(original: Any) -> Any:
+    """Which attributes may hold a member depends on the shapes and the object's class only."""
+    known: dict[Any, list[str]] = {}
+
+    def get_possible_keys(self: Any, context: Any) -> list[str]:
+        shape = context.shape
+        parent = getattr(shape, "parent", None)
+        model = context.service_model.service_name if context.service_model else None
+        place = (model, context.key, shape and shape.name, parent and parent.name, type(context.obj))
+        if (keys := known.get(place)) is None:
+            keys = known[place] = list(dict.fromkeys(original(self, context)))
+        return keys
+
+    return get_possible_keys
 
 
 def _environ(http: HttpRequest, host: str) -> dict[str, Any]:
@@ -130,7 +148,7 @@ def _rest_operation(service: str, request: Any) -> str:
 
 @lru_cache
 def _handlers(service: str) -> list[tuple[re.Pattern[str], Any]]:
-    found = moto.backends.get_backend(service)
+    found = moto.backends.get_backend(_SIGNED_AS.get(service, service))
     backend = found["123456789012"] if isinstance(found, BackendDict) else found
     regional = backend["us-east-1"] if "us-east-1" in backend else backend["aws"]
     return [(re.compile(path), handler) for path, handler in regional.url_paths.items()]

@@ -42,6 +42,8 @@ class ApiOptions:
     """Describe calls seen before are answered with the state of this long ago (eventual consistency)."""
     is_throttled: bool = False
     """Whether EC2's token buckets are enforced (`lab.api.throttle`)."""
+    has_images: bool = False
+    """Whether DescribeImages knows AWS's public images; loading them takes a second. Any image id can be launched."""
     is_mended: bool = True
     """False leaves moto as it is, gaps and all: the contract tests compare the two."""
 

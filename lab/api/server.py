@@ -46,8 +46,8 @@ class Api:
         if Api._running is not None:
             raise RuntimeError("one Api per process: moto's state is global")
         Api._running = self
+        moto_bridge.speed_up(self._patches, has_images=self.options.has_images)
         BackendDict.reset()
-        moto_bridge.speed_up(self._patches)
         if self.options.is_mended:
             install(self._patches, self._world)
         _ = self._world.ec2
@@ -61,8 +61,8 @@ class Api:
         self._server.stop()
         self._world.functions.close()
         self._world.agenda.close()
-        self._patches.restore()
         BackendDict.reset()
+        self._patches.restore()
         Api._running = None
         if failures := self.failures():
             raise ExceptionGroup("the lab's API failed", [error for error in failures if isinstance(error, Exception)])

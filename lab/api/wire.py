@@ -6,6 +6,7 @@ several milliseconds per call, which the lab would measure as the controller's. 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import socketserver
 import threading
@@ -95,7 +96,7 @@ class WireServer(socketserver.ThreadingTCPServer):
         self.answer = handle
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="lab-api", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), name="lab-api", daemon=True)
 
     @property
     def url(self) -> str:
@@ -109,7 +110,8 @@ class WireServer(socketserver.ThreadingTCPServer):
         self.server_close()
         with self._guard:
             for connection in self._open:
-                connection.close()
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def opened(self, connection: socket.socket) -> None:
         with self._guard:

@@ -58,18 +58,20 @@ class World:
 
         Nested changes are told once, by the outermost.
         """
-        with self._lock:
-            if self._depth == 0:
-                self.before_change()
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-                is_outermost = self._depth == 0
-                lanes = self._tell() if is_outermost else []
-        if is_outermost:
-            self.outbox.drain(lanes)
+        lanes: list[str] | None = None
+        try:
+            with self._lock:
+                if self._depth == 0:
+                    self.before_change()
+                self._depth += 1
+                try:
+                    yield
+                finally:
+                    self._depth -= 1
+                    lanes = self._tell() if self._depth == 0 else None
+        finally:
+            if lanes is not None:
+                self.outbox.drain(lanes)
 
     def owe(self, verbs: Iterable[Verb]) -> None:
         """Add verbs to the change being made; they run after the structure that the change told so far."""

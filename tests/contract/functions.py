@@ -6,6 +6,8 @@ import os
 import time
 from typing import Any
 
+_SHOWN = ("AWS_LAMBDA_FUNCTION_NAME", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "GROUP")
+
 
 def handler(event: dict[str, Any], context: Any) -> Any:
     print("handling", context.aws_request_id)
@@ -23,7 +25,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
         "arn": context.invoked_function_arn,
         "memory": context.memory_limit_in_mb,
         "remaining": context.get_remaining_time_in_millis(),
-        "environment": {name: os.environ.get(name) for name in ("AWS_LAMBDA_FUNCTION_NAME", "GROUP")},
+        "environment": {name: os.environ.get(name) for name in _SHOWN},
     }
 
 

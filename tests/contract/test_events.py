@@ -67,7 +67,7 @@ def test_events_can_be_late(start: Start) -> None:
     begin = time.monotonic()
     aws.launch()
     eventually(lambda: at)
-    assert 0.3 <= at[0] - begin < 0.6
+    assert at[0] - begin >= 0.3
 
 
 def test_events_can_be_lost_and_duplicated(ours: Aws) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -122,7 +124,8 @@ def test_latency_of_concurrent_calls_passes_in_parallel(ours: Aws) -> None:
         list(pool.map(lambda _: vpcs(ours), range(20)))
         begin = time.monotonic()
         list(pool.map(lambda _: vpcs(ours), range(20)))
-    assert 0.1 <= time.monotonic() - begin < 0.35
+    # One after the other would take two seconds; the margin is for slow machines.
+    assert 0.1 <= time.monotonic() - begin < 1.0
 
 
 def test_latency_may_strike_one_operation(ours: Aws) -> None:
@@ -152,6 +155,16 @@ def test_descriptions_may_show_the_past(start: Start) -> None:
     assert aws.ec2.describe_tags(**tags)["Tags"] == []
     time.sleep(0.35)
     assert len(aws.ec2.describe_tags(**tags)["Tags"]) == 1
+
+
+def test_request_that_the_lab_cannot_read_is_refused_and_reported(ours: Aws) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    request = urllib.request.Request(ours.url, b"Action=NoSuchThing&Version=2016-11-15", headers)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=5)
+    assert refusal.value.code == 400
+    assert len(ours.api.failures()) == 1
+    ours.api.clear_failures()
 
 
 def test_only_one_api_runs_at_a_time(ours: Aws) -> None:
