@@ -47,6 +47,7 @@ class Functions:
         self._functions: dict[str, _Function] = {}
         self._threads: set[threading.Thread] = set()
         self._closing = threading.Event()
+        self.failures: list[BaseException] = []
         self._lock = threading.Lock()
 
     def register(self, name: str, invoke: Invoke, on_success: str | None, on_failure: str | None) -> str:
@@ -104,7 +105,9 @@ class Functions:
             if self._closing.wait(self._options.async_retry_seconds):
                 return
         target = function.on_success if result.error is None else function.on_failure
-        if target and not self._closing.is_set():
+        if target and not self.has(target):
+            self.failures.append(UnknownFunctionError(f"{target}, the destination of {function.name}"))
+        elif target and not self._closing.is_set():
             record = _destination_record(function, payload, request_id, attempt, result)
             self.invoke_later(target, json.dumps(record).encode())
 

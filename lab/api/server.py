@@ -86,12 +86,16 @@ class Api:
 
     def failures(self) -> list[BaseException]:
         """What went wrong inside: the packet plane's refusals, moto's gaps, jobs that raised."""
-        return [*self._gateway.failures, *self._world.outbox.failures, *self._world.agenda.failures]
+        return [failure for failures in self._failures() for failure in failures]
 
     def clear_failures(self) -> None:
         """For a test that breaks the packet plane on purpose."""
-        for failures in (self._gateway.failures, self._world.outbox.failures, self._world.agenda.failures):
+        for failures in self._failures():
             failures.clear()
+
+    def _failures(self) -> list[list[BaseException]]:
+        world = self._world
+        return [self._gateway.failures, world.outbox.failures, world.agenda.failures, world.functions.failures]
 
     def register_function(
         self, name: str, invoke: Invoke, *, on_success: str | None = None, on_failure: str | None = None

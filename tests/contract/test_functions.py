@@ -116,3 +116,10 @@ def test_synchronous_invocations_have_no_destination(ours: Aws) -> None:
     ours.client("lambda").invoke(FunctionName="prober")
     time.sleep(0.1)
     assert received == []
+
+
+def test_missing_destination_fails_the_lab(ours: Aws) -> None:
+    ours.api.register_function("prober", lambda _: FunctionResult(b"{}"), on_success="nobody")
+    ours.client("lambda").invoke(FunctionName="prober", InvocationType="Event")
+    assert "nobody" in str(eventually(ours.api.failures)[0])
+    ours.api.clear_failures()
