@@ -107,7 +107,12 @@ def _refusals() -> list[str]:
     command = [*_unshare(), sys.executable, str(Path(__file__)), "--init", sys.executable, "-c", code, str(CODE)]
     trial = subprocess.run(command, capture_output=True, text=True, timeout=30)
     if trial.returncode:
-        return [f"{_why_no_namespaces()} (unshare said: {trial.stderr.strip() or trial.returncode})"]
+        said = trial.stderr.strip() or f"exit code {trial.returncode}"
+        if "failed to execute" in said:
+            return [
+                f"Inside a sandbox this user may not run {sys.executable}: use an interpreter others may read. ({said})"
+            ]
+        return [f"{_why_no_namespaces()} ({said})"]
     return [line for line in trial.stdout.splitlines() if line]
 
 

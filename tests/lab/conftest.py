@@ -97,6 +97,7 @@ def _run_inside(nodeids: Sequence[str]) -> None:
         results = Path(directory, "results.xml")
         command = [sys.executable, "-m", "pytest", *nodeids, f"--junitxml={results}", "-o", "junit_logging=system-out"]
         command += ["-o", "junit_family=xunit1", "-p", "no:cacheprovider"]  # xunit1 says which file a test is in
+        command += ["--basetemp", str(Path(directory, "tests"))]  # inside we are root, and not root's pytest folder
         run = subprocess.run(
             [sys.executable, "-m", "lab.sandbox", "--", *command],
             cwd=ROOT,

@@ -165,13 +165,10 @@ def test_a_boot_without_instance_metadata_fails_and_says_so(vpc: Vpc) -> None:
 
 
 def test_user_data_cannot_write_to_this_machine(vpc: Vpc) -> None:
-    places = ("/etc", "/usr/local/bin", "/var", "/home", str(Path(__file__).parent))
+    places = ("/etc", "/usr/local/bin", "/var", "/home", "/tmp", "/run", str(Path(__file__).parent))
     files = [Path(place, f"natkeeper-escaped-{os.getpid()}") for place in places]
-    result = boot_again(
-        vpc, "\n".join(["#!/bin/bash", *(f"echo escaped > {file} && exit 9" for file in files), "exit 0"])
-    )
-    assert result.exit_code == 0
-    assert result.console.count("Read-only file system") == len(files)
+    result = boot_again(vpc, "\n".join(["#!/bin/bash", *(f"echo escaped > {file}" for file in files)]))
+    assert f"{files[0]}: Read-only file system" in result.console
     assert not [file for file in files if file.exists()]
 
 
