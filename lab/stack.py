@@ -124,7 +124,7 @@ class Stack:
     def _build(self) -> None:
         self.api.start()
         os.environ.update(self.api.environment())
-        self.ec2 = boto3.client("ec2")
+        self.ec2: Any = boto3.client("ec2")
         self.dynamodb = boto3.client("dynamodb")
         self._start_internet()
         self.vpc = self.ec2.create_vpc(CidrBlock=VPC_CIDR)["Vpc"]["VpcId"]
@@ -144,10 +144,10 @@ class Stack:
         files = certificates.issue(Path(self.directory.name), INTERNET_ADDRESSES)
         self.authority = files.authority
         listen = [text for address in INTERNET_ADDRESSES for text in ("--address", address)]
+        keys = ("--certificate", str(files.certificate), "--key", str(files.key))
         server = self.network.spawn(
             INTERNET,
-            ["python", "-m", "lab.internet_server", *listen]
-            + ["--certificate", str(files.certificate), "--key", str(files.key)],
+            ["python", "-m", "lab.internet_server", *listen, *keys],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -254,7 +254,6 @@ class Stack:
             "NATKEEPER_PROBE_RUN": str(self.choices.run),
             "NATKEEPER_QUIET_PERIOD": str(self.choices.quiet),
             "NATKEEPER_STANDBY": self.choices.standby,
-            "POWERTOOLS_SERVICE_NAME": "natkeeper",
             "POWERTOOLS_METRICS_NAMESPACE": "natkeeper",
             **self.choices.settings,
         }
@@ -395,7 +394,7 @@ class Stack:
                 tags = {each["Key"]: each["Value"] for each in instance.get("Tags", [])}
                 interfaces = {each["NetworkInterfaceId"] for each in instance["NetworkInterfaces"]}
                 if targets and targets <= interfaces and adapter.GROUP_TAG in tags:
-                    return tags[adapter.GROUP_TAG]
+                    return str(tags[adapter.GROUP_TAG])
         return "nobody"
 
     def incidents(self, group: str) -> list[dict[str, Any]]:

@@ -274,6 +274,8 @@ def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
     if plan.records_first and not record():
         return
     for number, stage in enumerate(stages):
+        if number and plan.pause:
+            ports.clock.sleep(plan.pause)
         calls = [partial(_do, group, action, ports) for action in stage]
         is_beside = number == 0 and plan.verifies and not plan.records_first
         found = ports.together([*calls, *([record] if is_beside else [])])

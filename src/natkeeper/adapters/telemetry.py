@@ -54,6 +54,7 @@ class CloudTelemetry:
                 "reason_code": plan.reason.value,
                 "carried_by": plan.carried_by or "unknown",
                 "target": memory.target,
+                "is_backed": plan.is_backed,
                 "actions": [_described(each) for each in plan.actions],
                 "incident": memory.incident.incident_id if memory.incident else None,
             },

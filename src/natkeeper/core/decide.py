@@ -32,6 +32,7 @@ from natkeeper.core.policy import Group, Policy
 from natkeeper.core.view import Path, View
 
 PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)
+ZERO = timedelta(0)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 SHORT_RUN = timedelta(seconds=15)
@@ -274,8 +275,8 @@ def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:
 
 def _planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
     memory = replace(view.memory, target=path.target, moved_at=view.now, stable_since=None, withdrawn_at=None)
-    stages = stages_to(view, path, is_planned=True)
-    return Plan(view.group.name, memory, reason, detail, stages, verifies=True, records_first=True)
+    plan = Plan(view.group.name, memory, reason, detail, stages_to(view, path, is_planned=True))
+    return replace(plan, verifies=True, records_first=True, pause=view.policy.teaching_pause if path.is_bare else ZERO)
 
 
 def _leave(view: View, present: Path) -> Plan:
@@ -336,6 +337,7 @@ def _from_step(view: View, step: Step) -> Plan:
         step.reason or Reason.AT_REST,
         step.detail,
         step.stages,
+        pause=step.pause,
         verifies=step.verifies,
         records_first=step.records_first,
         wake_at=view.now + RELOOK if step.looks_again else None,

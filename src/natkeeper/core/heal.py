@@ -40,6 +40,7 @@ class Step:
     stages: Stages = ()
     records_first: bool = False
     verifies: bool = False
+    pause: timedelta = timedelta(0)
     looks_again: bool = False
     warning: str = ""
 
@@ -185,7 +186,8 @@ def _return(view: View, path: Path, home: Instance) -> Step:
     stages = stages_to(view, path, is_planned=True)
     memory = replace(memory, target=path.target, moved_at=view.now, withdrawn_at=None, stable_since=None, repair=None)
     text = f"bringing traffic home to {home.instance_id}"
-    return Step(memory, Reason.GO_HOME, text, stages, records_first=True, verifies=True)
+    pause = view.policy.teaching_pause
+    return Step(memory, Reason.GO_HOME, text, stages, records_first=True, verifies=True, pause=pause)
 
 
 # -- at rest

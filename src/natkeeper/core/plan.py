@@ -174,6 +174,8 @@ class Plan:
     reason: Reason
     detail: str = ""
     stages: tuple[tuple[Action, ...], ...] = ()
+    pause: timedelta = timedelta(0)
+    """Between two stages: lets a new NAT learn the connections it will carry before their address moves to it."""
     verifies: bool = False
     records_first: bool = False
     wake_at: datetime | None = None

@@ -1,0 +1,51 @@
+# natkeeper's commands. `make demo` and `make test` are all a newcomer needs; both set up what is missing.
+
+PYTHON := .venv/bin/python
+export PYTHONPATH := src:.
+JSON ?=
+
+.PHONY: help demo test check lint types imports template bench clean
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/ready system ## play the story with real packets (JSON=file writes the summary too)
+	$(PYTHON) -m lab.demo $(if $(JSON),--json $(JSON))
+
+test: .venv/ready system ## all tests; the core with every branch covered
+	$(PYTHON) -m coverage run --branch -m pytest
+	$(PYTHON) -m coverage report --show-missing --skip-covered --fail-under=100
+
+check: lint types imports template test ## everything that must hold before a change lands
+
+lint: .venv/ready ## style
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: .venv/ready ## types, strict
+	$(PYTHON) -m mypy
+
+imports: .venv/ready ## who may import whom
+	.venv/bin/lint-imports
+
+template: .venv/ready .venv-sam/ready ## template.yaml as CloudFormation will see it
+	$(PYTHON) tools/lint-template
+
+bench: .venv/ready system ## figures beside their floors (JSON=file writes them too)
+	$(PYTHON) -m tools.bench $(if $(JSON),--json $(JSON))
+
+clean: ## removes what the commands above made
+	rm -rf .venv .venv-sam .aws-sam .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.PHONY: system
+system:
+	@tools/setup system
+
+.venv/ready: requirements-dev.txt src/requirements.txt tools/setup
+	@tools/setup venv
+	@touch $@
+
+.venv-sam/ready: requirements-sam.txt tools/setup-sam
+	@tools/setup-sam
+	@touch $@
