@@ -208,8 +208,10 @@ def _fail_over(view: View, verdict: Verdict) -> Plan:
     if is_new:
         return _set_up(view, verified)
     if len(view.memory.failovers) >= view.policy.max_failovers_per_hour:
+        # Traffic stays where it is; getting the group's own NAT to run again moves nothing, so that goes on.
         text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
-        return replace(_plan(view, Reason.BUDGET_EXHAUSTED, text), happenings=(Warned(text),))
+        healing = _from_step(view, heal(view))
+        return replace(healing, reason=Reason.BUDGET_EXHAUSTED, detail=text, happenings=(Warned(text),))
     if verified:
         return _move(view, verified[0], Reason.FAIL_OVER, verdict.detail)
     return _no_verified_candidate(view, verdict)
