@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,31 @@ while ping.recvfrom(99)[0][20] != 0: pass
         where, ["python", "-c", code, address], stderr=subprocess.DEVNULL
     )
     return process.wait(5) == 0
+
+
+def test_a_guest_switched_off_in_the_middle_of_its_boot_ends_the_boot(vpc: Vpc) -> None:
+    vpc.network.power_off("i-nat-a")
+    booting = threading.Thread(
+        target=vpc.network.boot, args=("i-nat-a", "eni-nat-a", "#!/bin/bash\necho up\nsleep 60\n")
+    )
+    booting.start()
+    time.sleep(0.3)
+    vpc.network.power_off("i-nat-a")
+    booting.join(5)
+    assert not booting.is_alive()
+    assert vpc.network.boot_result("i-nat-a").exit_code == -9
+    assert vpc.network.console_output("i-nat-a") == "up\n"
+
+
+def test_running_the_script_again_picks_up_an_address_assigned_later(vpc: Vpc) -> None:
+    vpc.network.set_addresses("eni-nat-b", ["10.0.1.21"])
+    vpc.network.power_off("i-nat-b")
+    vpc.network.boot("i-nat-b", "eni-nat-b", vpc.user_data["i-nat-b"])
+    vpc.network.set_addresses("eni-nat-b", ["10.0.1.21", LANDING_A_ON_B])
+    assert vpc.network.run_user_data("i-nat-b").is_ok
+    vpc.network.map_public_address(ELASTIC_A, LANDING_A_ON_B)
+    vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
+    assert vpc.seen_from("eni-db-a")[0] == ELASTIC_A
 
 
 def test_a_timeout_says_so_instead_of_hanging_the_lab(vpc: Vpc, monkeypatch: pytest.MonkeyPatch) -> None:

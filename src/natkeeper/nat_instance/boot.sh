@@ -34,15 +34,15 @@ read_addresses() {
   local mac all
   mac=$(metadata mac) || fail "instance metadata names no interface"
   all=$(metadata "network/interfaces/macs/$mac/local-ipv4s") || fail "instance metadata lists no private address"
-  PRIMARY=$(echo "$all" | head -n 1) # metadata lists the primary address first
+  PRIMARY=$(metadata local-ipv4) || fail "instance metadata names no primary address"
   # Sorted as numbers, because controller and instance must agree on which is the k-th without talking to each other.
-  mapfile -t SECONDARIES < <(echo "$all" | tail -n +2 | sort -t . -k 1,1n -k 2,2n -k 3,3n -k 4,4n)
+  mapfile -t SECONDARIES < <(echo "$all" | awk -v p="$PRIMARY" '$0 != p' | sort -t . -k 1,1n -k 2,2n -k 3,3n -k 4,4n)
 }
 
 bring_up_secondaries() {
   local address
   for address in "${SECONDARIES[@]}"; do
-    [ -z "$address" ] || ip address replace "$address/32" dev "$DEVICE" || fail "cannot add $address to $DEVICE"
+    ip address replace "$address/32" dev "$DEVICE" || fail "cannot add $address to $DEVICE"
   done
 }
 
@@ -85,13 +85,14 @@ write_ruleset() {
 }
 
 load_ruleset() {
-  write_ruleset >"$STATE/ruleset.next"
-  if cmp -s "$STATE/ruleset.next" "$STATE/ruleset.nft" && nft list chain ip natkeeper landing >/dev/null 2>&1; then
+  local rules
+  rules=$(write_ruleset)
+  if [ "$rules" = "$(cat "$STATE/ruleset.nft" 2>/dev/null)" ] && nft list chain ip natkeeper landing >/dev/null 2>&1; then
     return
   fi
-  nft -f "$STATE/ruleset.next" || fail "the kernel refuses the ruleset"
-  mv "$STATE/ruleset.next" "$STATE/ruleset.nft"
-  say "ruleset loaded: primary $PRIMARY, secondaries ${SECONDARIES[*]:-none}"
+  nft -f - <<<"$rules" || fail "the kernel refuses the ruleset"
+  echo "$rules" >"$STATE/ruleset.nft"
+  say "ruleset loaded on $DEVICE: primary $PRIMARY, secondaries ${SECONDARIES[*]:-none}"
 }
 
 set_kernel() {
@@ -120,7 +121,7 @@ has_systemd() { [ -d /run/systemd/system ]; }
 install_units() {
   # cloud-init runs user data on the first boot only. The timer picks up an address assigned later, and repairs.
   has_systemd && [ ! -e /etc/systemd/system/natkeeper.timer ] || return 0
-  install -m 700 "$0" "$STATE/boot"
+  install -m 600 "$0" "$STATE/boot"
   cat >/etc/systemd/system/natkeeper.service <<UNIT
 [Unit]
 Description=natkeeper: keep this machine a NAT
@@ -128,7 +129,7 @@ Wants=network-online.target
 After=network-online.target
 [Service]
 Type=oneshot
-ExecStart=$STATE/boot
+ExecStart=/bin/bash $STATE/boot
 UNIT
   cat >/etc/systemd/system/natkeeper.timer <<UNIT
 [Unit]
@@ -155,7 +156,6 @@ main() {
   load_ruleset
   size_conntrack
   set_kernel
-  say "ready on $DEVICE"
 }
 
 main
