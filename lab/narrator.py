@@ -76,7 +76,7 @@ class Narrator:
         group = line.get("group")
         if line["message"] == "probe report":
             failed = f", {line['failed_rounds']} failed" if line["failed_rounds"] else ""
-            seen = f"seen as {line['egress_address']}" if line["egress_address"] else "address not seen"
+            seen = f"seen as {line['egress_address']}" if "egress_address" in line else "address not seen"
             return f"[{group}] {line['mode']} report: {line['verdict']}, {line['rounds']} rounds{failed}, {seen}"
         if "reason_code" in line:
             return self._decision(group, line)

@@ -100,7 +100,7 @@ def user_data(settings: Settings, group: str, role: Role) -> tuple[str, str]:
     hosted = tuple((policy.group(each).cidr,) for each in policy.hosted_by(group))
     profile = NatProfile(
         group=group,
-        own_cidrs=own,
+        own_cidrs=() if role is Role.STANDBY else own,
         hosted=(own,) if role is Role.STANDBY else hosted,
         egress_profile=settings.egress_profile,
         canary_address=policy.canary,

@@ -51,9 +51,7 @@ def _command(memory: Memory, command: Command, now: datetime) -> Memory:
 
 def _end_watch(memory: Memory, run_id: str) -> Memory:
     if memory.watch is not None and memory.watch.run_id == run_id:
-        memory = replace(memory, watch=None)
-    if memory.incident is not None and memory.incident.awaits_run == run_id:
-        memory = replace(memory, incident=replace(memory.incident, awaits_run=None))
+        return replace(memory, watch=None)
     return memory
 
 
@@ -132,16 +130,18 @@ def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
 
 def _evidence(memory: Memory, report: ProbeReport) -> Memory:
     """Keeps the rounds that an incident's downtime is measured from."""
-    recent = memory.recent
+    recent, until = memory.recent, memory.measured_until
     memory = replace(memory, recent=tuple(sorted((*recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:]))
     incident = memory.incident
     if incident is None:
-        if memory.target is None or all(each.is_ok for each in report.rounds):
+        fresh = tuple(each for each in report.rounds if until is None or each.sent_at > until)
+        if memory.target is None or all(each.is_ok for each in fresh):
             # Without a target the group has never had egress: it is being set up, which is no incident.
             return memory
-        first = next(each.sent_at for each in report.rounds if not each.is_ok)
+        first = next(each.sent_at for each in fresh if not each.is_ok)
         cause = Cause.PROBES_FAILED if memory.is_down else _passing_cause(memory, first)
-        incident = extend(open_incident(report.group, cause, first, memory, recent), report.rounds)
+        before = tuple(each for each in recent if until is None or each.sent_at >= until)
+        incident = extend(open_incident(report.group, cause, first, memory, before), fresh)
     else:
         incident = extend(incident, report.rounds)
     return replace(memory, incident=_recover(incident, memory, report))
@@ -183,7 +183,6 @@ def open_incident(
             opened_at=opened_at,
             from_target=memory.target,
             address_before=memory.egress_address,
-            awaits_run=memory.watch.run_id if memory.watch else None,
         ),
         tuple(rounds or memory.recent),
     )

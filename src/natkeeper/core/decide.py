@@ -372,11 +372,21 @@ def _with_incident(plan: Plan, before: Incident | None, now: datetime, policy: P
     happenings: list[Happening] = list(plan.happenings)
     if before is None or before.incident_id != incident.incident_id:
         happenings.append(IncidentOpened(incident))
-    recovered_at = incident.recovered_at
-    is_late = recovered_at is not None and now >= recovered_at + policy.watch_run + OVERDUE
-    is_measured = incident.awaits_run is None and incident.address_after is not None
-    if recovered_at is None or not (is_measured or is_late):
+    if not _is_measured(incident, plan.memory, now, policy):
         return replace(plan, happenings=tuple(happenings))
     measured = incident.downtime(policy.clock_error)
     happenings.append(IncidentClosed(incident, measured.low, measured.high, now))
-    return replace(plan, memory=replace(plan.memory, incident=None), happenings=tuple(happenings))
+    until = max((each.sent_at for each in incident.rounds), default=now)
+    memory = replace(plan.memory, incident=None, measured_until=until)
+    return replace(plan, memory=memory, happenings=tuple(happenings))
+
+
+def _is_measured(incident: Incident, memory: Memory, now: datetime, policy: Policy) -> bool:
+    """A watch run that began before the recovery has the rounds that bound the downtime best: wait for its report, but
+    not longer than such a report can take."""
+    if incident.recovered_at is None:
+        return False
+    if now >= incident.recovered_at + policy.watch_run + OVERDUE:
+        return True
+    is_reported = memory.watch is None or memory.watch.started_at > incident.recovered_at
+    return is_reported and incident.address_after is not None

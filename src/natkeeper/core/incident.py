@@ -105,8 +105,6 @@ class Incident:
     address_after: str | None = None
     is_last_resort: bool = False
     recovered_at: datetime | None = None
-    awaits_run: str | None = None
-    """The watch run that was in flight when the incident opened: its rounds bound the downtime best."""
 
     def downtime(self, clock_error: timedelta) -> Downtime:
         """The interval that contains the true downtime, from what is known now."""
@@ -148,6 +146,8 @@ class Memory:
     stable_since: datetime | None = None
     """When the traffic last became verified where it is now: the quiet period counts from here."""
     incident: Incident | None = None
+    measured_until: datetime | None = None
+    """Rounds up to here belong to an incident that is closed: they never open another."""
     paused_until: datetime | None = None
     observed: float | None = None
     """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""

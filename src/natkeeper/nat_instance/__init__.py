@@ -24,7 +24,8 @@ class NatProfile:
     """What one NAT instance translates.
 
     `hosted` holds the private CIDRs of the other groups this NAT may carry, in ring order: the k-th is translated to
-    the k-th secondary private address (sorted as numbers), or to the primary where there are not that many.
+    the k-th secondary private address (sorted as numbers), or to the primary where there are not that many. A standby
+    has no `own_cidrs`: it hosts its own group, so that its primary may keep a public address for the canary.
     """
 
     group: str
@@ -52,7 +53,7 @@ def _settings(profile: NatProfile) -> list[str]:
         raise ValueError(f"group {profile.group!r}: letters, digits, dots, dashes and underscores only")
     if profile.egress_profile not in _ALLOWED:
         raise ValueError(f"egress profile {profile.egress_profile!r}: web or all")
-    if not profile.own_cidrs:
+    if not profile.own_cidrs and not any(profile.hosted):
         raise ValueError(f"group {profile.group} has no private CIDR to translate")
     canary = str(IPv4Address(profile.canary_address)) if profile.canary_address else ""
     hosted = " ".join(shlex.quote(_cidrs(group)) for group in profile.hosted if group)

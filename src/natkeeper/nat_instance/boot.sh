@@ -60,7 +60,7 @@ install_nft() {
 
 landings() {
   # One rule per group. A hosted group beyond the number of secondary addresses leaves from the primary.
-  echo "    ip saddr { $OWN } snat to $PRIMARY"
+  [ -z "$OWN" ] || echo "    ip saddr { $OWN } snat to $PRIMARY"
   local k
   for k in "${!HOSTED[@]}"; do
     echo "    ip saddr { ${HOSTED[$k]} } snat to ${SECONDARIES[$k]:-$PRIMARY}"
