@@ -293,6 +293,8 @@ class Stack:
 
     def switch_on(self) -> None:
         """Deploys the rule and the schedule: from here on natkeeper hears events and ticks."""
+        for each in self.groups.values():
+            self.wait_for(each.host, "running")
         events = boto3.client("events")
         pattern = {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]}
         events.put_rule(Name="states", EventPattern=json.dumps(pattern))

@@ -264,23 +264,25 @@ def _restrict(plan: Plan, group: _Group) -> Plan:
 
 
 def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
-    """The stages, with the memory written before them or beside the first one.
+    """The stages, with the memory written before them or, for a move, beside them.
 
     Beside, because a move is idempotent and the next pass sees where routes and address are: writing the intent first
-    would add a round trip to every failover and make nothing safer.
+    would add a round trip to every failover and make nothing safer. Beside all of them, so that no stage of a move
+    waits for a slow ledger.
     """
     record = partial(_record, group, ports)
-    stages = list(plan.stages)
+    outcomes: list[Outcome] = []
+    stages = partial(_stages, group, plan, outcomes, ports)
     if plan.records_first and not record():
         return
-    for number, stage in enumerate(stages):
-        if number and plan.pause:
-            ports.clock.sleep(plan.pause)
-        calls = [partial(_do, group, action, ports) for action in stage]
-        is_beside = number == 0 and plan.verifies and not plan.records_first
-        found = ports.together([*calls, *([record] if is_beside else [])])
-        for outcome in found[: len(calls)]:
-            _judge_outcome(group, cast(Outcome, outcome), ports)
+    ports.together([record, stages] if plan.verifies and plan.stages and not plan.records_first else [stages])
+    for each in outcomes:
+        _judge_outcome(group, each, ports)
+
+
+def _stages(group: _Group, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
+    for stage in plan.stages:
+        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, ports) for action in stage]))
 
 
 def _do(group: _Group, action: Action, ports: Ports) -> Outcome:

@@ -41,6 +41,8 @@ OVERDUE = timedelta(seconds=30)
 """How long after its end a run's report may still be under way before the run counts as lost."""
 RELOOK = timedelta(milliseconds=500)
 """A look right after an event can be old (FACTS: eventual consistency)."""
+SETTING_UP = timedelta(seconds=3)
+"""How long the calls that give a group its first route may take, with botocore's back-off."""
 MAX_WATCH_STARTS = 60
 WATCH_WINDOW = timedelta(minutes=10)
 """The bound of our own on the controller-prober chain, whose loop detection is off: 60 starts in 10 minutes."""
@@ -219,12 +221,15 @@ def _fail_over(view: View, verdict: Verdict) -> Plan:
 
 def _set_up(view: View, verified: Sequence[Path]) -> Plan:
     """A group that never had a default route: launch, prove, and only then let the first packet in."""
-    if verified:
-        return _move(view, verified[0], Reason.ADOPT, "the group's first route")
     running = [each for each in view.paths() if each.instance is view.home and view.home and view.home.is_running]
-    if running and view.policy.canary is None:
-        return _move(view, running[0], Reason.ADOPT, "the group's first route, unproven: there is no canary address")
-    return _from_step(view, heal(view))
+    if verified:
+        plan = _move(view, verified[0], Reason.ADOPT, "the group's first route")
+    elif running and view.policy.canary is None:
+        plan = _move(view, running[0], Reason.ADOPT, "the group's first route, unproven: there is no canary address")
+    else:
+        return _from_step(view, heal(view))
+    # Egress begins with that route: the rounds that failed before it belong to no incident.
+    return replace(plan, memory=replace(plan.memory, measured_until=view.now + SETTING_UP))
 
 
 def _mark_dead(view: View, verdict: Verdict) -> Memory:
