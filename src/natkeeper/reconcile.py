@@ -281,7 +281,9 @@ def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
 
 
 def _stages(group: _Group, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
-    for stage in plan.stages:
+    for number, stage in enumerate(plan.stages):
+        if number and plan.pause:
+            ports.clock.sleep(plan.pause)
         outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, ports) for action in stage]))
 
 
