@@ -42,7 +42,6 @@ AWS_ENVIRONMENT = {
 """As Lambda sets it, with values that open nothing. Without, botocore would ask the instance metadata service."""
 
 
-
 def group(number: int, zone: str) -> str:
     """One zone's settings, as template.yaml writes them."""
     return json.dumps(
