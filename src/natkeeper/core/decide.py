@@ -32,6 +32,8 @@ from natkeeper.core.policy import Group, Policy
 from natkeeper.core.view import Path, View
 
 PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)
+BY_PACKETS = (*PASSING, Cause.PROBES_FAILED)
+"""Causes that only say that probes failed: the control probe may find a better one. What EC2 showed stays true."""
 ZERO = timedelta(0)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -44,6 +46,11 @@ RELOOK = timedelta(milliseconds=500)
 SETTING_UP = timedelta(seconds=3)
 """How long the calls that give a group its first route may take, with botocore's back-off."""
 MAX_WATCH_STARTS = 60
+MAX_CHAINED_STARTS = 50
+"""The rest is for one start a minute: in an outage each run ends after three rounds, and a chain that used up all of
+its starts in four minutes would be blind for the next six, in which egress may come back."""
+SPACED = timedelta(seconds=20)
+"""Runs that follow each other are at most SHORT_RUN apart in an outage; what is further apart, a tick began."""
 WATCH_WINDOW = timedelta(minutes=10)
 """The bound of our own on the controller-prober chain, whose loop detection is off: 60 starts in 10 minutes."""
 
@@ -132,7 +139,7 @@ def _hold(view: View, verdict: Verdict) -> Plan:
     if verdict.health is Health.NEEDS_CONTROL:
         return replace(plan, wants_control_probe=True, wake_at=view.now)
     incident = plan.memory.incident
-    if verdict.health is Health.EXTERNAL and incident is not None:
+    if verdict.health is Health.EXTERNAL and incident is not None and incident.cause in BY_PACKETS:
         return replace(plan, memory=replace(plan.memory, incident=replace(incident, cause=Cause.EXTERNAL)))
     return plan
 
@@ -358,13 +365,15 @@ def _with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
     watch = memory.watch
     if watch is not None and now < watch.started_at + watch.lasts + OVERDUE:
         return plan
-    if len(memory.watch_starts) >= MAX_WATCH_STARTS:
+    starts = memory.watch_starts
+    is_chained = bool(starts) and now - starts[-1] < SPACED
+    if len(starts) >= (MAX_CHAINED_STARTS if is_chained else MAX_WATCH_STARTS):
         return plan
     is_resting = plan.reason in (Reason.AT_REST, Reason.PAUSED) and memory.incident is None
     lasts = policy.watch_run if is_resting else min(policy.watch_run, SHORT_RUN)
     run_id = f"{plan.group}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}"
     start = StartWatch(plan.group, run_id, lasts)
-    memory = replace(memory, watch=WatchRun(run_id, now, lasts), watch_starts=(*memory.watch_starts, now))
+    memory = replace(memory, watch=WatchRun(run_id, now, lasts), watch_starts=(*starts, now))
     first, *rest = plan.stages or ((),)
     return replace(plan, memory=memory, stages=((*first, start), *rest))
 

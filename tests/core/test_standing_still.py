@@ -1,0 +1,327 @@
+"""Blind, paused, external, common mode, at rest: the situations in which the controller's hands stay where they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from natkeeper.core.incident import Cause, Memory
+from natkeeper.core.model import Unknown
+from natkeeper.core.news import Command, InstanceChanged, ProbeFailed, Verb
+from natkeeper.core.plan import Reason, StartWatch
+from tests.support.worlds import (
+    CANARY,
+    OUT,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    UP,
+    at,
+    incident,
+    kinds,
+    memory,
+    proofs,
+    report,
+    resting,
+    secs,
+    writes,
+)
+
+
+def test_nothing_is_done_at_rest() -> None:
+    world = resting("ab")
+    plan = world.decide()
+    assert plan.reason is Reason.AT_REST
+    assert plan.actions == ()
+    assert plan.memory == world.memories["a"]
+    assert plan.happenings == ()
+    assert plan.wake_at is None
+    assert (plan.carried_by, plan.is_backed) == ("a", True)
+
+
+@pytest.mark.parametrize("zones", ["a", "ab", "abc"])
+def test_a_second_pass_at_rest_changes_nothing_either(zones: str) -> None:
+    world = resting(zones)
+    first = world.decide()
+    world.carry_out(first)
+    second = world.decide(now=1)
+    assert (second.actions, second.memory) == ((), first.memory)
+
+
+def test_blindness_is_neither_down_nor_up() -> None:
+    world = resting("ab").remember(watch=None)
+    world.network = Unknown("DescribeInstances: RequestLimitExceeded")
+    plan = world.decide(report("ooxxx", -4))
+    assert plan.reason is Reason.CANNOT_LOOK
+    assert [type(each) for each in plan.actions] == [StartWatch]
+    assert plan.is_backed is None
+
+
+def test_what_a_blind_pass_was_told_is_still_remembered() -> None:
+    world = resting("ab")
+    world.network = Unknown("no answer")
+    assert world.decide(report("ooxxx", -4)).memory.is_down
+
+
+def test_no_instance_in_a_complete_look_is_no_reason_to_believe_probes_less() -> None:
+    """Peer mistake 5: an empty describe read as "nothing there"; here egress is alive, so it is only healed."""
+    world = resting("ab")
+    world.network = replace(world.seen, instances=())
+    plan = world.decide()
+    assert kinds(plan) == [["LaunchInstance"]]
+
+
+# -- evidence
+
+
+@pytest.mark.parametrize("pattern", ["ooox", "oooxx", "oxxoo"])
+def test_fewer_than_three_failed_rounds_move_nothing(pattern: str) -> None:
+    """Peer mistake 4: one failed round on third-party addresses moves routes."""
+    plan = resting("ab").decide(report(pattern, -4))
+    assert writes(plan) == []
+    assert not plan.memory.is_down
+
+
+def test_three_failed_rounds_ask_for_the_control_probe_before_anything_is_blamed() -> None:
+    plan = resting("ab").decide(report("ooxxx", -4))
+    assert plan.reason is Reason.NEEDS_CONTROL_PROBE
+    assert plan.wants_control_probe
+    assert plan.wake_at == at(0)
+    assert writes(plan) == []
+
+
+def test_targets_down_for_everyone_are_not_our_outage() -> None:
+    plan = resting("ab").decide(report("ooxxx", -4), control=OUT)
+    assert plan.reason is Reason.EXTERNAL
+    assert writes(plan) == []
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.cause is Cause.EXTERNAL
+
+
+def test_an_external_fault_that_turns_out_to_be_ours_is_called_by_its_new_name() -> None:
+    world = resting("ab")
+    world.step(report("ooxxx", -4), control=OUT)
+    plan = world.step(control=UP, now=2)
+    assert plan.reason is Reason.FAIL_OVER
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.cause is Cause.PROBES_FAILED
+
+
+def test_a_stopped_nat_stays_the_cause_when_targets_fail_from_outside_later() -> None:
+    """A move was made for it: "not an outage of ours" would be a lie."""
+    world = resting("ab").change("i-a", state=STOPPED)
+    world.step()
+    plan = world.step(report("xxx", 1), now=5, control=OUT)
+    assert plan.reason is Reason.EXTERNAL
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.cause is Cause.INSTANCE_STOPPED
+
+
+def test_external_without_an_incident_is_only_held() -> None:
+    world = resting("ab").remember(is_down=True)
+    plan = world.decide(control=OUT)
+    assert (plan.reason, plan.memory.incident) == (Reason.EXTERNAL, None)
+
+
+def test_every_group_failing_at_once_with_its_nat_running_is_held() -> None:
+    world = resting("ab")
+    world.remember("b", is_down=True)
+    plan = world.decide(report("ooxxx", -4), control=UP)
+    assert plan.reason is Reason.COMMON_MODE
+    assert writes(plan) == []
+
+
+def test_one_zone_alone_has_no_common_mode() -> None:
+    plan = resting("a", gateway="nat-1").decide(report("ooxxx", -4), control=UP)
+    assert plan.reason is Reason.FAIL_OVER
+
+
+def test_groups_that_share_one_dead_nat_are_no_common_mode() -> None:
+    world = resting("abc")
+    world.memories = {each: memory(each, "eni-b", is_down=True) for each in "abc"}
+    for each in "abc":
+        world.route(f"rtb-{each}", "eni-b")
+    world.remember("c", proofs=proofs("eni-c"))
+    assert world.decide(control=UP).reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
+
+
+def test_a_group_whose_nat_stopped_does_not_make_the_other_groups_fault_common() -> None:
+    """Invariant 11 says *with their instances running*: b is down for a reason of its own, and a has a gateway."""
+    world = resting("ab", gateway="nat-1").change("i-b", state=STOPPED)
+    world.remember("b", is_down=True)
+    plan = world.decide(report("ooxxx", -4), control=UP)
+    assert plan.reason is Reason.FAIL_OVER
+
+
+def test_no_recent_probe_is_unknown_and_not_down() -> None:
+    world = resting("ab").remember(proofs=())
+    plan = world.decide()
+    assert plan.reason is Reason.UNOBSERVED
+    assert writes(plan) == []
+
+
+def test_a_proof_goes_stale() -> None:
+    world = resting("ab")
+    assert world.decide(now=114).reason is Reason.AT_REST
+    assert world.decide(now=115).reason is Reason.UNOBSERVED
+
+
+def test_a_prober_that_crashed_is_blindness() -> None:
+    world = resting("ab")
+    plan = world.decide(ProbeFailed("a", "watch-a", "Task timed out"))
+    assert writes(plan) == []
+    assert not plan.memory.is_down
+
+
+# -- events are pointers, not facts
+
+
+@pytest.mark.parametrize("state", ["stopping", "stopped", "shutting-down", "terminated"])
+def test_an_event_that_the_api_does_not_confirm_is_only_looked_into(state: str) -> None:
+    plan = resting("ab").decide(InstanceChanged("i-a", state))
+    assert plan.reason is Reason.LOOK_AGAIN
+    assert writes(plan) == []
+    assert plan.wake_at == at(0) + secs(0.5)
+
+
+@pytest.mark.parametrize(
+    ("instance", "state"), [("i-a", "running"), ("i-a", "pending"), ("i-b", "stopped"), ("i-x", "stopped")]
+)
+def test_an_event_about_something_else_is_no_news(instance: str, state: str) -> None:
+    assert resting("ab").decide(InstanceChanged(instance, state)).reason is Reason.AT_REST
+
+
+def test_an_unobserved_path_is_looked_at_again_after_an_event_too() -> None:
+    world = resting("ab").remember(proofs=())
+    assert world.decide(InstanceChanged("i-a", "stopped")).reason is Reason.LOOK_AGAIN
+
+
+def test_a_running_nat_is_not_dead_because_an_old_look_shows_its_route_as_a_blackhole() -> None:
+    world = resting("ab").route("rtb-a", "eni-a", is_blackhole=True)
+    assert world.decide().reason is Reason.AT_REST
+
+
+# -- paused
+
+
+def test_paused_means_zero_writes_while_observation_goes_on() -> None:
+    world = resting("ab").change("i-a", state=STOPPING).remember(watch=None)
+    plan = world.decide(Command(Verb.PAUSE, "a", minutes=30))
+    assert plan.reason is Reason.PAUSED
+    assert [type(each) for each in plan.actions] == [StartWatch]
+    assert plan.memory.paused_until == at(1800)
+
+
+def test_a_pause_ends_by_itself() -> None:
+    world = resting("ab").change("i-a", state=STOPPING).remember(paused_until=at(60))
+    assert world.decide(now=59).reason is Reason.PAUSED
+    after = world.decide(now=60)
+    assert after.reason is Reason.FAIL_OVER
+    assert after.memory.paused_until is None
+
+
+def test_a_pause_without_a_length_lasts_an_hour() -> None:
+    assert resting("ab").decide(Command(Verb.PAUSE)).memory.paused_until == at(3600)
+
+
+def test_resuming_ends_the_pause() -> None:
+    world = resting("ab").remember(paused_until=at(600))
+    plan = world.decide(Command(Verb.RESUME, "a"))
+    assert (plan.reason, plan.memory.paused_until) == (Reason.AT_REST, None)
+
+
+def test_a_command_for_another_group_is_not_ours() -> None:
+    world = resting("ab")
+    assert world.decide(Command(Verb.PAUSE, "b")).reason is Reason.AT_REST
+    assert world.decide(Command(Verb.FAILOVER, "b")).reason is Reason.AT_REST
+
+
+def test_an_incident_goes_on_being_measured_while_paused() -> None:
+    world = resting("ab").remember(paused_until=at(600))
+    plan = world.decide(report("ooxxx", -4))
+    assert plan.reason is Reason.PAUSED
+    assert plan.memory.incident is not None
+
+
+# -- the watch chain
+
+
+def test_a_finished_run_is_followed_by_the_next_at_once() -> None:
+    plan = resting("ab").decide(report("o" * 55, -55, canary="o" * 55, run_id="watch-a"))
+    (start,) = plan.actions
+    assert isinstance(start, StartWatch)
+    assert start.lasts == secs(55)
+    assert plan.memory.watch is not None
+    assert plan.memory.watch.run_id == start.run_id != "watch-a"
+
+
+def test_a_run_in_flight_is_left_alone_until_it_is_overdue() -> None:
+    world = resting("ab")
+    assert world.decide(now=79).actions == ()
+    (start,) = world.decide(now=80).actions
+    assert isinstance(start, StartWatch)
+
+
+def test_a_run_is_short_while_something_is_going_on() -> None:
+    world = resting("ab").remember(watch=None, incident=incident())
+    (start,) = world.decide().actions
+    assert isinstance(start, StartWatch)
+    assert start.lasts == secs(15)
+
+
+def test_the_chain_has_a_bound_of_its_own() -> None:
+    starts = tuple(at(-599 + each) for each in range(60))
+    world = resting("ab").remember(watch=None, watch_starts=starts)
+    assert world.decide().actions == ()
+    assert [type(each) for each in world.decide(now=2).actions] == [StartWatch]
+
+
+def test_a_long_outage_never_leaves_the_controller_blind_for_minutes() -> None:
+    """Every run of an outage ends after three rounds, four seconds after it began: that chain must not use up what the
+    minute's tick needs to see egress come back."""
+    world = resting("a")
+    world.change("i-a", launched_at=at(-5))
+    world.remember(launches=tuple(at(-60) for _ in range(6)), watch=None)
+    blind_since, widest = 0.0, 0.0
+    for second in range(0, 1200, 4):
+        watch = world.memories["a"].watch
+        is_tick = second % 60 == 0
+        if watch is not None and watch.started_at == at(second - 4):
+            world.step(report("xxx", second - 3.5, run_id=watch.run_id), now=second)
+        elif is_tick:
+            world.step(now=second)
+        if world.memories["a"].watch is not None and world.memories["a"].watch.started_at == at(second):
+            widest, blind_since = max(widest, second - blind_since), second
+    assert widest <= 80
+    assert len(world.memories["a"].watch_starts) <= 60
+
+
+def test_a_look_without_the_groups_tables_is_no_crash() -> None:
+    world = resting("ab")
+    world.network = replace(world.seen, tables={})
+    assert world.decide().actions == ()
+
+
+def test_a_fresh_memory_on_a_healthy_stack_waits_for_the_first_probe() -> None:
+    world = resting("ab")
+    world.memories["a"] = Memory()
+    plan = world.decide()
+    assert plan.reason is Reason.UNOBSERVED
+    assert plan.memory.target == "eni-a"
+    assert [type(each) for each in plan.actions] == [StartWatch]
+
+
+def test_a_nat_that_is_still_booting_is_judged_by_packets_only() -> None:
+    world = resting("ab").change("i-a", state=PENDING)
+    assert world.decide().reason is Reason.FAIL_OVER
+    world = resting("ab").change("i-a", state=RUNNING)
+    assert world.decide().reason is Reason.AT_REST
+
+
+def test_the_canary_is_no_default_route() -> None:
+    world = resting("ab").route("rtb-a", "eni-x", CANARY, is_blackhole=True)
+    plan = world.decide()
+    assert kinds(plan) == [["PointRoute"]]
+    assert all(getattr(each, "destination", None) == CANARY for each in writes(plan))
