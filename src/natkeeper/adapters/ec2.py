@@ -120,24 +120,42 @@ class Ec2:
             answer = self._client.describe_addresses(Filters=[{"Name": "allocation-id", "Values": wanted}])
         return {
             each["AllocationId"]: ElasticIp(
-                each["AllocationId"], each["PublicIp"], each.get("NetworkInterfaceId"), each.get("PrivateIpAddress")
+                each["AllocationId"],
+                each["PublicIp"],
+                each.get("NetworkInterfaceId") or None,
+                each.get("PrivateIpAddress") or None,
             )
             for each in answer["Addresses"]
         }
 
     def _scheduled_stops(self, suspects: frozenset[str]) -> dict[str, datetime]:
-        """AWS Health's notices as EC2 itself confirms them: the earliest stop or retirement of each instance."""
+        """AWS Health's notices as EC2 itself confirms them: the earliest stop or retirement of each instance.
+
+        A notice may list instances of the whole account, and EC2 refuses a call that names one that is gone: then each
+        is asked for by itself.
+        """
         try:
             with typed_errors("DescribeInstanceStatus"):
                 answer = self._client.describe_instance_status(InstanceIds=sorted(suspects), IncludeAllInstances=True)
         except Stale:
-            return {}  # an instance that no longer exists cannot be stopped, and it is usually not even ours
+            if len(suspects) == 1:
+                return {}
+            return self._stops_one_by_one(suspects)
         stops: dict[str, datetime] = {}
         for each in answer["InstanceStatuses"]:
             for event in each.get("Events", []):
                 is_over = str(event.get("Description", "")).startswith("[Completed]")
                 if event.get("Code") in ("instance-retirement", "instance-stop", "system-maintenance") and not is_over:
                     stops[each["InstanceId"]] = event["NotBefore"]
+        return stops
+
+    def _stops_one_by_one(self, suspects: frozenset[str]) -> dict[str, datetime]:
+        found = self._together([partial(self._scheduled_stops, frozenset({each})) for each in sorted(suspects)])
+        stops: dict[str, datetime] = {}
+        for each in found:
+            if isinstance(each, Trouble):
+                raise each
+            stops |= cast(dict[str, datetime], each)
         return stops
 
     def _spot_stops(self, suspects: frozenset[str]) -> dict[str, datetime]:

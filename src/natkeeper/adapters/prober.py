@@ -69,7 +69,7 @@ class LambdaProber:
         if "FunctionError" in answer:
             raise TryAgain("Invoke", str(answer["FunctionError"]), raw.decode(errors="replace")[:300])
         try:
-            return parse_report(json.loads(raw))
+            return parse_report(_object(json.loads(raw)))
         except (Malformed, ValueError) as error:
             raise TryAgain("Invoke", "MalformedReport", str(error)) from error
 
@@ -94,3 +94,9 @@ class LambdaProber:
             "rounds_to_fail": settings.rounds_to_fail,
             "quorum": len(settings.targets) // 2 + 1,
         }
+
+
+def _object(answer: Any) -> Mapping[str, object]:
+    if not isinstance(answer, Mapping):
+        raise Malformed(f"report: expected an object, got {answer!r:.80}; deploy prober and controller together")
+    return answer

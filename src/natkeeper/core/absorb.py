@@ -81,6 +81,14 @@ def _since_move(memory: Memory, rounds: Sequence[Round]) -> tuple[Round, ...]:
     return tuple(each for each in rounds if memory.moved_at is None or each.sent_at > memory.moved_at)
 
 
+def _address_now(memory: Memory, report: ProbeReport) -> str | None:
+    """The address the far end saw on the present path; one seen before the last move says nothing about it."""
+    if memory.moved_at is None:
+        return report.egress_address
+    is_newer = report.egress_address_at is not None and report.egress_address_at > memory.moved_at
+    return report.egress_address if is_newer else None
+
+
 def _last_row(rounds: Sequence[Round]) -> tuple[bool, tuple[Round, ...]]:
     """Whether the newest rounds succeeded, and how far back that row goes."""
     row: list[Round] = []
@@ -100,7 +108,7 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
         memory = memory.with_proof(target, row[0].sent_at, row[-1].sent_at, policy.freshness)
         stable = memory.stable_since if memory.stable_since is not None and not memory.is_down else row[0].sent_at
         memory = replace(memory, is_down=False, stable_since=stable)
-        return replace(memory, egress_address=report.egress_address or memory.egress_address)
+        return replace(memory, egress_address=_address_now(memory, report) or memory.egress_address)
     is_failed_verify = report.mode is RunMode.VERIFY and report.verdict is Verdict.DOWN
     if len(row) < policy.rounds_to_fail and not is_failed_verify:
         return memory
@@ -164,8 +172,8 @@ def _recover(incident: Incident, memory: Memory, report: ProbeReport) -> Inciden
     is_ok, row = _last_row(rounds)
     if memory.is_down or (row and not is_ok):
         return replace(incident, recovered_at=None)
-    if is_ok and report.egress_address is not None:
-        incident = replace(incident, address_after=report.egress_address)
+    if is_ok and (address := _address_now(memory, report)) is not None:
+        incident = replace(incident, address_after=address)
     if is_ok and incident.recovered_at is None and row[-1].sent_at >= incident.opened_at:
         return replace(incident, recovered_at=max(row[0].sent_at, incident.opened_at))
     return incident

@@ -91,6 +91,8 @@ class ProbeReport:
     rounds: tuple[Round, ...]
     canary: tuple[Round, ...] = ()
     egress_address: str | None = None
+    egress_address_at: datetime | None = None
+    """When the connection was opened that was seen from `egress_address`: a move may lie behind it."""
     errors: tuple[str, ...] = ()
     """Distinct reasons of failed targets, e.g. `tcp://203.0.113.10:443 timeout`, for people."""
 

@@ -57,11 +57,12 @@ class Policy:
     """How long a NAT may take from running to forwarding before the next attempt (an AL2023 boot takes 26 s)."""
     doom_notice: timedelta = timedelta(minutes=10)
     """How long before an announced stop the traffic leaves."""
-    teaching_pause: timedelta = timedelta(milliseconds=200)
-    """Between routes and Elastic IP of a planned move. A connection that only the server speaks on survives if the
-    client acknowledges something through the new NAT meanwhile, so this must be longer than such a server is silent;
-    client-driven ones wait for that long, and past 200 ms TCP's doubled retransmission timer makes them wait twice as
-    long. With the 5 ms that two bare calls in the lab are apart, every stream of 50 lines a second was lost."""
+    teaching_pause: timedelta = timedelta(milliseconds=120)
+    """Between routes and Elastic IP of a planned move. A connection on which only the server speaks survives if the
+    client acknowledges something through the new NAT meanwhile, so this must be longer than such a server is silent.
+    Pause and one call together must stay below 200 ms, TCP's first retransmission: measured with 50 ms a call, 260 ms
+    in all stalled client-driven connections for 675 ms and server-driven ones for 445 ms, because the first repeat was
+    lost too. With no pause (two calls 5 ms apart) every stream of 50 lines a second was lost."""
     clock_error: timedelta = timedelta(milliseconds=100)
     """How far two hosts' wall clocks may differ; Lambda's real figure is unproven."""
 

@@ -64,6 +64,7 @@ class _Run:
         self.tallies = {target.text: Tally() for target in request.targets}
         self.errors: dict[str, None] = {}
         self.egress_address: str | None = None
+        self.egress_address_at = 0.0
         self.slot = self.open = self.judged = 0
         self.streak = Streak()
 
@@ -116,7 +117,9 @@ class _Run:
         number = len(self.rounds)
         self.rounds.append(Round(now, request.quorum, len(request.targets)))
         for index, target in enumerate(request.targets):
-            self.probe((number, index), target, self.slot % request.https_every == 0 and target.path is not None)
+            # After a failure the path may be another one: who the far end takes us for is news then.
+            is_due = self.slot % request.https_every == 0 or self.streak.is_failure_seen
+            self.probe((number, index), target, is_due and target.path is not None)
         if request.canary:
             self.canary.append(Round(now, 1, 1))
             self.probe((number, _CANARY), request.canary, False)
@@ -150,7 +153,9 @@ class _Run:
             return
         self.rounds[number].count(answer.error, answer.rtt)
         self.tallies[target.text].count(answer.error, answer.rtt)
-        self.egress_address = public_address(answer.body) or self.egress_address
+        address, sent_at = public_address(answer.body), self.rounds[number].sent_at
+        if address is not None and sent_at >= self.egress_address_at:
+            self.egress_address, self.egress_address_at = address, sent_at
 
     def judge(self) -> str | None:
         """Looks for a streak of rounds in the order they were sent. A round still on its way interrupts a streak, but
@@ -191,6 +196,7 @@ class _Run:
             "canary": [one.on_the_wire(self.t0) for one in self.canary if one.is_ok is not None],
             "targets": {text: tally.on_the_wire() for text, tally in self.tallies.items()},
             "egress_address": self.egress_address,
+            "egress_address_ms": round((self.egress_address_at - self.t0) * 1000, 3) if self.egress_address else None,
             "errors": list(self.errors),
         }
 

@@ -83,6 +83,7 @@ def _report_record(report: ProbeReport) -> dict[str, Any]:
         "rounds": rows(report.rounds),
         "canary": rows(report.canary),
         "egress_address": report.egress_address,
+        "egress_address_at": report.egress_address_at.isoformat() if report.egress_address_at else None,
         "errors": list(report.errors),
     }
 
@@ -110,6 +111,7 @@ def _report(record: Mapping[str, Any]) -> ProbeReport:
         rounds=rounds(record["rounds"]),
         canary=rounds(record["canary"]),
         egress_address=record["egress_address"],
+        egress_address_at=datetime.fromisoformat(seen_at) if (seen_at := record.get("egress_address_at")) else None,
         errors=tuple(record["errors"]),
     )
 

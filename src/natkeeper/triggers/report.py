@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import AddressValueError, IPv4Address
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from natkeeper.core.news import ProbeReport, Round, RunMode, Verdict
 from natkeeper.triggers.fields import Malformed, list_of, text_of
@@ -46,6 +46,7 @@ def parse_report(report: Mapping[str, object]) -> ProbeReport:
         rounds=_rounds(report, "rounds", clock, started_at),
         canary=_rounds(report, "canary", clock, started_at),
         egress_address=_address(report.get("egress_address")),
+        egress_address_at=_address_at(report.get("egress_address_ms"), started_at),
         errors=tuple(str(error)[:LONGEST_ERROR] for error in errors[:MOST_ERRORS]),
     )
 
@@ -77,6 +78,14 @@ def _address(value: object) -> str | None:
     except AddressValueError:
         pass
     raise Malformed(f"egress_address: {value!r:.80} is no IPv4 address; expected one, or null when it was not seen")
+
+
+def _address_at(value: object, started_at: datetime) -> datetime | None:
+    if value is None:
+        return None
+    if not _is_number(value, LONGEST_RUN_MS):
+        raise Malformed(f"egress_address_ms: {value!r:.80} is no number from 0 to {LONGEST_RUN_MS}, nor null")
+    return started_at + timedelta(milliseconds=cast(float, value))
 
 
 def _is_number(value: object, most: float) -> bool:

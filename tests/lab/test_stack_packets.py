@@ -1,0 +1,93 @@
+"""natkeeper as deployed, with real packets: one zone and three, from nothing, and two NATs lost at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.api import ApiOptions
+from lab.narrator import Narrator
+from lab.stack import Choices, Stack
+from lab.story import Story
+
+FAST: dict[str, Any] = {"run": 3.0, "quiet": 2.0, "api": ApiOptions(boot_seconds=1.0, stop_seconds=1.0)}
+
+pytestmark = [pytest.mark.packets, pytest.mark.usefixtures("no_vpc")]
+
+
+def tell(choices: Choices) -> Iterator[Story]:
+    """A stack of that kind; what happened in it is printed when the test fails."""
+    with Stack(choices) as stack:
+        narrator = Narrator(stack)
+        try:
+            yield Story(stack, narrator)
+        finally:
+            narrator.close()
+
+
+@pytest.fixture
+def one_zone() -> Iterator[Story]:
+    yield from tell(Choices(zones=1, standby="stopped", **FAST))
+
+
+@pytest.fixture
+def three_zones() -> Iterator[Story]:
+    yield from tell(Choices(zones=3, **FAST))
+
+
+def nats(story: Story, group: str, role: str = "nat") -> list[dict[str, Any]]:
+    found = []
+    for reservation in story.stack.ec2.describe_instances()["Reservations"]:
+        for instance in reservation["Instances"]:
+            tags = {each["Key"]: each["Value"] for each in instance.get("Tags", [])}
+            if (tags.get("natkeeper:group"), tags.get("natkeeper:role")) == (group, role):
+                found.append(instance)
+    return [each for each in found if each["State"]["Name"] != "terminated"]
+
+
+def test_one_zone_survives_on_its_stopped_standby_and_comes_home(one_zone: Story) -> None:
+    story, stack = one_zone, one_zone.stack
+    stack.switch_on()
+    story.until(
+        "a proven standby, stopped",
+        lambda: [each["State"]["Name"] for each in nats(story, "a", "standby")] == ["stopped"],
+        60,
+    )
+    address = story.fetch()
+    (nat,) = nats(story, "a")
+    stack.ec2.stop_instances(InstanceIds=[nat["InstanceId"]])
+    story.until("no egress while nothing runs", lambda: story.fetch(seconds=1) is None, 5)
+    story.until("egress through the standby", lambda: story.fetch(seconds=1) == address, 20)
+    assert stack.route_of("a") == {nats(story, "a", "standby")[0]["NetworkInterfaces"][0]["NetworkInterfaceId"]}
+    story.until("traffic at home", lambda: stack.route_of("a") == {stack.interface_of(nat["InstanceId"])}, 60)
+    incident = story.wait_for_incident(0)
+    assert (incident["cause"], incident["address_after"]) == ("instance-stopped", address)
+    story.until("the standby stopped again", lambda: nats(story, "a", "standby")[0]["State"]["Name"] == "stopped", 60)
+
+
+def test_three_zones_set_themselves_up_and_lose_two_nats_at_once(three_zones: Story) -> None:
+    story, stack = three_zones, three_zones.stack
+    stack.switch_on()
+    story.wait_until_settled(90)
+    before = {group: story.fetch(group) for group in "abc"}
+    assert before == {group: stack.groups[group].address for group in "abc"}
+    assert story.incidents() == []  # setting up is no outage
+    lost = [nats(story, group)[0]["InstanceId"] for group in "ab"]
+    stack.ec2.terminate_instances(InstanceIds=lost)
+    began = time.monotonic()
+    for group in "abc":
+        story.until(f"egress of zone {group}", lambda group=group: story.fetch(group, 1) is not None, 15)
+    print(f"two NATs of three terminated: every zone has egress after {time.monotonic() - began:.2f} s")
+    assert {stack.carrier_of(group) for group in "abc"} == {"c"}
+    # A t4g.nano has one address to spare: the group before it keeps its address, the one before that does not.
+    assert story.fetch("b") == before["b"]
+    assert story.fetch("a") == before["c"]
+    story.until("everybody at home", lambda: all(stack.carrier_of(each) == each for each in "abc"), 90)
+    story.until("the addresses of before", lambda: {each: story.fetch(each) for each in "abc"} == before, 20)
+    incident = story.wait_for_incident(0)
+    assert (incident["address_before"], incident["address_after"]) == (before["a"], before["c"])
+    messages = [each["Message"] for each in stack.api.published()]
+    assert any("the egress address changed" in each for each in messages), messages
