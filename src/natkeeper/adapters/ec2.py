@@ -146,7 +146,8 @@ class Ec2:
             for event in each.get("Events", []):
                 is_over = str(event.get("Description", "")).startswith("[Completed]")
                 if event.get("Code") in ("instance-retirement", "instance-stop", "system-maintenance") and not is_over:
-                    stops[each["InstanceId"]] = event["NotBefore"]
+                    at = event["NotBefore"]
+                    stops[each["InstanceId"]] = min(at, stops.get(each["InstanceId"], at))
         return stops
 
     def _stops_one_by_one(self, suspects: frozenset[str]) -> dict[str, datetime]:
