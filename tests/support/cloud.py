@@ -295,6 +295,7 @@ class Cloud:
                 for at, sign in zip(sent, rounds, strict=True)
             ),
             egress_address=(address or self.zones[group].address) if "+" in rounds else None,
+            egress_address_at=sent[-1] if "+" in rounds else None,
         )
 
     # -- probers
@@ -441,6 +442,11 @@ def deploying() -> Iterator[Callable[..., Cloud]]:
     """`Cloud`, with everything that was made of it closed at the end: for fixtures."""
     with ExitStack() as closing:
         yield lambda *args, **settings: closing.enter_context(Cloud(*args, **settings))
+
+
+def do_not_wait_between_attempts(monkeypatch: Any) -> None:
+    """botocore's attempts as they are, without the waits between them."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.005)
 
 
 def probe_result(request: Mapping[str, Any], *, is_ok: bool, address: str | None = None) -> FunctionResult:
