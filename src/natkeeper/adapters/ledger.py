@@ -55,13 +55,18 @@ class DynamoLedger:
         return {each["sk"]["S"]: _memory(each) for each in answer["Items"]}
 
     def acquire(self, group: str, until: datetime) -> Lease | Held:
-        """Free, over, or never taken: ours. `until` is wall clock; DynamoDB has no clock of its own to compare with."""
+        """Free, over, never taken, or ours already. `until` is wall clock; DynamoDB has no clock of its own to compare
+        with.
+
+        Ours already: when the answer to the first try is lost, botocore tries again, and must not be refused by the
+        lease that it took itself; the epoch goes up once more, and is the one that counts.
+        """
         now = datetime.now(UTC)
         try:
             item = self._update(
                 group,
                 "SET holder = :holder, lease_until = :until, inbox = if_not_exists(inbox, :empty) ADD epoch :one",
-                "attribute_not_exists(lease_until) OR lease_until < :now",
+                "attribute_not_exists(lease_until) OR lease_until < :now OR holder = :holder",
                 {
                     ":holder": {"S": self._holder},
                     ":until": {"N": _ms(until)},

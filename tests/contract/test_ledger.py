@@ -1,0 +1,274 @@
+"""The ledger's adapter against DynamoDB on the wire: leases, memory, inbox and incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from natkeeper.adapters.ledger import INBOX_LIMIT, DynamoLedger
+from natkeeper.core.incident import Cause, Incident, Memory, Proof
+from natkeeper.core.news import InstanceChanged, ProbeFailed
+from natkeeper.core.plan import IncidentClosed, IncidentOpened
+from natkeeper.errors import Stale, TryAgain
+from natkeeper.ports import Held, Lease
+from tests.support.cloud import Cloud, deploying, do_not_wait_between_attempts
+
+LONG = timedelta(seconds=25)
+NOW = datetime(2026, 3, 2, 8, 15, 3, 250_000, UTC)
+MEMORY = Memory(target="eni-1", moved_at=NOW, proofs=(Proof("eni-1", NOW, NOW - timedelta(seconds=9)),), observed=99.5)
+NEWS = InstanceChanged("i-0123456789abcdef0", "stopping")
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with deploying() as deploy:
+        yield deploy(2, 1, is_seeded=False)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    do_not_wait_between_attempts(monkeypatch)
+
+
+@pytest.fixture
+def first(cloud: Cloud) -> DynamoLedger:
+    return DynamoLedger(cloud.dynamodb, "ledger", "first")
+
+
+@pytest.fixture
+def second(cloud: Cloud) -> DynamoLedger:
+    return DynamoLedger(cloud.dynamodb, "ledger", "second")
+
+
+def until(span: timedelta = LONG) -> datetime:
+    return datetime.now(UTC) + span
+
+
+def take(ledger: DynamoLedger, span: timedelta = LONG) -> Lease:
+    lease = ledger.acquire("a", until(span))
+    assert isinstance(lease, Lease)
+    return lease
+
+
+# -- leases
+
+
+def test_new_group_has_a_lease_and_an_empty_memory(first: DynamoLedger) -> None:
+    lease = take(first)
+    assert (lease.holder, lease.epoch, lease.memory, lease.inbox) == ("first", 1, Memory(), ())
+
+
+def test_second_holder_is_told_who_has_the_lease_and_what_is_remembered(
+    first: DynamoLedger, second: DynamoLedger
+) -> None:
+    first.record(take(first), MEMORY, release=False)
+    assert second.acquire("a", until()) == Held("a", "first", MEMORY)
+
+
+def test_taking_a_lease_is_one_call_whether_it_is_free_or_not(
+    cloud: Cloud, first: DynamoLedger, second: DynamoLedger
+) -> None:
+    cloud.forget()
+    take(first)
+    second.acquire("a", until())
+    assert [each.operation for each in cloud.calls()] == ["UpdateItem"] * 2
+
+
+def test_lease_that_is_over_can_be_taken(first: DynamoLedger, second: DynamoLedger) -> None:
+    before = take(first, timedelta(milliseconds=-1))
+    after = take(second)
+    assert after.epoch == before.epoch + 1
+
+
+def test_lease_that_was_given_back_can_be_taken(first: DynamoLedger, second: DynamoLedger) -> None:
+    first.record(take(first), MEMORY, release=True)
+    assert take(second).memory == MEMORY
+
+
+def test_lease_is_kept_while_it_is_not_given_back(first: DynamoLedger, second: DynamoLedger) -> None:
+    first.record(take(first), MEMORY, release=False)
+    assert isinstance(second.acquire("a", until()), Held)
+
+
+def test_leases_of_two_groups_are_independent(first: DynamoLedger, second: DynamoLedger) -> None:
+    take(first)
+    assert isinstance(second.acquire("b", until()), Lease)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_lease_whose_reply_was_lost_is_ours_all_the_same(cloud: Cloud, first: DynamoLedger) -> None:
+    """botocore asks again, and what stands in the way is our own lease."""
+    cloud.api.faults.lose_reply("UpdateItem")
+    lease = take(first)
+    assert lease.holder == "first"
+    first.record(lease, MEMORY, release=True)
+    assert first.read() == {"a": MEMORY}
+
+
+# -- memory
+
+
+def test_memory_comes_back_as_it_was_written(first: DynamoLedger) -> None:
+    first.record(take(first), MEMORY, release=True)
+    assert first.read() == {"a": MEMORY}
+    assert take(first).memory == MEMORY
+
+
+def test_late_record_of_a_lost_lease_is_refused_and_changes_nothing(first: DynamoLedger, second: DynamoLedger) -> None:
+    late = take(first, timedelta(milliseconds=-1))
+    second.record(take(second), MEMORY, release=False)
+    with pytest.raises(Stale, match="LeaseLost") as trouble:
+        first.record(late, Memory(target="eni-late"), release=True)
+    assert "second" in str(trouble.value)
+    assert second.read() == {"a": MEMORY}
+    assert isinstance(first.acquire("a", until()), Held)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("release", [True, False])
+def test_record_whose_reply_was_lost_is_written_once_more_and_is_the_same(
+    release: bool, cloud: Cloud, first: DynamoLedger, second: DynamoLedger
+) -> None:
+    lease = take(first)
+    second.leave("a", NEWS)
+    lease = replace(lease, inbox=())
+    handed = first.record(lease, MEMORY, release=False)
+    cloud.api.faults.lose_reply("UpdateItem")
+    assert first.record(handed, MEMORY, release=release).inbox == ()
+    assert first.read() == {"a": MEMORY}
+    assert isinstance(second.acquire("a", until()), Lease if release else Held)
+
+
+def test_read_returns_every_group_in_one_consistent_call(cloud: Cloud, first: DynamoLedger) -> None:
+    for group in ("a", "b"):
+        lease = first.acquire(group, until())
+        assert isinstance(lease, Lease)
+        first.record(lease, replace(MEMORY, target=f"eni-{group}"), release=True)
+    cloud.forget()
+    assert {name: each.target for name, each in first.read().items()} == {"a": "eni-a", "b": "eni-b"}
+    (call,) = cloud.calls()
+    assert (call.operation, call.params["ConsistentRead"]) == ("Query", True)
+
+
+def test_reading_an_empty_ledger_finds_nothing(first: DynamoLedger) -> None:
+    assert first.read() == {}
+
+
+# -- news for the holder
+
+
+def test_news_left_while_the_lease_is_held_reaches_the_holder_at_its_next_write(
+    first: DynamoLedger, second: DynamoLedger
+) -> None:
+    lease = take(first)
+    second.leave("a", NEWS)
+    handed = first.record(lease, MEMORY, release=True)
+    assert handed.inbox == (NEWS,)
+    assert isinstance(second.acquire("a", until()), Held)  # nothing was released: the holder has work to do
+    assert first.record(handed, MEMORY, release=True).inbox == ()
+    assert take(second).inbox == ()
+
+
+def test_news_left_meanwhile_reaches_the_next_holder_when_this_one_dies(
+    first: DynamoLedger, second: DynamoLedger
+) -> None:
+    take(first, timedelta(milliseconds=-1))
+    second.leave("a", NEWS)
+    second.leave("a", ProbeFailed("a", "run-1", "crash"))
+    assert take(second).inbox == (NEWS, ProbeFailed("a", "run-1", "crash"))
+
+
+def test_news_that_a_holder_never_wrote_after_reaches_the_one_after_it(
+    first: DynamoLedger, second: DynamoLedger
+) -> None:
+    take(first, timedelta(milliseconds=-1))
+    second.leave("a", NEWS)
+    assert take(first, timedelta(milliseconds=-1)).inbox == (NEWS,)
+    assert take(second).inbox == (NEWS,)
+
+
+def test_news_is_handed_out_once(first: DynamoLedger, second: DynamoLedger) -> None:
+    lease = take(first)
+    second.leave("a", NEWS)
+    handed = first.record(lease, MEMORY, release=False)
+    later = InstanceChanged("i-0123456789abcdef0", "stopped")
+    second.leave("a", later)
+    assert first.record(handed, MEMORY, release=False).inbox == (later,)
+
+
+def test_full_inbox_keeps_what_it_has(first: DynamoLedger, second: DynamoLedger) -> None:
+    take(first, timedelta(milliseconds=-1))
+    for number in range(INBOX_LIMIT + 2):
+        second.leave("a", ProbeFailed("a", f"run-{number}", "crash"))
+    inbox = take(second).inbox
+    assert len(inbox) == INBOX_LIMIT
+    assert inbox[0] == ProbeFailed("a", "run-0", "crash")
+
+
+# -- incidents
+
+OPENED = IncidentOpened(
+    Incident("a-1", "a", Cause.INSTANCE_STOPPED, NOW, "eni-1", to_target="eni-2", address_before="198.51.100.10")
+)
+CLOSED = IncidentClosed(
+    replace(OPENED.incident, recovered_at=NOW + timedelta(seconds=3), address_after="198.51.100.10"),
+    timedelta(seconds=2.5),
+    timedelta(seconds=3.25),
+    NOW + timedelta(minutes=1),
+)
+
+
+def test_incident_opens_once(cloud: Cloud, first: DynamoLedger) -> None:
+    first.note(OPENED)
+    first.note(replace(OPENED, incident=replace(OPENED.incident, cause=Cause.PROBES_FAILED)))
+    (found,) = cloud.incidents("a")
+    assert (found["sk"], found["cause"], found["from_target"]) == ("a-1", "instance-stopped", "eni-1")
+    assert "closed_at" not in found
+
+
+def test_incident_closes_once_with_its_interval(cloud: Cloud, first: DynamoLedger) -> None:
+    first.note(OPENED)
+    first.note(CLOSED)
+    first.note(replace(CLOSED, low=timedelta(0), closed_at=NOW + timedelta(hours=1)))
+    (found,) = cloud.incidents("a")
+    assert found["closed_at"] == (NOW + timedelta(minutes=1)).isoformat()
+    assert (found["downtime_low_ms"], found["downtime_high_ms"]) == ("2500", "3250")
+    assert found["recovered_at"] == (NOW + timedelta(seconds=3)).isoformat()
+
+
+def test_incident_that_is_closed_does_not_open_again(cloud: Cloud, first: DynamoLedger) -> None:
+    for each in (OPENED, CLOSED, OPENED):
+        first.note(each)
+    (found,) = cloud.incidents("a")
+    assert "closed_at" in found
+
+
+def test_incident_whose_opening_was_lost_is_still_closed(cloud: Cloud, first: DynamoLedger) -> None:
+    first.note(CLOSED)
+    assert cloud.incidents("a")[0]["opened_at"] == NOW.isoformat()
+
+
+def test_incident_without_an_observed_end_has_no_upper_bound(cloud: Cloud, first: DynamoLedger) -> None:
+    first.note(replace(CLOSED, high=None))
+    assert "downtime_high_ms" not in cloud.incidents("a")[0]
+
+
+def test_incidents_expire_after_more_than_a_year(cloud: Cloud, first: DynamoLedger) -> None:
+    first.note(OPENED)
+    expires = datetime.fromtimestamp(int(cloud.incidents("a")[0]["expires_at"]), UTC)
+    assert expires - NOW > timedelta(days=365)
+
+
+# -- errors
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("code", ["InternalServerError", "ProvisionedThroughputExceededException"])
+def test_ledger_that_cannot_answer_is_to_be_tried_again(code: str, cloud: Cloud, first: DynamoLedger) -> None:
+    cloud.api.faults.fail("dynamodb:*", code, times=None)
+    for call in (first.read, lambda: first.acquire("a", until()), lambda: first.note(OPENED)):
+        with pytest.raises(TryAgain, match=code):
+            call()
