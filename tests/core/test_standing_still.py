@@ -143,6 +143,7 @@ def test_groups_that_share_one_dead_nat_are_no_common_mode() -> None:
     world.memories = {each: memory(each, "eni-b", is_down=True) for each in "abc"}
     for each in "abc":
         world.route(f"rtb-{each}", "eni-b")
+    world.network = replace(world.seen, addresses={})
     world.remember("c", proofs=proofs("eni-c"))
     assert world.decide(control=UP).reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb, open_incident
-from natkeeper.core.heal import Step, heal, rouse_standby, tidy
+from natkeeper.core.heal import Step, heal, replace_hung, rouse_standby, tidy
 from natkeeper.core.incident import Cause, Doom, Incident, Memory, WatchRun
 from natkeeper.core.judge import Health, Verdict, judge
-from natkeeper.core.model import ControlProbe, InstanceState, Network, Role, Unknown
+from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Role, Unknown
 from natkeeper.core.move import Stages, stages_to
 from natkeeper.core.news import Command, InstanceChanged, News, Verb
 from natkeeper.core.plan import (
@@ -45,6 +45,8 @@ RELOOK = timedelta(milliseconds=500)
 """A look right after an event can be old (FACTS: eventual consistency)."""
 SETTING_UP = timedelta(seconds=3)
 """How long the calls that give a group its first route may take, with botocore's back-off."""
+MENDING = timedelta(seconds=30)
+"""How long after a move its failed calls are made up for before the path itself is blamed."""
 MAX_WATCH_STARTS = 60
 MAX_CHAINED_STARTS = 50
 """The rest is for one start a minute: in an outage each run ends after three rounds, and a chain that used up all of
@@ -114,6 +116,9 @@ def _act(view: View, observation: Observation) -> Plan:
         return _plan(view, Reason.PAUSED, f"paused until {view.memory.paused_until:%H:%M:%S}")
     verdict = judge(view, observation.control)
     wish = _wish(view, observation.news)
+    mending = _mend(view, verdict)
+    if mending is not None:
+        return mending
     if verdict.health is Health.DEAD:
         return _fail_over(view, verdict)
     if verdict.health in (Health.NEEDS_CONTROL, Health.EXTERNAL, Health.COMMON_MODE):
@@ -188,6 +193,30 @@ def _look_again(view: View, news: Sequence[News]) -> Plan | None:
 # -- moving
 
 
+def _mend(view: View, verdict: Verdict) -> Plan | None:
+    """Probes speak of the path that routes and address really take. While those are not on the recorded one (a call of
+    a move failed, somebody deleted a route), failed probes say nothing against it: put them there, then judge.
+
+    Not for ever: once a verification failed too (it is excluded) and the move is no longer fresh, only a group with no
+    route at all on the path is mended again; a single table that refuses every call must not hold the others there.
+    """
+    present = _present(view)
+    if verdict.health not in (Health.DEAD, Health.NEEDS_CONTROL, Health.UNOBSERVED) or present is None:
+        return None
+    if present.instance is not None and not present.instance.is_running:
+        return None
+    if verdict.health is Health.UNOBSERVED and not (view.is_usable(present) and view.is_verified(present)):
+        return None
+    stages = stages_to(view, present, is_planned=False)
+    is_elsewhere = present.target not in view.points_at(DEFAULT_ROUTE).values()
+    is_fresh = view.memory.moved_at is not None and view.now - view.memory.moved_at < MENDING
+    is_blamed = view.memory.is_excluded(present.target, view.now)
+    if not stages or not (is_elsewhere or is_fresh or not is_blamed):
+        return None
+    text = f"routes or address were not all on {present.target}, so probes say nothing about it"
+    return replace(_plan(view, Reason.CONVERGE, text), stages=(*_repair_check(view), *stages), verifies=True)
+
+
 def _present(view: View) -> Path | None:
     return next((each for each in view.paths() if each.target == view.target), None)
 
@@ -257,7 +286,7 @@ def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
             plan = _move(view, path, Reason.LAST_RESORT, text)
             return replace(plan, happenings=(Warned(f"group {view.group.name}: {text}"),))
-    plan = _from_step(view, heal(view))
+    plan = _from_step(view, replace_hung(view))
     text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
     stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
     return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages, happenings=(Warned(text),))
@@ -297,7 +326,9 @@ def _leave(view: View, present: Path) -> Plan:
     for path in view.paths():
         if path.target != present.target and view.is_usable(path) and view.is_verified(path):
             return _planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon")
-    return _plan(view, Reason.NO_CANDIDATE, f"AWS will stop {present.target} soon, and nothing verified can take over")
+    text = f"AWS will stop {present.target} soon, and nothing verified can take over"
+    stages = tuple(stage for stage in (rouse_standby(view),) if stage)
+    return replace(_plan(view, Reason.NO_CANDIDATE, text), stages=stages)
 
 
 def _wish(view: View, news: Sequence[News]) -> Command | None:

@@ -59,6 +59,19 @@ def heal(view: View) -> Step:
     return _bring_home(view, home)
 
 
+def replace_hung(view: View) -> Step:
+    """Nothing can carry the traffic: heal, and where the NAT that carries it runs but forwards nothing, launch another.
+
+    Not before the newest NAT has had its time to boot.
+    """
+    nats = view.instances(Role.NAT)
+    if not view.is_home or any(each.state is not InstanceState.RUNNING for each in nats):
+        return heal(view)
+    if view.now - max(each.launched_at for each in nats) <= view.policy.repair_after:
+        return Step(view.memory, Reason.HEALING, "waiting for the newest NAT, which may still be booting")
+    return _launch(view, Role.NAT)
+
+
 def tidy(view: View) -> Step:
     """What is left to do once the traffic is home and alive: standby, canary, surplus instances."""
     memory = view.memory
