@@ -121,14 +121,17 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
 
 def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
     canary = memory.canary
-    if canary is None or memory.withdrawn_at is not None:
-        # Taking the public address away silences the canary on purpose: that silence says nothing.
+    if canary is None or memory.withdrawn_at is not None or canary.target == memory.target:
+        # Taking the public address away silences the canary on purpose: that silence says nothing. Nor does it say
+        # anything of the present path, on which it stands for a moment after coming home: the rounds themselves do.
         return memory
     rounds = tuple(each for each in report.canary if each.sent_at > canary.pointed_at)
     is_ok, row = _last_row(rounds)
     if not row:
         return memory
-    if is_ok and (len(row) >= CANARY_PROOF_ROUNDS or memory.proof_of(canary.target) is not None):
+    known = memory.proof_of(canary.target)
+    is_going_on = known is not None and row[0].sent_at - known.at <= policy.freshness
+    if is_ok and (len(row) >= CANARY_PROOF_ROUNDS or is_going_on):
         memory = memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
         return replace(memory, is_canary_failing=False)
     if not is_ok and len(row) >= policy.rounds_to_fail:

@@ -102,10 +102,22 @@ def _settle(view: View) -> View:
         owner = view.network.owner_of(proof.target)
         if owner is not None and owner.state is not InstanceState.RUNNING:
             memory = memory.without_proof(proof.target)
+    memory = _without_stray_canary(view, memory)
     seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
     kept = (each for each in memory.dooms if each.instance_id not in seen and view.now - each.at < DAY)
     dooms = (*kept, *(Doom(instance_id, at) for instance_id, at in seen.items()))
     return replace(view, memory=replace(memory, dooms=dooms))
+
+
+def _without_stray_canary(view: View, memory: Memory) -> Memory:
+    """A canary whose route is not where the record says (the call failed, somebody deleted it) went another way: what
+    it proved is void, and it is pointed anew."""
+    canary, destination = memory.canary, view.policy.canary_destination
+    if canary is None or destination is None or canary.target == memory.target:
+        return memory
+    if all(each == canary.target for each in view.points_at(destination).values()):
+        return memory
+    return replace(memory.without_proof(canary.target), canary=None)
 
 
 # -- the questions, in order

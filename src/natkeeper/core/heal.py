@@ -74,13 +74,12 @@ def replace_hung(view: View) -> Step:
 
 def tidy(view: View) -> Step:
     """What is left to do once the traffic is home and alive: standby, canary, surplus instances."""
-    memory = view.memory
     for step in (_standby, _canary_at_rest, _surplus):
         found = step(view)
         if found.reason is not None:
             return found
-        memory = found.memory
-    return Step(memory)
+        view = replace(view, memory=found.memory)
+    return Step(view.memory)
 
 
 # -- starting and launching
@@ -165,7 +164,10 @@ def _bring_home(view: View, home: Instance) -> Step:
 def _prove(view: View, path: Path, home: Instance) -> Step:
     """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
     assert home.interface is not None
-    memory = replace(view.memory, withdrawn_at=None)
+    memory = view.memory
+    if memory.withdrawn_at is not None:
+        # The canary was silenced on purpose; from now on it may be asked again.
+        memory = replace(memory, withdrawn_at=None, canary=None)
     actions: list[Action] = []
     if home.interface.primary.public is None:
         actions.append(GivePublicAddress(path.target))
@@ -261,7 +263,7 @@ def _surplus(view: View) -> Step:
     """Quarantine before kill: a second NAT goes only when home has been quiet, and while nobody's traffic is on it."""
     if not _has_rested(view):
         return Step(view.memory)
-    used = {view.target} | {each.target for each in view.others.values()}
+    used = {view.target} | {each.target for each in view.others.values()} | view.network.default_targets
     for instance in view.instances(Role.NAT):
         interface = instance.interface
         if instance is view.home or (interface is not None and interface.interface_id in used):

@@ -117,6 +117,12 @@ class Network:
     tables: Mapping[str, RouteTable]
     addresses: Mapping[str, ElasticIp]
 
+    @property
+    def default_targets(self) -> frozenset[str | None]:
+        """Whatever a default route of the stack points at: it carries somebody's traffic, whatever the ledger says."""
+        routes = (each.routes.get(DEFAULT_ROUTE) for each in self.tables.values())
+        return frozenset(each.target for each in routes if each is not None)
+
     def owner_of(self, interface_id: str) -> Instance | None:
         """The instance whose interface this is, or None when no NAT of the stack has it."""
         for instance in self.instances:

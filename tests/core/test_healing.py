@@ -1,0 +1,530 @@
+"""Away from home: starting, launching, proving, the planned way back, and what is tidied once the traffic is home."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from natkeeper.core.incident import Canary, Repair
+from natkeeper.core.model import DEFAULT_ROUTE, Role
+from natkeeper.core.news import Command, Verb
+from natkeeper.core.plan import (
+    DisableSourceDestCheck,
+    GivePublicAddress,
+    IncidentOpened,
+    LaunchInstance,
+    PointRoute,
+    Reason,
+    StartInstance,
+    StopInstance,
+    TakePublicAddress,
+    TerminateInstance,
+    Warned,
+)
+from natkeeper.core.policy import StandbyMode
+from tests.support.worlds import (
+    CANARY,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    TERMINATED,
+    UP,
+    World,
+    at,
+    away,
+    incident,
+    kinds,
+    nat,
+    proofs,
+    report,
+    resting,
+    secs,
+    target_of,
+    verified,
+    without,
+    writes,
+)
+
+
+def back(**fields: object) -> World:
+    """Away on b; the own NAT runs again, its check off, a canary on it since a while."""
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", CANARY)
+    return world.remember(
+        **{"canary": Canary("eni-a", at(-400)), "repair": Repair("r", 1, at(-420)), **fields}  # type: ignore[arg-type]
+    )
+
+
+# -- getting a NAT to run
+
+
+def test_a_stopped_nat_is_started() -> None:
+    plan = away().decide()
+    assert writes(plan) == [StartInstance("i-a")]
+    assert plan.memory.repair is not None
+
+
+def test_a_nat_that_is_still_stopping_is_waited_for() -> None:
+    plan = away().change("i-a", state=STOPPING).decide()
+    assert writes(plan) == []
+    assert "waiting" in plan.detail
+
+
+def test_a_nat_that_does_not_come_up_in_time_is_replaced() -> None:
+    world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-181)))
+    plan = world.decide()
+    assert writes(plan) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+    assert plan.records_first
+
+
+def test_a_terminated_nat_is_launched_anew_under_its_incidents_name() -> None:
+    """Invariant 5: ClientToken is a function of group, incident and attempt."""
+    world = away().change("i-a", state=TERMINATED).remember(incident=incident(to_target="eni-b"))
+    plan = world.decide()
+    assert writes(plan) == [LaunchInstance("a", Role.NAT, "a-1-nat-1")]
+    assert plan.memory.launches == (at(0),)
+    assert plan.records_first
+
+
+def test_a_launch_whose_answer_was_lost_is_repeated_under_the_same_token() -> None:
+    world = away()
+    world.network = without(world.seen, "i-a")
+    first = world.decide()
+    world.memories["a"] = first.memory
+    second = world.decide(now=30)
+    assert writes(second) == writes(first)
+    assert second.memory.launches == first.memory.launches
+
+
+def test_a_launch_that_was_answered_is_waited_for_and_not_repeated() -> None:
+    """Invariant 14: at most one replacement in flight, however long describe takes to show it."""
+    world = away().remember(repair=Repair("r", 1, at(-10), is_accepted=True))
+    world.network = without(world.seen, "i-a")
+    plan = world.decide()
+    assert writes(plan) == []
+    later = world.decide(now=111)
+    assert writes(later) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+
+
+def test_a_failed_launch_is_not_taken_for_success() -> None:
+    """Peer mistake 6: a failed launch that returns success, so the promised retry never happens."""
+    world = away(max_launches_per_day=3)
+    world.network = without(world.seen, "i-a")
+    tokens = set()
+    for second in range(0, 600, 60):
+        world.remember(proofs=proofs("eni-b", now=second))
+        plan = world.decide(now=second)
+        tokens |= {each.token for each in plan.actions if isinstance(each, LaunchInstance)}
+        world.memories["a"] = plan.memory
+    assert len(tokens) == 3
+
+
+def test_launches_of_a_day_are_bounded_and_the_bound_is_announced() -> None:
+    world = away().remember(launches=tuple(at(-1000 - each) for each in range(6)))
+    world.network = without(world.seen, "i-a")
+    plan = world.decide()
+    assert plan.reason is Reason.BUDGET_EXHAUSTED
+    assert writes(plan) == []
+    assert any(isinstance(each, Warned) for each in plan.happenings)
+
+
+def test_an_old_launch_no_longer_counts() -> None:
+    world = away(max_launches_per_day=1).remember(launches=(at(-86400),))
+    world.network = without(world.seen, "i-a")
+    assert kinds(world.decide()) == [["LaunchInstance"]]
+
+
+def test_a_replacement_is_launched_beside_a_doomed_nat() -> None:
+    plan = away().change("i-a", state=RUNNING, interruption_at=at(100)).decide()
+    assert kinds(plan) == [["LaunchInstance"]]
+
+
+def test_a_replacement_that_has_no_interface_yet_is_waited_for() -> None:
+    """Peer mistake 10 was to wait for ever: the repair's time limit ends it."""
+    plan = away().change("i-a", state=RUNNING, interface=None).decide()
+    assert writes(plan) == []
+
+
+# -- proving it
+
+
+def test_a_new_nats_check_is_turned_off_and_read_back() -> None:
+    plan = back().change("i-a", checked=True).decide()
+    assert writes(plan) == [DisableSourceDestCheck("eni-a")]
+    assert plan.wake_at == at(0.5)
+
+
+def test_a_canary_is_pointed_at_it_and_given_an_address_to_be_seen_from() -> None:
+    plan = away().change("i-a", state=RUNNING).decide()
+    assert set(writes(plan)) == {GivePublicAddress("eni-a"), PointRoute("rtb-a", CANARY, "eni-a")}
+    assert plan.memory.canary == Canary("eni-a", at(0))
+
+
+def test_three_canary_packets_prove_it() -> None:
+    plan = back().decide(report("ooo", -3, canary="ooo"))
+    assert plan.memory.proof_of("eni-a") is not None
+    assert "quiet until" in plan.detail
+
+
+@pytest.mark.parametrize("canary", ["o", "oo", "oox", "xxoo", ""])
+def test_fewer_than_three_in_a_row_prove_nothing(canary: str) -> None:
+    plan = back().decide(report("oooo", -4, canary=canary))
+    assert plan.memory.proof_of("eni-a") is None
+
+
+def test_a_proof_from_yesterday_does_not_make_one_packet_enough() -> None:
+    world = back().remember(proofs=(*proofs("eni-b"), *proofs("eni-a", age=80000, since=-90000)))
+    plan = world.decide(report("o", -3, canary="o"))
+    proof = plan.memory.proof_of("eni-a")
+    assert proof is None or proof.at < at(-1000)
+
+
+def test_canary_packets_sent_before_the_route_pointed_there_prove_nothing() -> None:
+    plan = back(canary=Canary("eni-a", at(-1))).decide(report("oooo", -5, canary="oooo"))
+    assert plan.memory.proof_of("eni-a") is None
+
+
+def test_a_canary_whose_route_was_never_moved_proves_nothing() -> None:
+    """The call that points it there failed, and it goes on passing through b, on which it stood at rest: a NAT that has
+    not forwarded one packet must not count as proven."""
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7")
+    world.carry_out(world.decide(), failing=[PointRoute])
+    assert target_of(world.seen, "rtb-a", CANARY) == "eni-b"
+    world.step(report("o" * 8, 1, canary="o" * 8), now=10)
+    assert world.memories["a"].proof_of("eni-a") is None
+    for second in range(20, 600, 10):
+        if target_of(world.seen, "rtb-a", CANARY) == "eni-a":
+            world.route("rtb-a", "eni-b", CANARY)
+        world.step(report("o" * 8, second - 9, canary="o" * 8), now=second)
+        assert target_of(world.seen, "rtb-a") == "eni-b"
+
+
+def test_a_failing_canary_takes_the_proof_away() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a", since=-100)))
+    plan = world.decide(report("oooo", -4, canary="oxxx"))
+    assert plan.memory.proof_of("eni-a") is None
+    assert plan.memory.is_canary_failing
+    again = world.carry_out(plan).decide(report("ooo", 1, canary="ooo"), now=5)
+    assert not again.memory.is_canary_failing
+
+
+def test_one_lost_canary_packet_takes_nothing_away() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a", since=-100)))
+    assert world.decide(report("oooo", -4, canary="ooxx")).memory.proof_of("eni-a") is not None
+
+
+def test_a_nat_that_never_forwards_is_replaced_by_the_next_attempt() -> None:
+    plan = back(canary=Canary("eni-a", at(-181)), repair=Repair("r", 1, at(-200))).decide()
+    assert writes(plan) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+    assert "does not forward" in plan.detail
+
+
+def test_a_nat_found_running_without_any_repair_gets_its_time_too() -> None:
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7")
+    plan = world.decide()
+    assert kinds(plan) == [["PointRoute"]]
+    assert plan.memory.repair is not None
+
+
+def test_without_a_canary_address_nothing_can_prove_it_and_an_operator_is_asked() -> None:
+    world = away(canary=None).change("i-a", state=RUNNING)
+    plan = world.decide()
+    assert writes(plan) == []
+    assert "switchover" in plan.detail
+
+
+# -- going home
+
+
+def test_home_is_proven_but_the_quiet_period_is_not_over() -> None:
+    plan = back(proofs=(*proofs("eni-b"), *proofs("eni-a", since=-299))).decide()
+    assert writes(plan) == []
+
+
+def test_the_quiet_period_counts_from_the_last_trouble_of_either_path() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a", since=-301)), stable_since=at(-299))
+    assert writes(world.decide()) == []
+    assert writes(world.decide(now=1)) == [TakePublicAddress("eni-a")]
+
+
+def test_the_present_path_must_be_confirmed_before_it_is_left() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a")), stable_since=None)
+    assert writes(world.decide()) == []
+
+
+def test_the_public_address_is_taken_away_and_read_back_before_the_traffic_comes() -> None:
+    """Peer mistake 9 and the landing address: the order is take, read back, routes, Elastic IP."""
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a")))
+    plan = world.decide()
+    assert writes(plan) == [TakePublicAddress("eni-a")]
+    assert plan.records_first
+    assert plan.wake_at == at(0.5)
+    not_yet = world.carry_out(plan, failing=[TakePublicAddress]).decide(now=0.5)
+    assert writes(not_yet) == [TakePublicAddress("eni-a")]
+    world.carry_out(not_yet)
+    home = world.decide(now=1)
+    assert home.reason is Reason.GO_HOME
+    assert kinds(home) == [["PointRoute"], ["MoveAddress"]]
+    assert home.records_first
+    assert home.verifies
+    assert home.pause > secs(0)
+
+
+def test_a_canary_silenced_on_purpose_says_nothing() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a")), withdrawn_at=at(-3)).change("i-a", public=None)
+    plan = world.decide(report("ooooo", -5, canary="ooxxx"))
+    assert plan.reason is Reason.GO_HOME
+
+
+def test_a_withdrawn_address_is_given_back_when_the_proof_grew_old() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a", age=130)), withdrawn_at=at(-120)).change("i-a", public=None)
+    plan = world.decide()
+    assert GivePublicAddress("eni-a") in plan.actions
+    assert plan.memory.withdrawn_at is None
+
+
+def test_a_silence_from_before_the_way_home_does_not_shake_the_home_that_packets_go_through() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a")), withdrawn_at=at(-30)).change("i-a", public=None)
+    world.step()
+    plan = world.step(report("ooooooo", -3, canary="ooxxx"), now=4)
+    assert plan.memory.proof_of("eni-a") is not None
+
+
+def test_the_whole_way_back() -> None:
+    world = away()
+    reasons = []
+    for second in range(0, 500, 5):
+        canary = "ooooo" if second > 40 and world.memories["a"].canary == Canary("eni-a", at(5)) else "xxxxx"
+        reasons.append(world.step(report("ooooo", second - 5, canary=canary), now=second).reason)
+        if reasons[-1] is Reason.GO_HOME:
+            break
+    assert reasons[-1] is Reason.GO_HOME
+    assert target_of(world.seen, "rtb-a") == "eni-a"
+    plan = world.step(verified("oo", second + 0.5), now=second + 2)
+    assert plan.memory.repair is None
+    assert plan.carried_by == "a"
+
+
+def test_a_way_home_that_half_failed_is_finished_and_not_begun_again() -> None:
+    world = resting("ab", tables=3)
+    for table in ("rtb-a", "rtb-a3"):
+        world.route(table, "eni-b")
+    plan = world.decide()
+    assert plan.reason is Reason.CONVERGE
+    assert {each.table_id for each in plan.actions if isinstance(each, PointRoute)} == {"rtb-a", "rtb-a3"}
+
+
+def test_a_home_that_fails_its_verification_is_left_again_and_not_come_back_to_at_once() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a"))).change("i-a", public=None)
+    assert world.step().reason is Reason.GO_HOME
+    plan = world.step(verified("xxxx"), now=3)
+    assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "eni-b")
+    after = world.step(verified("oo", 4), now=5)
+    assert target_of(world.seen, "rtb-a") == "eni-b"
+    assert after.memory.is_excluded("eni-a", at(5))
+
+
+def test_traffic_does_not_come_home_to_a_doomed_nat() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a"))).change("i-a", interruption_at=at(60))
+    assert kinds(world.decide()) == [["LaunchInstance"]]
+
+
+def test_two_own_nats_the_one_that_carries_is_home() -> None:
+    world = resting("ab").add(nat("a", number=2, launched=-10))
+    assert world.decide().carried_by == "a"
+    assert world.decide().reason is not Reason.GO_HOME
+
+
+# -- operators
+
+
+def test_an_operators_move_goes_only_where_packets_have_been() -> None:
+    world = resting("ab").remember("a", proofs=proofs("eni-a")).remember("b", proofs=())
+    plan = world.decide(Command(Verb.FAILOVER, "a"))
+    assert plan.reason is Reason.OPERATOR_REFUSED
+    assert writes(plan) == []
+    assert [type(each) for each in plan.happenings] == [Warned]
+
+
+def test_an_operators_failover_takes_the_first_verified_candidate_and_opens_no_incident() -> None:
+    plan = resting("abc").decide(Command(Verb.FAILOVER))
+    assert (plan.reason, plan.memory.target) == (Reason.OPERATOR_MOVE, "eni-b")
+    assert plan.memory.incident is None
+    assert plan.memory.failovers == ()
+    assert not any(isinstance(each, IncidentOpened) for each in plan.happenings)
+
+
+def test_an_operator_may_name_the_neighbour() -> None:
+    world = resting("abc")
+    assert world.decide(Command(Verb.SWITCHOVER, "a", to="c")).memory.target == "eni-c"
+
+
+def test_an_operator_may_name_the_gateway() -> None:
+    plan = resting("ab", gateway="nat-1").decide(Command(Verb.SWITCHOVER, "a", to="gateway"))
+    assert plan.memory.target == "nat-1"
+    assert kinds(plan) == [["PointRoute"]]
+
+
+def test_an_operator_may_send_traffic_home() -> None:
+    world = back(proofs=(*proofs("eni-b"), *proofs("eni-a", since=-10)))
+    plan = world.decide(Command(Verb.SWITCHOVER, "a", to="home"))
+    assert (plan.reason, plan.memory.target) == (Reason.OPERATOR_MOVE, "eni-a")
+    assert kinds(plan) == [["MoveAddress"], ["PointRoute"]]
+
+
+def test_sending_traffic_where_it_is_already_is_refused() -> None:
+    assert resting("ab").decide(Command(Verb.SWITCHOVER, "a", to="home")).reason is Reason.OPERATOR_REFUSED
+
+
+def test_a_switchover_without_a_destination_takes_the_first_candidate() -> None:
+    assert resting("abc").decide(Command(Verb.SWITCHOVER, "a")).memory.target == "eni-b"
+
+
+def test_an_operator_cannot_move_traffic_off_a_dead_nat_to_a_worse_place() -> None:
+    plan = resting("abc").change("i-a", state=STOPPED).decide(Command(Verb.SWITCHOVER, "a", to="c"))
+    assert plan.reason is Reason.FAIL_OVER
+
+
+# -- standbys
+
+
+def test_a_standby_is_launched_where_one_was_asked_for() -> None:
+    plan = resting("a", standby=StandbyMode.RUNNING).decide()
+    assert kinds(plan) == [["LaunchInstance"]]
+    assert plan.memory.standby_repair is not None
+    assert plan.memory.repair is None
+
+
+def test_a_standby_that_was_launched_is_waited_for() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING)
+    world.remember(standby_repair=Repair("r", 1, at(-5), is_accepted=True))
+    plan = world.decide()
+    assert (plan.reason, writes(plan)) == (Reason.HEALING, [])
+
+
+def test_a_running_standby_has_its_check_turned_off_and_the_canary_pointed_at_it() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public=None, checked=True))
+    assert writes(world.step()) == [DisableSourceDestCheck("eni-as")]
+    assert writes(world.step(now=1)) == [PointRoute("rtb-a", CANARY, "eni-as", is_missing=True)]
+    plan = world.step(report("oooo", 2, canary="oooo"), now=6)
+    assert (writes(plan), plan.is_backed) == ([], True)
+
+
+def test_a_running_standby_that_stopped_is_started() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", STOPPED, role=Role.STANDBY, public=None))
+    plan = world.decide()
+    assert writes(plan) == [StartInstance("i-as")]
+    assert plan.memory.standby_repair is not None
+
+
+def test_a_standby_that_is_not_needed_any_more_by_its_repair_is_forgotten() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public=None))
+    world.remember(standby_repair=Repair("r", 1, at(-50)))
+    assert world.decide().memory.standby_repair is None
+
+
+def test_a_pending_standby_is_waited_for() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", PENDING, role=Role.STANDBY, public=None))
+    assert writes(world.decide()) == []
+
+
+def test_a_standby_that_shall_wait_stopped_is_proven_first() -> None:
+    world = resting("a", standby=StandbyMode.STOPPED).add(nat("a", role=Role.STANDBY, public=None))
+    assert kinds(world.step()) == [["PointRoute"]]
+    plan = world.step(report("oooo", 1, canary="oooo"), now=5)
+    assert writes(plan) == [StopInstance("i-as")]
+    assert writes(world.step(now=60)) == []
+
+
+def test_a_standby_that_just_carried_the_traffic_is_kept_for_the_quiet_period() -> None:
+    world = resting("a", standby=StandbyMode.STOPPED).add(nat("a", role=Role.STANDBY, public=None))
+    world.remember(stable_since=at(-299), proofs=proofs("eni-a", "eni-as"), canary=Canary("eni-as", at(-500)))
+    world.route("rtb-a", "eni-as", CANARY)
+    assert writes(world.decide()) == []
+    assert writes(world.decide(now=1)) == [StopInstance("i-as")]
+
+
+def test_without_a_canary_a_standby_waits_stopped_unproven() -> None:
+    world = resting("a", standby=StandbyMode.STOPPED, canary=None).add(nat("a", role=Role.STANDBY, public=None))
+    assert writes(world.decide()) == [StopInstance("i-as")]
+
+
+def test_a_single_zone_fails_over_to_its_standby_and_comes_home() -> None:
+    world = resting("a", standby=StandbyMode.STOPPED).add(nat("a", STOPPED, role=Role.STANDBY, public=None))
+    world.change("i-a", state=STOPPED)
+    assert set(writes(world.step())) == {StartInstance("i-a"), StartInstance("i-as")}
+    assert target_of(world.seen, "rtb-a") == "eni-a"
+    plan = world.step(report("oooo", 30), now=35)
+    assert plan.memory.incident is None or plan.memory.incident.recovered_at is not None
+
+
+# -- surplus
+
+
+def test_a_replaced_nat_is_terminated_once_home_has_been_quiet() -> None:
+    world = resting("ab").add(nat("a", number=2, public=None))
+    plan = world.decide()
+    assert writes(plan) == [PointRoute("rtb-a", CANARY, "eni-a2")] or writes(plan) == [TerminateInstance("i-a2")]
+    world.carry_out(plan)
+    assert TerminateInstance("i-a2") in [*plan.actions, *world.decide(now=1).actions]
+
+
+def test_a_replaced_nat_is_kept_while_home_is_young() -> None:
+    world = resting("ab").add(nat("a", number=2, public=None)).remember(stable_since=at(-299))
+    world.carry_out(world.decide())
+    assert not any(isinstance(each, TerminateInstance) for each in world.decide().actions)
+
+
+def test_a_replaced_nat_that_carries_another_group_is_kept() -> None:
+    world = resting("ab").add(nat("a", number=2, public=None)).route("rtb-b", "eni-a2").remember("b", target="eni-a2")
+    world.carry_out(world.decide())
+    assert not any(isinstance(each, TerminateInstance) for each in world.decide().actions)
+
+
+def test_a_replaced_nat_that_carries_another_group_is_kept_although_the_ledger_could_not_be_read() -> None:
+    """The routes that were just looked at say who carries whom, whatever the ledger says or does not."""
+    world = resting("ab").add(nat("a", number=2, public=None)).route("rtb-b", "eni-a2")
+    del world.memories["b"]
+    for second in (0, 1, 2):
+        plan = world.step(now=second)
+        assert not any(isinstance(each, TerminateInstance) for each in plan.actions)
+
+
+def test_a_stopped_surplus_nat_is_terminated_too() -> None:
+    world = resting("ab").add(nat("a", STOPPED, number=2, public=None))
+    assert writes(world.decide()) == [TerminateInstance("i-a2")]
+
+
+def test_the_only_nat_is_never_surplus() -> None:
+    world = away().change("i-a", state=RUNNING)
+    assert not any(isinstance(each, TerminateInstance) for each in world.decide().actions)
+
+
+def test_a_canary_that_cannot_be_watched_is_left_out() -> None:
+    assert resting("ab", canary=None).decide().actions == ()
+    assert resting("a").decide().actions == ()
+
+
+def test_a_canary_goes_where_a_checked_neighbour_would_not_swallow_it() -> None:
+    world = resting("abc").change("i-b", checked=True)
+    plan = world.decide()
+    assert writes(plan) == [PointRoute("rtb-a", CANARY, "eni-c")]
+    assert plan.memory.canary == Canary("eni-c", at(0))
+
+
+def test_a_canary_route_in_place_is_remembered_without_a_write() -> None:
+    world = resting("ab").remember(canary=None)
+    plan = world.decide()
+    assert writes(plan) == []
+    assert plan.memory.canary == Canary("eni-b", at(0))
+
+
+def test_only_the_own_default_routes_are_ever_touched() -> None:
+    """Invariant 15."""
+    world = resting("ab").change("i-a", state=STOPPED).route("rtb-a", "pcx-1", "172.16.0.0/12")
+    world.network = replace(world.seen)
+    for action in world.decide(control=UP).actions:
+        if isinstance(action, PointRoute):
+            assert action.destination in (DEFAULT_ROUTE, CANARY)
+            assert action.table_id in world.policy.group("a").table_ids
