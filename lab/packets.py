@@ -15,7 +15,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class SecurityRule:
-    """One allow rule of a security group. `protocol` is tcp, udp, icmp or -1 (all); ports are inclusive, both or none."""
+    """One allow rule of a security group. `protocol` is tcp, udp, icmp or -1 (all); ports inclusive, both or none."""
 
     cidr: str
     protocol: str = "-1"

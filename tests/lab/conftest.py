@@ -18,7 +18,7 @@ from lab import sandbox
 from tests.lab.vpc import Vpc
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST_SECONDS = 240
+LONGEST_SECONDS = 480
 OUTSIDE = {"test_sandbox.py"}  # looks at the sandbox from where the user stands
 _inside_outcomes: dict[str, ElementTree.Element] = {}
 _inside_output: list[str] = []
