@@ -61,9 +61,18 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
     memory = replace(memory, seen_runs=(report.run_id, *memory.seen_runs)[:KEPT_RUNS])
     if report.mode is RunMode.WATCH:
         memory = _coverage(_end_watch(memory, report.run_id), report, policy)
-    memory = _path(memory, report, now, policy)
-    memory = _canary(memory, report, policy)
+    if not _is_outdated(memory, report, now):
+        memory = _canary(_path(memory, report, now, policy), report, policy)
     return _evidence(memory, report)
+
+
+def _is_outdated(memory: Memory, report: ProbeReport, now: datetime) -> bool:
+    """Another report spoke of a later time: one that was held up measures, but does not say how things are.
+
+    What a clock that is ahead put into the future is not waited for.
+    """
+    known = max((each.sent_at for each in memory.recent if each.sent_at <= now), default=None)
+    return bool(report.rounds) and known is not None and report.rounds[-1].sent_at < known
 
 
 def _coverage(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import pairwise
 
 from natkeeper.core.downtime import Downtime, measure
 from natkeeper.core.news import Round
@@ -178,15 +179,36 @@ class Memory:
 
 
 def extend(incident: Incident, rounds: tuple[Round, ...]) -> Incident:
-    """Adds rounds to an incident's evidence, thinning rows of failures to their ends so that a long one stays small."""
+    """Adds rounds to an incident's evidence, thinned so that a long one stays small and measures the same."""
     known = {(each.clock, each.sent_at) for each in incident.rounds}
-    merged = sorted(
-        (*incident.rounds, *(each for each in rounds if (each.clock, each.sent_at) not in known)),
-        key=lambda each: each.sent_at,
-    )
+    added = (each for each in rounds if (each.clock, each.sent_at) not in known)
+    return replace(incident, rounds=_thin(sorted((*incident.rounds, *added), key=_order)))
+
+
+def _order(each: Round) -> tuple[datetime, str]:
+    return each.sent_at, each.clock
+
+
+def _thin(merged: list[Round]) -> tuple[Round, ...]:
+    """What `measure` reads: the ends of every row, and the slowest answer; without a failure, the gaps between rounds.
+
+    Too many even so: what is left must not claim to know more than it does. A row of failures without its beginning
+    makes the upper end unknown, and the widest gap stays, because an outage may have hidden in it.
+    """
+    if not merged:
+        return ()
+    has_failed = any(not each.is_ok for each in merged)
+    slowest = max(merged, key=lambda each: each.rtt_ms or 0.0)
     kept = [
         each
         for before, each, after in zip([None, *merged], merged, [*merged[1:], None], strict=False)
-        if each.is_ok or before is None or after is None or before.is_ok or after.is_ok or before.clock != after.clock
+        if before is None or after is None or each is slowest or not before.is_ok == each.is_ok == after.is_ok
     ]
-    return replace(incident, rounds=tuple(kept[-KEPT_ROUNDS:]))
+    kept = kept if has_failed else merged
+    if len(kept) <= KEPT_ROUNDS:
+        return tuple(kept)
+    newest = kept[-KEPT_ROUNDS:]
+    if has_failed:
+        return tuple(newest[next(at for at, each in enumerate(newest) if not each.is_ok) :])
+    widest = max(pairwise(kept), key=lambda pair: pair[1].sent_at - pair[0].sent_at)
+    return tuple(sorted({*widest, *newest[2:]}, key=_order))

@@ -11,6 +11,7 @@ from datetime import timedelta
 from natkeeper.core.incident import Cause, Incident
 from natkeeper.core.plan import IncidentClosed
 
+TENTH = timedelta(milliseconds=100)
 CAUSES = {
     Cause.INSTANCE_STOPPED: "NAT stopped",
     Cause.INSTANCE_GONE: "NAT was terminated",
@@ -34,12 +35,17 @@ def _span(closed: IncidentClosed) -> str:
     if closed.high is None:
         return f"egress was down at least {_seconds(closed.low)}, the end was not observed"
     if closed.low == timedelta(0):
-        return f"egress was down at most {_seconds(closed.high)}"
-    return f"egress was down {_seconds(closed.low)} to {_seconds(closed.high)}"
+        return f"egress was down at most {_rounded_up(closed.high)}"
+    return f"egress was down {_seconds(closed.low)} to {_rounded_up(closed.high)}"
 
 
 def _seconds(span: timedelta) -> str:
-    return f"{span.total_seconds():.1f} s"
+    """Rounded down: an interval that contains the truth must go on doing so in print."""
+    return f"{span // TENTH / 10:.1f} s"
+
+
+def _rounded_up(span: timedelta) -> str:
+    return f"{-(-span // TENTH) / 10:.1f} s"
 
 
 def _address(incident: Incident) -> str:
