@@ -6,6 +6,8 @@ alarms and dashboard.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -116,7 +118,7 @@ class CloudTelemetry:
         metrics = EphemeralMetrics(namespace=NAMESPACE)
         metrics.add_dimension("stack", self._stack)
         metrics.add_metric("Passes", MetricUnit.Count, 1)
-        metrics.flush_metrics()
+        _print(metrics)
 
     def _closed(self, group: str, closed: IncidentClosed) -> None:
         text = tell(closed)
@@ -143,7 +145,14 @@ class CloudTelemetry:
         metrics.add_dimension("group", group)
         for name, value in values.items():
             metrics.add_metric(name, MetricUnit.Percent if name == "Observed" else unit, value)
-        metrics.flush_metrics()
+        _print(metrics)
+
+
+def _print(metrics: EphemeralMetrics) -> None:
+    """One line in one write. Powertools' own flush prints the line's end apart, so that two groups' threads could share
+    a line, of which CloudWatch would read neither.
+    """
+    sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")
 
 
 def _gauges(plan: Plan, memory: Memory) -> dict[str, float]:
