@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 
@@ -30,6 +31,7 @@ from natkeeper.core.incident import Memory
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import InstanceChanged, News, ProbeReport, Round, RunMode, Tick, Verdict
 from natkeeper.ports import Ports
+from natkeeper.probing import ControlProbe
 from natkeeper.reconcile import reconcile
 from natkeeper.settings import parse
 from tests.support.recording_packets import RecordingPackets
@@ -109,6 +111,8 @@ class Cloud:
         self.api = Api(self.packets, options)
         self.output = Output()
         self.probe: Probe = self.honest_probe
+        self.is_internet_up = True
+        """What the control probe finds; no socket is ever opened for it."""
         self.zones: dict[str, Zone] = {}
         self._closing = ExitStack()
         try:
@@ -147,6 +151,7 @@ class Cloud:
         self._closing.enter_context(environment(self.environment))
         for name in self.zones:
             self.api.register_function(f"prober-{name}", self._prober)
+        self._closing.enter_context(patch("natkeeper.adapters.prober.control_probe", self._control))
         self._launch_nats()
         self.build_controller()
 
@@ -247,7 +252,8 @@ class Cloud:
     def seed(self) -> None:
         """The passes of a quiet morning: each group learns its target, is seen to forward, and watches the next one."""
         self.wake(Tick())
-        self.wake(*(self.report(name) for name in self.zones))
+        seen_at = datetime.now(UTC) - timedelta(seconds=10)  # before whatever a test reports next
+        self.wake(*(self.report(name, ended_at=seen_at) for name in self.zones))
         self.wake(Tick())
         reasons = self.wake(Tick())
         if set(map(tuple, reasons.values())) != {("at-rest",)}:
@@ -267,6 +273,11 @@ class Cloud:
         with redirect_stdout(self.output):
             return reconcile(news, self.ports(remaining_ms=remaining_ms), self.controller.settings.policy)
 
+    def pass_went_through(self) -> None:
+        """The heartbeat, which the handler sends."""
+        with redirect_stdout(self.output):
+            self.controller.telemetry.passed()
+
     def stopping(self, group: str) -> InstanceChanged:
         """The event that EC2 sends when somebody stops the group's NAT."""
         return InstanceChanged(self.zones[group].instance, "stopping")
@@ -281,10 +292,11 @@ class Cloud:
         run_id: str | None = None,
         ended_at: datetime | None = None,
         address: str | None = None,
+        interval: timedelta = timedelta(seconds=1),
     ) -> ProbeReport:
-        """A prober's report, one round a second until now; `+` went through, `-` did not."""
+        """A prober's report, a round every `interval` until now; `+` went through, `-` did not."""
         last = ended_at or datetime.now(UTC)
-        sent = [last - timedelta(seconds=len(rounds) - 1 - at) for at in range(len(rounds))]
+        sent = [last - (len(rounds) - 1 - at) * interval for at in range(len(rounds))]
         return ProbeReport(
             group=group,
             run_id=run_id or f"run-{uuid.uuid4().hex[:8]}",
@@ -295,10 +307,19 @@ class Cloud:
                 for at, sign in zip(sent, rounds, strict=True)
             ),
             egress_address=(address or self.zones[group].address) if "+" in rounds else None,
-            egress_address_at=sent[-1] if "+" in rounds else None,
+            egress_address_at=sent[rounds.rindex("+")] if "+" in rounds else None,
         )
 
+    def awaited_report(self, group: str, rounds: str = "++---++", **others: Any) -> ProbeReport:
+        """The report of the watch run that is in flight."""
+        watch = self.memory(group).watch
+        run_id = watch.run_id if watch else None
+        return self.report(group, rounds, run_id=run_id, verdict=Verdict.RECOVERED, **others)
+
     # -- probers
+
+    def _control(self, *_: object) -> ControlProbe:
+        return ControlProbe(self.is_internet_up, {})
 
     def _prober(self, payload: bytes) -> FunctionResult:
         return self.probe(json.loads(payload))
@@ -308,6 +329,11 @@ class Cloud:
         return probe_result(
             request, is_ok=self.forwards(request["group"]), address=self.zones[request["group"]].address
         )
+
+    @staticmethod
+    def deaf_probe(request: Mapping[str, Any]) -> FunctionResult:
+        """Nothing ever goes through."""
+        return probe_result(request, is_ok=False)
 
     def forwards(self, group: str) -> bool:
         """Whether the packet plane has a path for the group."""
@@ -466,6 +492,7 @@ def probe_result(request: Mapping[str, Any], *, is_ok: bool, address: str | None
         "rounds": [[at * step, int(is_ok), 5.0 if is_ok else None] for at in range(rounds)],
         "canary": [],
         "egress_address": address if is_ok else None,
+        "egress_address_ms": 0 if is_ok and address else None,
         "errors": [] if is_ok else ["tcp://192.0.2.1:443 timeout"],
     }
     return FunctionResult(json.dumps(body).encode())
