@@ -50,10 +50,16 @@ def test_order_of_hosted_groups_decides_where_they_land() -> None:
     assert render_user_data(there) != render_user_data(back)
 
 
+def test_standby_hosts_its_own_group_on_its_secondary_address() -> None:
+    settings = render_user_data(replace(PROFILE, own_cidrs=(), hosted=(("10.0.2.0/24",),))).splitlines()
+    assert "OWN=''" in settings
+    assert "HOSTED=(10.0.2.0/24)" in settings
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
-        replace(PROFILE, own_cidrs=()),
+        replace(PROFILE, own_cidrs=(), hosted=()),
         replace(PROFILE, own_cidrs=("10.0.2.1/24",)),
         replace(PROFILE, hosted=(("not a network",),)),
         replace(PROFILE, group="a'; reboot; '"),
