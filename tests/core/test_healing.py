@@ -142,8 +142,10 @@ def test_a_replacement_is_launched_beside_a_doomed_nat() -> None:
 
 def test_a_replacement_that_has_no_interface_yet_is_waited_for() -> None:
     """Peer mistake 10 was to wait for ever: the repair's time limit ends it."""
-    plan = away().change("i-a", state=RUNNING, interface=None).decide()
-    assert writes(plan) == []
+    world = away().change("i-a", state=RUNNING, interface=None)
+    assert writes(world.step()) == []
+    world.remember(proofs=proofs("eni-b", now=181))
+    assert kinds(world.decide(now=181)) == [["LaunchInstance"]]
 
 
 # -- proving it

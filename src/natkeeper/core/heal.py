@@ -149,7 +149,7 @@ def _wake(view: View, instance: Instance) -> Step:
 def _bring_home(view: View, home: Instance) -> Step:
     path = view.path_to(home)
     if path is None or home.interface is None:
-        return Step(view.memory, Reason.HEALING, f"waiting for the interface of {home.instance_id}")
+        return _wake(view, home)
     if home.interface.is_source_dest_checked:
         text = f"turning source/dest check of {home.instance_id} off"
         return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)

@@ -1,0 +1,115 @@
+"""low ≤ truth ≤ high, always: random outages, random schedules, clocks that differ within the error."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from natkeeper.core.downtime import Downtime, measure
+from natkeeper.core.incident import extend
+from natkeeper.core.news import Round
+from tests.support.worlds import at, incident, rounds, secs
+
+ERROR = 0.1
+RTT = 0.008
+
+
+def test_no_rounds_know_nothing() -> None:
+    assert measure((), secs(ERROR)) == Downtime(secs(0), None)
+
+
+def test_only_failures_have_no_upper_end() -> None:
+    assert measure(rounds("xxx", 0), secs(ERROR)) == Downtime(secs(2), None)
+
+
+def test_failures_without_a_success_before_them_have_no_upper_end() -> None:
+    assert measure(rounds("xxo", 0), secs(ERROR)).high is None
+
+
+def test_failures_without_a_success_after_them_have_no_upper_end() -> None:
+    assert measure(rounds("oxx", 0), secs(ERROR)).high is None
+
+
+def test_without_failures_the_widest_gap_is_the_upper_end() -> None:
+    assert measure(rounds("oo---o", 0), secs(ERROR)) == Downtime(secs(0), secs(4))
+    assert measure(rounds("o", 0), secs(ERROR)) == Downtime(secs(0), secs(0))
+
+
+def test_two_outages_add_up() -> None:
+    assert measure(rounds("oxxoxxxo", 0, rtt_ms=0), secs(ERROR)) == Downtime(secs(3), secs(3 + 4))
+
+
+def test_two_clocks_widen_the_interval_on_both_sides() -> None:
+    mixed = (*rounds("ox", 0), *rounds("xo", 2, clock="clock-2"))
+    assert measure(mixed, secs(ERROR)) == Downtime(secs(1) - secs(RTT) - secs(ERROR), secs(3) + secs(ERROR))
+
+
+def test_the_slowest_answer_is_taken_off_below() -> None:
+    """A probe sent that long before the end may have been lost on its way back."""
+    assert measure(rounds("oxxo", 0, rtt_ms=300), secs(ERROR)).low == secs(0.7)
+
+
+def test_order_does_not_matter() -> None:
+    seen = rounds("ooxxoo", 0)
+    assert measure(tuple(reversed(seen)), secs(ERROR)) == measure(seen, secs(ERROR))
+
+
+@st.composite
+def observed_outages(draw: st.DrawFn) -> tuple[timedelta, list[Round]]:
+    """One outage, watched by up to four runs on clocks of their own. Milliseconds. A round fails if it is sent within
+    the outage or so shortly before it that its answer is lost."""
+    start = draw(st.integers(10_000, 30_000))
+    span = draw(st.integers(0, 60_000))
+    rtt = draw(st.integers(1, 200))
+    seen: list[Round] = []
+    for number in range(draw(st.integers(1, 4))):
+        skew = draw(st.integers(-int(ERROR * 500), int(ERROR * 500)))
+        step = draw(st.sampled_from([100, 200, 1000, 1700, 5000]))
+        first = draw(st.integers(0, 40_000))
+        for sent in range(first, first + step * draw(st.integers(1, 40)), step):
+            if draw(st.integers(0, 19)) == 0:
+                continue  # a round that stayed undecided is not reported
+            is_ok = not start - rtt <= sent < start + span
+            seen.append(Round(at((sent + skew) / 1000), f"clock-{number}", is_ok, float(rtt) if is_ok else None))
+    return timedelta(milliseconds=span), seen
+
+
+def contains(found: Downtime, truth: timedelta) -> bool:
+    return found.low <= truth and (found.high is None or truth <= found.high)
+
+
+@settings(max_examples=200, deadline=None)
+@given(observed_outages())
+def test_the_interval_contains_the_truth(drawn: tuple[timedelta, list[Round]]) -> None:
+    truth, seen = drawn
+    ends = (Round(at(0), "clock-0", True, 200.0), Round(at(200), "clock-0", True, 200.0))
+    found = measure((*ends, *seen), secs(ERROR))
+    assert contains(found, truth)
+    assert found.high is not None
+
+
+@settings(max_examples=200, deadline=None)
+@given(observed_outages(), st.randoms(use_true_random=False))
+def test_an_incident_that_gets_its_rounds_in_any_portions_contains_the_truth(drawn, luck) -> None:  # type: ignore[no-untyped-def]
+    truth, seen = drawn
+    ends = [Round(at(0), "clock-0", True, 200.0), Round(at(200), "clock-0", True, 200.0)]
+    left = [*ends, *seen]
+    luck.shuffle(left)
+    one = incident()
+    while left:
+        size = luck.randint(1, len(left))
+        one, left = extend(one, tuple(left[:size])), left[size:]
+    found = one.downtime(secs(ERROR))
+    assert contains(found, truth)
+
+
+@settings(max_examples=100, deadline=None)
+@given(observed_outages())
+def test_thinning_loses_nothing_that_is_measured(drawn: tuple[timedelta, list[Round]]) -> None:
+    _, seen = drawn
+    ends = (Round(at(0), "clock-0", True, 200.0), Round(at(200), "clock-0", True, 200.0))
+    rounds_of = (*ends, *seen)
+    kept = extend(incident(), rounds_of)
+    assert kept.downtime(secs(ERROR)) == measure(rounds_of, secs(ERROR))
