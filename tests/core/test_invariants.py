@@ -69,8 +69,10 @@ from natkeeper.core.policy import StandbyMode
 from natkeeper.core.view import Path, View
 from tests.support.worlds import CANARY, UP, World, at, kinds, nat, policy, report, resting, verified, writes
 
+EFFORT = int(os.environ.get("NATKEEPER_EFFORT", "1"))
+"""Multiplies the examples; `NATKEEPER_EFFORT=50` searches for some minutes."""
 MANY = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=100 * EFFORT, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 moments = st.integers(-900, 60).map(at)
