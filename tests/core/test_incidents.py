@@ -377,3 +377,7 @@ def test_a_row_goes_on_while_it_is_fresh_and_begins_anew_after_a_gap() -> None:
     assert found.with_proof("eni-a", at(120), at(125), secs(120)).proofs[0].since == at(-600)
     assert found.with_proof("eni-a", at(121), at(125), secs(120)).proofs[0].since == at(121)
     assert found.with_proof("eni-a", at(-50), at(-40), secs(120)).proofs[0].at == at(0)
+
+
+def test_nothing_added_to_nothing_is_nothing() -> None:
+    assert extend(incident(), ()).rounds == ()
