@@ -14,8 +14,7 @@ demo: .venv/ready system ## play the story with real packets (JSON=file writes t
 	$(PYTHON) -m lab.demo $(if $(JSON),--json $(JSON))
 
 test: .venv/ready system ## all tests; the core with every branch covered
-	$(PYTHON) -m coverage run --branch -m pytest
-	$(PYTHON) -m coverage report --show-missing --skip-covered --fail-under=100
+	$(PYTHON) -m tools.run_tests
 
 check: lint types imports template test ## everything that must hold before a change lands
 

@@ -85,12 +85,21 @@ class _Run:
         if now >= self.cut_at:
             return self.timed_out()
         due_at = self.send_if_due(now)
-        if not self.open and due_at >= self.send_until:
+        if not self.open and due_at >= self.send_until and not self.goes_on(due_at):
             return self.timed_out()
         wake_at = min(self.cut_at, due_at) if due_at < self.send_until else min(self.cut_at, now + 60.0)
         for answer in self.network.wait(wake_at):
             self.take(answer)
         return self.judge()
+
+    def goes_on(self, due_at: float) -> bool:
+        """A run whose time is over in the middle of failures sends another round: its successor would have to count
+        from one again, and detection would take twice as long."""
+        longest = self.limit_at - self.request.timeout
+        if self.request.mode == VERIFY or not self.streak.failures or due_at >= longest:
+            return False
+        self.send_until = min(due_at + self.request.interval, longest)
+        return True
 
     def timed_out(self) -> str:
         """Having seen no failed round is no "down": a run without eyes must not read as an outage."""
