@@ -620,6 +620,22 @@ def test_a_doomed_lone_nat_has_its_stopped_standby_started_in_time() -> None:
     assert writes(world.decide()) == [StartInstance("i-as")]
 
 
+def test_a_doomed_lone_nat_is_replaced_before_it_stops() -> None:
+    """Two minutes of notice are enough to launch and prove another."""
+    world = resting("a").change("i-a", interruption_at=at(120))
+    assert kinds(world.step()) == [["LaunchInstance"]]
+    assert kinds(world.step(now=10)) == [["DisableSourceDestCheck"]]
+    assert kinds(world.step(now=11)) == [["PointRoute"]]
+    plan = world.step(report("oooo", 12, canary="oooo"), now=16)
+    assert plan.reason is Reason.LEAVE_DOOMED
+    assert target_of(world.seen, "rtb-a") == "eni-a2"
+
+
+def test_drift_is_mended_on_a_doomed_nat_too() -> None:
+    world = resting("a", tables=2).change("i-a", interruption_at=at(120)).route("rtb-a2", None)
+    assert world.decide().reason is Reason.CONVERGE
+
+
 # -- the incident that goes with it
 
 

@@ -434,6 +434,7 @@ def test_whatever_happened_a_stack_left_in_peace_comes_to_rest_on_a_verified_pat
         for table in each.table_ids:
             world.seen.tables.setdefault(table, RouteTable(table, {}))  # type: ignore[attr-defined]
     world.step(*news, control=control)
+    world.remember(paused_until=None)
     plans: dict[str, Plan] = {}
     for second in range(100, 4600, 50):
         for each in world.policy.groups:

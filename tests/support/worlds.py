@@ -219,7 +219,11 @@ def apply(seen: Network, action: Action, now: datetime, chosen: Policy) -> Netwo
         case TerminateInstance(instance_id):
             return changed(seen, instance_id, state=TERMINATED, interface=None)
         case LaunchInstance(name, role, _):
-            number = 1 + sum(each.group == name and each.role is role for each in seen.instances)
+            taken = {each.instance_id for each in seen.instances}
+            marks = (
+                number for number in range(1, 1000) if nat(name, number=number, role=role).instance_id not in taken
+            )
+            number = next(marks)
             spare = 1 if role is Role.STANDBY else max(1, len(chosen.hosted_by(name)))
             born = nat(name, number=number, role=role, checked=True, public="198.51.100.9", secondaries=min(1, spare))
             return with_instance(seen, replace(born, launched_at=now))

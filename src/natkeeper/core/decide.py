@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb, open_incident
-from natkeeper.core.heal import Step, heal, replace_hung, rouse_standby, tidy
+from natkeeper.core.heal import Step, heal, make_way, replace_hung, rouse_standby, tidy
 from natkeeper.core.incident import Cause, Doom, Incident, Memory, WatchRun
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Role, Unknown
@@ -176,11 +176,14 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
     if again is not None:
         return again
     present = _present(view)
-    if present is not None and present.instance is not None and view.is_doomed(present.instance):
-        return _leave(view, present)
+    is_doomed = present is not None and present.instance is not None and view.is_doomed(present.instance)
+    if present is not None and is_doomed and (leaving := _leave(view, present)):
+        return leaving
     if present is not None and (stages := stages_to(view, present, is_planned=False)):
         text = f"routes or address were not all on {present.target}"
         return replace(_plan(view, Reason.CONVERGE, text), stages=stages, verifies=True)
+    if present is not None and is_doomed:
+        return _make_way(view, present)
     step = heal(view)
     if step.reason is None and view.is_home:
         step = tidy(replace(view, memory=step.memory))
@@ -334,13 +337,19 @@ def _planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
     return replace(plan, verifies=True, records_first=True, pause=view.policy.teaching_pause if path.is_bare else ZERO)
 
 
-def _leave(view: View, present: Path) -> Plan:
+def _leave(view: View, present: Path) -> Plan | None:
     for path in view.paths():
         if path.target != present.target and view.is_usable(path) and view.is_verified(path):
             return _planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon")
-    text = f"AWS will stop {present.target} soon, and nothing verified can take over"
-    stages = tuple(stage for stage in (rouse_standby(view),) if stage)
-    return replace(_plan(view, Reason.NO_CANDIDATE, text), stages=stages)
+    return None
+
+
+def _make_way(view: View, present: Path) -> Plan:
+    """Nothing verified can take over from a NAT that AWS will stop: use the notice to get something that can."""
+    plan = _from_step(view, make_way(view))
+    text = f"AWS will stop {present.target} soon, and nothing verified can take over; {plan.detail}"
+    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
+    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages)
 
 
 def _wish(view: View, news: Sequence[News]) -> Command | None:

@@ -72,6 +72,20 @@ def replace_hung(view: View) -> Step:
     return _launch(view, Role.NAT)
 
 
+def make_way(view: View) -> Step:
+    """AWS will stop the NAT in use and nothing verified can take over: launch another beside it, and let the canary
+    prove it while the old one still works."""
+    spare = [each for role in Role for each in view.instances(role) if not view.is_doomed(each)]
+    if not spare:
+        return _launch(view, Role.NAT)
+    for each in spare:
+        path = view.path_to(each)
+        if each.is_running and path is not None and view.is_checked(path):
+            text = f"turning source/dest check of {each.instance_id} off"
+            return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)
+    return _canary_at_rest(view)
+
+
 def tidy(view: View) -> Step:
     """What is left to do once the traffic is home and alive: standby, canary, surplus instances."""
     for step in (_standby, _canary_at_rest, _surplus):
