@@ -311,6 +311,11 @@ def test_routes_taken_away_by_hand_are_put_back_before_the_nat_is_blamed() -> No
     assert target_of(world.seen, "rtb-a") == plan.memory.target
 
 
+def test_routes_taken_away_from_every_zone_at_once_are_put_back_and_not_held_as_common_mode() -> None:
+    world = resting("ab").route("rtb-a", None).route("rtb-b", None).remember("b", is_down=True)
+    assert world.decide(report("ooxxx", -4), control=UP).reason is Reason.CONVERGE
+
+
 def test_an_unverified_move_that_never_happened_is_made_up_for() -> None:
     """Crash between the ledger's write and EC2's: the record says b, the route says a, and nobody has probed since."""
     world = resting("ab").change("i-a", state=STOPPED)

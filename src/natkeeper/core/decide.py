@@ -216,7 +216,7 @@ def _mend(view: View, verdict: Verdict) -> Plan | None:
     route at all on the path is mended again; a single table that refuses every call must not hold the others there.
     """
     present = _present(view)
-    if verdict.health not in (Health.DEAD, Health.NEEDS_CONTROL, Health.UNOBSERVED) or present is None:
+    if verdict.health in (Health.ALIVE, Health.EXTERNAL) or present is None:
         return None
     if present.instance is not None and not present.instance.is_running:
         return None
