@@ -14,7 +14,7 @@ from natkeeper.core.news import InstanceChanged, ProbeFailed
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
 from natkeeper.errors import Stale, TryAgain
 from natkeeper.ports import Held, Lease
-from tests.support.cloud import Cloud, deploying, do_not_wait_between_attempts
+from tests.support.cloud import Cloud, do_not_wait_between_attempts
 
 LONG = timedelta(seconds=25)
 NOW = datetime(2026, 3, 2, 8, 15, 3, 250_000, UTC)
@@ -22,10 +22,19 @@ MEMORY = Memory(target="eni-1", moved_at=NOW, proofs=(Proof("eni-1", NOW, NOW - 
 NEWS = InstanceChanged("i-0123456789abcdef0", "stopping")
 
 
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[Cloud]:
+    with Cloud(2, 1, is_seeded=False) as cloud:
+        yield cloud
+
+
 @pytest.fixture
-def cloud() -> Iterator[Cloud]:
-    with deploying() as deploy:
-        yield deploy(2, 1, is_seeded=False)
+def cloud(deployed: Cloud) -> Cloud:
+    """With an empty ledger."""
+    deployed.api.faults.clear()
+    for each in deployed.dynamodb.scan(TableName="ledger")["Items"]:
+        deployed.dynamodb.delete_item(TableName="ledger", Key={key: each[key] for key in ("pk", "sk")})
+    return deployed
 
 
 @pytest.fixture
