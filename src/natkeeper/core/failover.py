@@ -1,0 +1,150 @@
+"""Where traffic goes when its path is dead, doomed, or to be left on purpose.
+
+Called by `decide`. A verified candidate first, the last resort only when nothing is verified, and the limits on both.
+May not import anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from natkeeper.core.absorb import open_incident
+from natkeeper.core.finish import from_step, plan_for
+from natkeeper.core.heal import heal, make_way, replace_hung, rouse_standby
+from natkeeper.core.incident import Cause, Memory
+from natkeeper.core.judge import Verdict
+from natkeeper.core.move import Stages, stages_to
+from natkeeper.core.plan import DisableSourceDestCheck, Plan, Reason, Warned
+from natkeeper.core.view import Path, View
+
+PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)
+ZERO = timedelta(0)
+SETTING_UP = timedelta(seconds=3)
+"""How long the calls that give a group its first route may take, with botocore's back-off."""
+
+
+def fail_over(view: View, verdict: Verdict) -> Plan:
+    """The present path is dead: mend it with one call, move, or hold and heal."""
+    is_new = view.memory.incident is None and view.memory.moved_at is None and verdict.cause is Cause.ROUTE_MISSING
+    if not is_new:
+        view = replace(view, memory=_mark_dead(view, verdict))
+    repair = repair_check(view)
+    if repair and verdict.cause is Cause.PROBES_FAILED:
+        # One call mends the path in use; if it does not, the failed verification sends the next turn elsewhere.
+        return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
+    others = [each for each in view.paths() if each.target != view.target and view.is_usable(each)]
+    verified = [each for each in others if view.is_verified(each)]
+    if is_new:
+        return _set_up(view, verified)
+    if len(view.memory.failovers) >= view.policy.max_failovers_per_hour:
+        # Traffic stays where it is; getting the group's own NAT to run again moves nothing, so that goes on.
+        text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
+        healing = from_step(view, heal(view))
+        return replace(healing, reason=Reason.BUDGET_EXHAUSTED, detail=text, happenings=(Warned(text),))
+    if verified:
+        return _move(view, verified[0], Reason.FAIL_OVER, verdict.detail)
+    return _no_verified_candidate(view, verdict)
+
+
+def _set_up(view: View, verified: Sequence[Path]) -> Plan:
+    """A group that never had a default route: launch, prove, and only then let the first packet in."""
+    running = [each for each in view.paths() if each.instance is view.home and view.home and view.home.is_running]
+    if verified:
+        plan = _move(view, verified[0], Reason.ADOPT, "the group's first route")
+    elif running and view.policy.canary is None:
+        plan = _move(view, running[0], Reason.ADOPT, "the group's first route, unproven: there is no canary address")
+    else:
+        return from_step(view, heal(view))
+    # Egress begins with that route: the rounds that failed before it belong to no incident.
+    return replace(plan, memory=replace(plan.memory, measured_until=view.now + SETTING_UP))
+
+
+def _mark_dead(view: View, verdict: Verdict) -> Memory:
+    memory = view.memory
+    cause = verdict.cause or Cause.PROBES_FAILED
+    incident = memory.incident or open_incident(view.group.name, cause, view.now, memory)
+    if incident.cause in PASSING:
+        incident = replace(incident, cause=cause)
+    memory = replace(memory, incident=replace(incident, recovered_at=None), stable_since=None)
+    return memory.without_proof(view.target) if view.target is not None else memory
+
+
+def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
+    """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
+    for path in view.paths():
+        is_excluded = view.memory.is_excluded(path.target, view.now)
+        if path.target != view.target and path.instance and path.instance.is_running and not is_excluded:
+            text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
+            plan = _move(view, path, Reason.LAST_RESORT, text)
+            return replace(plan, happenings=(Warned(f"group {view.group.name}: {text}"),))
+    plan = from_step(view, replace_hung(view))
+    text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
+    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
+    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages, happenings=(Warned(text),))
+
+
+def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:
+    """Everything that moves traffic because the present path is dead."""
+    memory = view.memory
+    stages = stages_to(view, path, is_planned=False)
+    if path.instance is not None and view.is_checked(path):
+        stages = ((DisableSourceDestCheck(path.target),), *stages)
+    if memory.incident is not None:
+        is_last = reason is Reason.LAST_RESORT
+        incident = replace(memory.incident, to_target=path.target, is_last_resort=is_last)
+        memory = replace(memory, incident=incident)
+    is_failover = reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
+    memory = replace(
+        memory,
+        target=path.target,
+        moved_at=view.now,
+        is_down=False,
+        stable_since=None,
+        withdrawn_at=None,
+        failovers=(*memory.failovers, view.now) if is_failover else memory.failovers,
+    )
+    plan = Plan(view.group.name, memory, reason, detail, stages, verifies=True)
+    return replace(plan, wake_at=view.now)
+
+
+def planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
+    """A move on purpose, while the present path still works."""
+    memory = replace(view.memory, target=path.target, moved_at=view.now, stable_since=None, withdrawn_at=None)
+    plan = Plan(view.group.name, memory, reason, detail, stages_to(view, path, is_planned=True))
+    return replace(plan, verifies=True, records_first=True, pause=view.policy.teaching_pause if path.is_bare else ZERO)
+
+
+def leave(view: View, present: Path) -> Plan | None:
+    """A planned move away from a NAT that AWS will stop; None when nothing verified can take over."""
+    for path in view.paths():
+        if path.target != present.target and view.is_usable(path) and view.is_verified(path):
+            return planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon")
+    return None
+
+
+def make_way_for(view: View, present: Path) -> Plan:
+    """Nothing verified can take over from a NAT that AWS will stop: use the notice to get something that can."""
+    plan = from_step(view, make_way(view))
+    text = f"AWS will stop {present.target} soon, and nothing verified can take over; {plan.detail}"
+    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
+    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages)
+
+
+def present_path(view: View) -> Path | None:
+    """The path the traffic belongs on; None when its target is none of ours."""
+    return next((each for each in view.paths() if each.target == view.target), None)
+
+
+def repair_check(view: View) -> Stages:
+    """Drift on the path in use: its source/dest check was turned on again."""
+    present = present_path(view)
+    if (
+        present is not None
+        and present.instance is not None
+        and present.instance.is_running
+        and view.is_checked(present)
+    ):
+        return ((DisableSourceDestCheck(present.target),),)
+    return ()

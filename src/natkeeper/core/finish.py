@@ -1,0 +1,112 @@
+"""Finishing a plan: who carries the traffic, the watch run beside it, and what opened or closed with it.
+
+Called by `decide` and `failover`. May not import anything but the standard library's data types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from natkeeper.core.heal import Step
+from natkeeper.core.incident import Incident, Memory, WatchRun
+from natkeeper.core.model import Role
+from natkeeper.core.plan import Happening, IncidentClosed, IncidentOpened, Plan, Reason, StartWatch, Warned
+from natkeeper.core.policy import Policy
+from natkeeper.core.view import View
+
+SHORT_RUN = timedelta(seconds=15)
+"""A watch run while something is going on: its report is what wakes the next step."""
+OVERDUE = timedelta(seconds=30)
+"""How long after its end a run's report may still be under way before the run counts as lost."""
+MAX_WATCH_STARTS = 60
+MAX_CHAINED_STARTS = 50
+"""The rest is for one start a minute: in an outage each run ends after three rounds, and a chain that used up all of
+its starts in four minutes would be blind for the next six, in which egress may come back."""
+SPACED = timedelta(seconds=20)
+"""Runs that follow each other are at most SHORT_RUN apart in an outage; what is further apart, a tick began."""
+WATCH_WINDOW = timedelta(minutes=10)
+"""The bound of our own on the controller-prober chain, whose loop detection is off: 60 starts in 10 minutes."""
+RELOOK = timedelta(milliseconds=500)
+"""A look right after an event can be old (FACTS: eventual consistency)."""
+
+
+def plan_for(view: View, reason: Reason, detail: str = "") -> Plan:
+    """A plan that does nothing yet."""
+    return Plan(view.group.name, view.memory, reason, detail)
+
+
+def describe(plan: Plan, view: View) -> Plan:
+    """What people want to see of every plan: who carries the traffic, and whether somebody else could."""
+    view = replace(view, memory=plan.memory)
+    carrier = "unknown"
+    for path in view.paths():
+        if path.target == view.target:
+            owner = path.instance
+            carrier = "gateway" if owner is None else "standby" if owner.role is Role.STANDBY else owner.group
+    spare = [each for each in view.paths() if each.target != view.target]
+    is_backed = any(view.is_usable(each) and view.is_verified(each) for each in spare)
+    return replace(plan, carried_by=carrier, is_backed=is_backed)
+
+
+def from_step(view: View, step: Step) -> Plan:
+    """The plan of a step of healing."""
+    return Plan(
+        view.group.name,
+        step.memory,
+        step.reason or Reason.AT_REST,
+        step.detail,
+        step.stages,
+        pause=step.pause,
+        verifies=step.verifies,
+        records_first=step.records_first,
+        wake_at=view.now + RELOOK if step.looks_again else None,
+        happenings=(Warned(step.warning),) if step.warning else (),
+    )
+
+
+def with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
+    """Keeps exactly one watch run in flight, started beside the plan's first calls so that it costs no time."""
+    memory = plan.memory
+    watch = memory.watch
+    if watch is not None and now < watch.started_at + watch.lasts + OVERDUE:
+        return plan
+    starts = memory.watch_starts
+    is_chained = bool(starts) and now - starts[-1] < SPACED
+    if len(starts) >= (MAX_CHAINED_STARTS if is_chained else MAX_WATCH_STARTS):
+        return plan
+    is_resting = plan.reason in (Reason.AT_REST, Reason.PAUSED) and memory.incident is None
+    lasts = policy.watch_run if is_resting else min(policy.watch_run, SHORT_RUN)
+    run_id = f"{plan.group}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}"
+    start = StartWatch(plan.group, run_id, lasts)
+    memory = replace(memory, watch=WatchRun(run_id, now, lasts), watch_starts=(*starts, now))
+    first, *rest = plan.stages or ((),)
+    return replace(plan, memory=memory, stages=((*first, start), *rest))
+
+
+def with_incident(plan: Plan, before: Incident | None, now: datetime, policy: Policy) -> Plan:
+    """Says what opened and what closed. An incident closes once, when it has recovered and its best measure is in."""
+    incident = plan.memory.incident
+    if incident is None:
+        return plan
+    happenings: list[Happening] = list(plan.happenings)
+    if before is None or before.incident_id != incident.incident_id:
+        happenings.append(IncidentOpened(incident))
+    if not _is_measured(incident, plan.memory, now, policy):
+        return replace(plan, happenings=tuple(happenings))
+    measured = incident.downtime(policy.clock_error)
+    happenings.append(IncidentClosed(incident, measured.low, measured.high, now))
+    until = max((each.sent_at for each in incident.rounds), default=now)
+    memory = replace(plan.memory, incident=None, measured_until=until)
+    return replace(plan, memory=memory, happenings=tuple(happenings))
+
+
+def _is_measured(incident: Incident, memory: Memory, now: datetime, policy: Policy) -> bool:
+    """A watch run that began before the recovery has the rounds that bound the downtime best: wait for its report, but
+    not longer than such a report can take."""
+    if incident.recovered_at is None:
+        return False
+    if now >= incident.recovered_at + policy.watch_run + OVERDUE:
+        return True
+    is_reported = memory.watch is None or memory.watch.started_at > incident.recovered_at
+    return is_reported and incident.address_after is not None
