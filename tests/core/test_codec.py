@@ -75,7 +75,6 @@ def test_microseconds_survive() -> None:
     assert decode(Proof, through_json(proof)) == proof
 
 
-@pytest.mark.xfail(strict=True, reason="decode raises ValueError for an enum value of a newer version")
 def test_a_cause_that_only_a_newer_version_knows_does_not_end_every_pass_after_a_rollback() -> None:
     """The lease cannot even be taken then: the whole group is without a controller until somebody edits the table."""
     raw = through_json(memory(incident=incident()))

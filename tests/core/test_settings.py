@@ -192,7 +192,6 @@ def test_zones_need_not_be_neighbours_in_the_alphabet() -> None:
     assert [each.name for each in parse(env(GROUP_C=group(OTHER_GROUP))).policy.groups] == ["a", "c"]
 
 
-@pytest.mark.xfail(strict=True, reason="two groups with one Elastic IP are let in")
 @pytest.mark.parametrize("field", ["allocation", "address"])
 def test_one_elastic_ip_in_two_zones_is_refused(field: str) -> None:
     """Each tick of one zone would take it from the other, for ever."""
@@ -200,7 +199,6 @@ def test_one_elastic_ip_in_two_zones_is_refused(field: str) -> None:
         parse(env(GROUP_B=group(OTHER_GROUP, **{field: GOOD_GROUP[field]})))
 
 
-@pytest.mark.xfail(strict=True, reason="a canary that is a probe target is let in")
 def test_a_canary_that_is_a_probe_target_is_refused() -> None:
     """Its /32 route would send that target's probes through the candidate instead of the path that is judged."""
     with pytest.raises(BadSettings, match="NATKEEPER_CANARY_ADDRESS"):

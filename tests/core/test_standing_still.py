@@ -156,6 +156,13 @@ def test_a_group_whose_nat_stopped_does_not_make_the_other_groups_fault_common()
     assert plan.reason is Reason.FAIL_OVER
 
 
+def test_groups_that_no_route_leads_out_of_are_no_common_mode() -> None:
+    """Their recorded interfaces vanished, and somebody deleted the routes: holding still would be for ever."""
+    world = resting("ab", gateway="nat-1").route("rtb-a", None).route("rtb-b", None)
+    world.remember("a", target="eni-gone", is_down=True).remember("b", target="eni-lost", is_down=True)
+    assert world.decide(control=UP).reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
+
+
 def test_no_recent_probe_is_unknown_and_not_down() -> None:
     world = resting("ab").remember(proofs=())
     plan = world.decide()

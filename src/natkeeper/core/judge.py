@@ -69,11 +69,12 @@ def _by_probes(view: View, control: ControlProbe | None) -> Verdict:
         return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too {control.detail}")
     others = view.others.values()
     targets = {view.target} | {each.target for each in others}
-    if others and len(targets) > 1 and all(each.is_down and _runs(view, each.target) for each in others):
+    is_common = all(each.is_down for each in others) and all(_runs(view, each) for each in targets)
+    if len(targets) > 1 and is_common:
         return Verdict(Health.COMMON_MODE, detail="every group fails at once while its NAT runs")
     return Verdict(Health.DEAD, Cause.PROBES_FAILED, "probes from the private subnet fail, the control probe does not")
 
 
 def _runs(view: View, target: str | None) -> bool:
-    """No NAT that EC2 shows as stopped or gone: that group is down for a reason of its own."""
-    return target is not None and _by_state(view, target) is None
+    """Routes lead there and EC2 does not show it as stopped or gone: else the group is down for a reason of its own."""
+    return target is not None and target in view.network.default_targets and _by_state(view, target) is None
