@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
+from natkeeper.core.absorb import absorb
 from natkeeper.core.decide import Observation, decide
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import ControlProbe, Network, Role, Unknown
@@ -55,13 +56,24 @@ class _Group:
     news: tuple[News, ...]
     plan: Plan | None = None
     is_ledgerless: bool = False
+    is_lost: bool = False
+    """Another pass has the lease now: hands off."""
     control: ControlProbe | None = None
     reasons: list[str] = field(default_factory=list)
 
     @property
     def wants_turn(self) -> bool:
         """The last plan asked to look again soon, or its verification is still to be judged."""
+        if self.is_lost:
+            return False
         return self.plan is None or self.plan.verifies or self.plan.wake_at is not None or bool(self.news)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The answer to asking for a lease again, after the news were left in its inbox."""
+
+    answer: Lease | Held
 
 
 def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, list[str]]:
@@ -81,6 +93,10 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         ports.together([partial(_turn, each, network, others, ports, policy) for each in active])
         ports.together([partial(_close, each, ports) for each in active if not each.wants_turn])
         active = [each for each in active if each.wants_turn]
+    for group in active:
+        # Out of time: what was just learned is remembered all the same, and judged in the next wake-up.
+        group.memory = absorb(group.name, group.memory, group.news, ports.clock.now(), policy)
+        group.news = ()
     ports.together([partial(_close, each, ports) for each in active])
     return {each.name: each.reasons for each in groups}
 
@@ -110,7 +126,7 @@ def _open(
     )
     network = cast(Network | Unknown, looked)
     others = _readable(read, ports)
-    answers = dict(zip(urgent, answered, strict=True))
+    answers = {name: _insist(name, answer, until, news, ports) for name, answer in zip(urgent, answered, strict=True)}
     groups = [_admit(name, answers.get(name), others, news, ports) for name in names]
     for each in groups:
         each.control = cast(ControlProbe | None, asked)
@@ -152,12 +168,11 @@ def _readable(found: object, ports: Ports) -> dict[str, Memory]:
 
 def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequence[News], ports: Ports) -> _Group:
     """A group with its lease, without one because somebody else has it, or without a ledger at all."""
+    if isinstance(answer, _Again):
+        answer, news = answer.answer, ()
     if isinstance(answer, Lease):
         return _Group(name, answer.memory, answer, (*answer.inbox, *news))
     if isinstance(answer, Held):
-        for each in news:
-            if _is_urgent(each, name):
-                _leave(name, each, ports)
         return _Group(name, answer.memory, None, (), reasons=["held-by-another-pass"])
     if isinstance(answer, Trouble):
         ports.telemetry.troubled(name, answer)
@@ -165,11 +180,19 @@ def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequen
     return _Group(name, others.get(name, Memory()), None, tuple(news))
 
 
-def _leave(name: str, news: News, ports: Ports) -> None:
+def _insist(name: str, answer: object, until: datetime, news: Sequence[News], ports: Ports) -> object:
+    """Somebody else has the lease: leave the news for them, and ask once more, because they may have finished in
+    between; then the news is in the inbox that comes with the lease."""
+    if not isinstance(answer, Held):
+        return answer
     try:
-        ports.ledger.leave(name, news)
+        for each in news:
+            if _is_urgent(each, name):
+                ports.ledger.leave(name, each)
+        return _Again(ports.ledger.acquire(name, until))
     except Trouble as trouble:
         ports.telemetry.troubled(name, trouble)
+        return answer
 
 
 def _has_something_to_do(
@@ -237,12 +260,19 @@ def _decide(
 def _turn(
     group: _Group, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
 ) -> None:
+    before, news = group.memory, group.news
     plan = _restrict(_decide(group, network, others, ports, policy), group)
-    group.plan, group.memory = plan, plan.memory
+    group.plan, group.memory, group.news = plan, plan.memory, ()
     group.reasons.append(plan.reason.value)
-    group.news = ()
     ports.telemetry.decided(plan)
+    if plan.records_first and not _record(group, ports):
+        # Nothing was done, so nothing may say it was: the next turn decides anew on the memory and news of this one.
+        group.memory, group.news = before, news
+        group.plan = replace(plan, verifies=False, wake_at=ports.clock.now() + PATIENCE)
+        return
     _perform(group, plan, ports)
+    if group.is_lost:
+        return
     for each in plan.happenings:
         ports.telemetry.happened(group.name, each)
         if not isinstance(each, Warned):
@@ -255,12 +285,22 @@ def _restrict(plan: Plan, group: _Group) -> Plan:
     """Without a ledger only failovers are done, and a run is only started in place of the one that just ended."""
     if not group.is_ledgerless:
         return plan
-    may_watch = any(isinstance(each, (ProbeReport, ProbeFailed)) for each in group.news)
+    may_watch = any(isinstance(each, (ProbeReport, ProbeFailed)) and each.group == group.name for each in group.news)
+    has_moved = any(each.value in group.reasons for each in LEDGERLESS)
+    may_act = plan.reason in LEDGERLESS or (has_moved and plan.reason is Reason.CONVERGE)
     stages = tuple(
-        tuple(each for each in stage if (may_watch if isinstance(each, StartWatch) else plan.reason in LEDGERLESS))
+        tuple(each for each in stage if (may_watch if isinstance(each, StartWatch) else may_act))
         for stage in plan.stages
     )
-    return replace(plan, stages=stages, happenings=(), wake_at=plan.wake_at if plan.reason in LEDGERLESS else None)
+    is_control_wanted = plan.wants_control_probe
+    return replace(
+        plan,
+        stages=stages,
+        happenings=(),
+        verifies=plan.verifies and may_act,
+        records_first=False,
+        wake_at=plan.wake_at if may_act or is_control_wanted else None,
+    )
 
 
 def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
@@ -273,8 +313,6 @@ def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
     record = partial(_record, group, ports)
     outcomes: list[Outcome] = []
     stages = partial(_stages, group, plan, outcomes, ports)
-    if plan.records_first and not record():
-        return
     ports.together([record, stages] if plan.verifies and plan.stages and not plan.records_first else [stages])
     for each in outcomes:
         _judge_outcome(group, each, ports)
@@ -289,7 +327,7 @@ def _stages(group: _Group, plan: Plan, outcomes: list[Outcome], ports: Ports) ->
 
 def _do(group: _Group, action: Action, ports: Ports) -> Outcome:
     started = ports.clock.now()
-    if group.lease is not None and started >= group.lease.until:
+    if group.is_lost or (group.lease is not None and started >= group.lease.until):
         trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
         return Outcome(action, trouble, timedelta(0))
     try:
@@ -339,6 +377,7 @@ def _record(group: _Group, ports: Ports, *, release: bool = False) -> bool:
         group.lease = ports.ledger.record(group.lease, group.memory, release=release)
     except Trouble as trouble:
         ports.telemetry.troubled(group.name, trouble)
+        group.is_lost = group.is_lost or isinstance(trouble, Stale)
         return False
     group.news = (*group.news, *group.lease.inbox)
     return True
@@ -346,5 +385,5 @@ def _record(group: _Group, ports: Ports, *, release: bool = False) -> bool:
 
 def _close(group: _Group, ports: Ports) -> None:
     """The last write: the memory with the lease given back, unless news came meanwhile that want another turn."""
-    if group.lease is not None and _record(group, ports, release=True) and not group.news:
+    if group.lease is not None and not group.is_lost and _record(group, ports, release=True) and not group.news:
         group.lease = None

@@ -46,20 +46,14 @@ def parse(env: Mapping[str, str]) -> Settings:
     groups, probers = _groups(reader)
     interval = reader.number("NATKEEPER_PROBE_INTERVAL", 1, 0.1, 60)
     timeout = reader.number("NATKEEPER_PROBE_TIMEOUT", 0.8, 0.01, 0.99)
-    targets = tuple(each.strip() for each in reader.text("NATKEEPER_PROBE_TARGETS").split(",") if each.strip())
-    if len(targets) < 3:
-        raise BadSettings(f"NATKEEPER_PROBE_TARGETS: {len(targets)} given; a quorum needs at least 3 independent ones")
-    try:
-        parse_targets(targets, field="NATKEEPER_PROBE_TARGETS")
-    except ValueError as error:
-        raise BadSettings(str(error)) from error
+    targets, hosts = _targets(reader)
     return Settings(
         policy=Policy(
             stack=reader.text("NATKEEPER_STACK"),
             groups=groups,
             instance_types=_instance_types(reader),
             standby=_choice(reader, "NATKEEPER_STANDBY", StandbyMode),
-            canary=_canary(reader),
+            canary=_canary(reader, hosts),
             interval=timedelta(seconds=interval),
             rounds_to_fail=int(reader.number("NATKEEPER_PROBE_ROUNDS_TO_FAIL", 3, 2, 10)),
             watch_run=timedelta(seconds=reader.number("NATKEEPER_PROBE_RUN", 55, 3, 800)),
@@ -122,6 +116,11 @@ def _groups(reader: _Reader) -> tuple[tuple[Group, ...], dict[str, str]]:
                 f"NATKEEPER_GROUP_{other.name.upper()}: its CIDR {other.cidr} overlaps zone {one.name}'s {one.cidr}; "
                 f"a NAT could not tell their packets apart: give each zone a CIDR of its own"
             )
+        if one.allocation_id == other.allocation_id or one.public_address == other.public_address:
+            raise BadSettings(
+                f"NATKEEPER_GROUP_{other.name.upper()}: its Elastic IP {other.public_address} is zone {one.name}'s; "
+                f"each zone needs one of its own, or the zones would take it from each other for ever"
+            )
         if shared := set(one.table_ids) & set(other.table_ids):
             raise BadSettings(
                 f"NATKEEPER_GROUP_{other.name.upper()}: route table {min(shared)} is zone {one.name}'s too; "
@@ -175,10 +174,26 @@ def _choice(reader: _Reader, name: str, kind: type[StandbyMode]) -> StandbyMode:
         raise BadSettings(f"{name}: {raw!r} is none of {', '.join(each.value for each in kind)}") from None
 
 
-def _canary(reader: _Reader) -> str | None:
+def _targets(reader: _Reader) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The targets as written, and their hosts."""
+    texts = tuple(each.strip() for each in reader.text("NATKEEPER_PROBE_TARGETS").split(",") if each.strip())
+    if len(texts) < 3:
+        raise BadSettings(f"NATKEEPER_PROBE_TARGETS: {len(texts)} given; a quorum needs at least 3 independent ones")
+    try:
+        return texts, frozenset(each.host for each in parse_targets(texts, field="NATKEEPER_PROBE_TARGETS"))
+    except ValueError as error:
+        raise BadSettings(str(error)) from error
+
+
+def _canary(reader: _Reader, targets: frozenset[str]) -> str | None:
     raw = reader.maybe("NATKEEPER_CANARY_ADDRESS")
     if not raw:
         return None
+    if raw in targets:
+        raise BadSettings(
+            f"NATKEEPER_CANARY_ADDRESS: {raw} is a probe target too; its route would send that target's probes through "
+            f"the candidate instead of the path that is judged: choose another address"
+        )
     try:
         return str(IPv4Address(raw))
     except ValueError:

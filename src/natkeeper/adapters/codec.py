@@ -45,12 +45,22 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+def _maybe(kind: Any, raw: Any) -> Any:
+    """None for what is optional and cannot be read, such as a cause that only a newer version knows: after a rollback
+    a group without that memory is better than a group without a controller."""
+    try:
+        return None if raw is None else _value(kind, raw)
+    except (ValueError, TypeError):
+        return None
+
+
 def _value(kind: Any, raw: Any) -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return None if raw is None else _value(next(each for each in get_args(kind) if each is not type(None)), raw)
+        return _maybe(next(each for each in get_args(kind) if each is not type(None)), raw)
     if origin is tuple:
-        return tuple(_value(get_args(kind)[0], each) for each in raw)
+        known = (_maybe(get_args(kind)[0], each) for each in raw)
+        return tuple(each for each in known if each is not None)
     if kind is datetime:
         return datetime.fromisoformat(raw)
     if kind is timedelta:
