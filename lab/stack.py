@@ -25,7 +25,7 @@ from lab.api import Api, ApiOptions
 from lab.network import CANARY, INTERNET, INTERNET_ADDRESSES, TARGETS, Network
 from lab.network.security_group import MidStream
 from lab.runtime import FunctionHost, Spawn
-from natkeeper.adapters import ec2 as adapter
+from natkeeper.adapters import ec2_facts as adapter
 from natkeeper.core.model import Role
 from natkeeper.settings import parse
 from natkeeper.wiring import user_data

@@ -9,35 +9,23 @@ verification, or to read something back) it looks again, a bounded number of tim
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import cast
 
 from natkeeper.core.absorb import absorb
-from natkeeper.core.decide import Observation, decide
 from natkeeper.core.incident import Memory
-from natkeeper.core.model import ControlProbe, Network, Role, Unknown
-from natkeeper.core.news import (
-    Command,
-    HealthNotice,
-    InstanceChanged,
-    News,
-    ProbeFailed,
-    ProbeReport,
-    RebalanceRecommended,
-    SpotInterruption,
-    Verdict,
-)
+from natkeeper.core.model import Network, Role, Unknown
+from natkeeper.core.news import News, ProbeFailed, ProbeReport
 from natkeeper.core.plan import Action, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch, Warned
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble
-from natkeeper.ports import Held, Lease, Outcome, Ports
+from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_pass
+from natkeeper.ports import Outcome, Ports
 
 MAX_TURNS = 6
 """Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
-LEASE = timedelta(seconds=25)
-"""Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
 RESERVE = timedelta(seconds=5)
 """A turn is only begun with this much time left: a verification takes up to 3 s, the calls around it one."""
 PATIENCE = timedelta(seconds=1)
@@ -46,49 +34,19 @@ LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
 
-@dataclass
-class _Group:
-    """One group's way through a wake-up."""
-
-    name: str
-    memory: Memory
-    lease: Lease | None
-    news: tuple[News, ...]
-    plan: Plan | None = None
-    is_ledgerless: bool = False
-    is_lost: bool = False
-    """Another pass has the lease now: hands off."""
-    control: ControlProbe | None = None
-    reasons: list[str] = field(default_factory=list)
-
-    @property
-    def wants_turn(self) -> bool:
-        """The last plan asked to look again soon, or its verification is still to be judged."""
-        if self.is_lost:
-            return False
-        return self.plan is None or self.plan.verifies or self.plan.wake_at is not None or bool(self.news)
-
-
-@dataclass(frozen=True)
-class _Again:
-    """The answer to asking for a lease again, after the news were left in its inbox."""
-
-    answer: Lease | Held
-
-
 def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, list[str]]:
     """Runs one wake-up for all groups; returns each group's reason codes, in order."""
     for each in news:
         if isinstance(each, ProbeReport):
             ports.telemetry.reported(each)
-    network, groups, others = _open(news, ports, policy)
+    network, groups, others = open_pass(news, ports, policy)
     active = [each for each in groups if each.lease is not None or each.is_ledgerless]
     for turn in range(MAX_TURNS):
         if turn:
             if not active or not _wait(active, ports):
                 break
-            network = _look(ports, frozenset())
-            _ask_control(active, ports)
+            network = look(ports, frozenset())
+            ask_control(active, ports)
         others |= {each.name: each.memory for each in groups}
         ports.together([partial(_turn, each, network, others, ports, policy) for each in active])
         ports.together([partial(_close, each, ports) for each in active if not each.wants_turn])
@@ -101,136 +59,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
     return {each.name: each.reasons for each in groups}
 
 
-# -- observing
-
-
-def _open(
-    news: Sequence[News], ports: Ports, policy: Policy
-) -> tuple[Network | Unknown, list[_Group], dict[str, Memory]]:
-    """The first round trip: the look, the leases that the news calls for, the other groups' memories, all at once.
-
-    The control probe goes with them when a report says that egress is down, so that it costs no time of its own.
-    """
-    names = [each.name for each in policy.groups]
-    urgent = [name for name in names if any(_is_urgent(each, name) for each in news)]
-    until = ports.clock.now() + LEASE
-    suspects = frozenset(instance for each in news for instance in _suspects(each))
-    is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
-    looked, asked, read, *answered = ports.together(
-        [
-            partial(_look, ports, suspects),
-            partial(_control, ports) if is_down else _nothing,
-            ports.ledger.read if len(urgent) < len(names) else _nothing,
-            *(partial(ports.ledger.acquire, name, until) for name in urgent),
-        ]
-    )
-    network = cast(Network | Unknown, looked)
-    others = _readable(read, ports)
-    answers = {name: _insist(name, answer, until, news, ports) for name, answer in zip(urgent, answered, strict=True)}
-    groups = [_admit(name, answers.get(name), others, news, ports) for name in names]
-    for each in groups:
-        each.control = cast(ControlProbe | None, asked)
-    others |= {each.name: each.memory for each in groups}
-    late = [each for each in groups if each.lease is None and each.name not in urgent]
-    wanting = [each for each in late if _has_something_to_do(each, network, others, ports, policy)]
-    given = ports.together([partial(ports.ledger.acquire, each.name, until) for each in wanting])
-    for group, answer in zip(wanting, given, strict=True):
-        groups[groups.index(group)] = _admit(group.name, answer, others, news, ports)
-    return network, groups, others
-
-
-def _look(ports: Ports, suspects: frozenset[str]) -> Network | Unknown:
-    try:
-        return ports.vpc.look(suspects)
-    except Trouble as trouble:
-        ports.telemetry.troubled(None, trouble)
-        return Unknown(str(trouble))
-
-
-def _nothing() -> None:
-    """Stands where a call is not needed."""
-
-
-def _control(ports: Ports) -> ControlProbe | None:
-    try:
-        return ports.prober.control()
-    except Trouble as trouble:
-        ports.telemetry.troubled(None, trouble)
-        return None
-
-
-def _readable(found: object, ports: Ports) -> dict[str, Memory]:
-    if isinstance(found, Trouble):
-        ports.telemetry.troubled(None, found)
-        return {}
-    return dict(cast(Mapping[str, Memory], found or {}))
-
-
-def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequence[News], ports: Ports) -> _Group:
-    """A group with its lease, without one because somebody else has it, or without a ledger at all."""
-    if isinstance(answer, _Again):
-        answer, news = answer.answer, ()
-    if isinstance(answer, Lease):
-        return _Group(name, answer.memory, answer, (*answer.inbox, *news))
-    if isinstance(answer, Held):
-        return _Group(name, answer.memory, None, (), reasons=["held-by-another-pass"])
-    if isinstance(answer, Trouble):
-        ports.telemetry.troubled(name, answer)
-        return _Group(name, others.get(name, Memory()), None, tuple(news), is_ledgerless=True)
-    return _Group(name, others.get(name, Memory()), None, tuple(news))
-
-
-def _insist(name: str, answer: object, until: datetime, news: Sequence[News], ports: Ports) -> object:
-    """Somebody else has the lease: leave the news for them, and ask once more, because they may have finished in
-    between; then the news is in the inbox that comes with the lease."""
-    if not isinstance(answer, Held):
-        return answer
-    try:
-        for each in news:
-            if _is_urgent(each, name):
-                ports.ledger.leave(name, each)
-        return _Again(ports.ledger.acquire(name, until))
-    except Trouble as trouble:
-        ports.telemetry.troubled(name, trouble)
-        return answer
-
-
-def _has_something_to_do(
-    group: _Group, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
-) -> bool:
-    """At rest a pass writes nothing, not even a lease: decide on what was read, and take the lease if it matters."""
-    plan = _decide(group, network, others, ports, policy)
-    if plan.stages or plan.memory != group.memory or plan.wants_control_probe:
-        return True
-    group.reasons.append(plan.reason.value)
-    ports.telemetry.decided(plan)
-    return False
-
-
-def _is_urgent(news: News, group: str) -> bool:
-    """News that changes what the group remembers or may call for a move: worth taking the lease in the first trip."""
-    if isinstance(news, (ProbeReport, ProbeFailed)):
-        return news.group == group
-    if isinstance(news, Command):
-        return news.group in (None, group)
-    return isinstance(news, (InstanceChanged, SpotInterruption, RebalanceRecommended, HealthNotice))
-
-
-def _suspects(news: News) -> tuple[str, ...]:
-    if isinstance(news, SpotInterruption):
-        return (news.instance_id,)
-    return news.instance_ids if isinstance(news, HealthNotice) else ()
-
-
-def _ask_control(groups: Sequence[_Group], ports: Ports) -> None:
-    """The control probe is sent once for all groups that want it."""
-    asking = [each for each in groups if each.plan is not None and each.plan.wants_control_probe]
-    control = _control(ports) if asking else None
-    for each in asking:
-        each.control = control
-
-
-def _wait(groups: Sequence[_Group], ports: Ports) -> bool:
+def _wait(groups: Sequence[GroupPass], ports: Ports) -> bool:
     """Waits until the first group wants its turn; False when that is too long or the invocation is nearly over."""
     now = ports.clock.now()
     wakes = [each.plan.wake_at for each in groups if each.plan is not None and each.plan.wake_at is not None]
@@ -244,24 +73,11 @@ def _wait(groups: Sequence[_Group], ports: Ports) -> bool:
 # -- one turn of one group
 
 
-def _decide(
-    group: _Group, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
-) -> Plan:
-    observation = Observation(
-        group=policy.group(group.name),
-        network=network,
-        others={name: memory for name, memory in others.items() if name != group.name},
-        news=group.news,
-        control=group.control,
-    )
-    return decide(observation, group.memory, ports.clock.now(), policy)
-
-
 def _turn(
-    group: _Group, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
+    group: GroupPass, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
 ) -> None:
     before, news = group.memory, group.news
-    plan = _restrict(_decide(group, network, others, ports, policy), group)
+    plan = _restrict(decide_for(group, network, others, ports, policy), group)
     group.plan, group.memory, group.news = plan, plan.memory, ()
     group.reasons.append(plan.reason.value)
     ports.telemetry.decided(plan)
@@ -281,7 +97,7 @@ def _turn(
         _verify(group, ports)
 
 
-def _restrict(plan: Plan, group: _Group) -> Plan:
+def _restrict(plan: Plan, group: GroupPass) -> Plan:
     """Without a ledger only failovers are done, and a run is only started in place of the one that just ended."""
     if not group.is_ledgerless:
         return plan
@@ -303,7 +119,7 @@ def _restrict(plan: Plan, group: _Group) -> Plan:
     )
 
 
-def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
+def _perform(group: GroupPass, plan: Plan, ports: Ports) -> None:
     """The stages, with the memory written before them or, for a move, beside them.
 
     Beside, because a move is idempotent and the next pass sees where routes and address are: writing the intent first
@@ -318,14 +134,14 @@ def _perform(group: _Group, plan: Plan, ports: Ports) -> None:
         _judge_outcome(group, each, ports)
 
 
-def _stages(group: _Group, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
+def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
     for number, stage in enumerate(plan.stages):
         if number and plan.pause:
             ports.clock.sleep(plan.pause)
         outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, ports) for action in stage]))
 
 
-def _do(group: _Group, action: Action, ports: Ports) -> Outcome:
+def _do(group: GroupPass, action: Action, ports: Ports) -> Outcome:
     started = ports.clock.now()
     if group.is_lost or (group.lease is not None and started >= group.lease.until):
         trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
@@ -340,7 +156,7 @@ def _do(group: _Group, action: Action, ports: Ports) -> Outcome:
     return Outcome(action, None, ports.clock.now() - started)
 
 
-def _judge_outcome(group: _Group, outcome: Outcome, ports: Ports) -> None:
+def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     ports.telemetry.acted(group.name, outcome)
     action, memory = outcome.action, group.memory
     if outcome.trouble is not None and isinstance(action, StartWatch):
@@ -352,7 +168,7 @@ def _judge_outcome(group: _Group, outcome: Outcome, ports: Ports) -> None:
             group.memory = replace(memory, standby_repair=replace(memory.standby_repair, is_accepted=True))
 
 
-def _verify(group: _Group, ports: Ports) -> None:
+def _verify(group: GroupPass, ports: Ports) -> None:
     try:
         report = ports.prober.verify(group.name)
     except Trouble as trouble:
@@ -362,14 +178,14 @@ def _verify(group: _Group, ports: Ports) -> None:
     group.news = (*group.news, report)
 
 
-def _note(group: _Group, happening: IncidentOpened | IncidentClosed, ports: Ports) -> None:
+def _note(group: GroupPass, happening: IncidentOpened | IncidentClosed, ports: Ports) -> None:
     try:
         ports.ledger.note(happening)
     except Trouble as trouble:
         ports.telemetry.troubled(group.name, trouble)
 
 
-def _record(group: _Group, ports: Ports, *, release: bool = False) -> bool:
+def _record(group: GroupPass, ports: Ports, *, release: bool = False) -> bool:
     """Writes the memory; False when the lease is lost, after which this pass leaves the group alone."""
     if group.lease is None:
         return group.is_ledgerless
@@ -383,7 +199,7 @@ def _record(group: _Group, ports: Ports, *, release: bool = False) -> bool:
     return True
 
 
-def _close(group: _Group, ports: Ports) -> None:
+def _close(group: GroupPass, ports: Ports) -> None:
     """The last write: the memory with the lease given back, unless news came meanwhile that want another turn."""
     if group.lease is not None and not group.is_lost and _record(group, ports, release=True) and not group.news:
         group.lease = None

@@ -15,8 +15,8 @@ from natkeeper import wiring
 from natkeeper.adapters.aws import CALL
 from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.news import Tick
+from natkeeper.opening import LEASE
 from natkeeper.ports import Lease
-from natkeeper.reconcile import LEASE
 from tests.support.cloud import FAST, Cloud, deploying, do_not_wait_between_attempts
 
 ATTEMPTS = 3

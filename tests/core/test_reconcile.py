@@ -12,7 +12,8 @@ from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, Role
 from natkeeper.core.news import Command, HealthNotice, InstanceChanged, SpotInterruption, Tick, Verb
 from natkeeper.core.plan import IncidentClosed, IncidentOpened, LaunchInstance, MoveAddress, PointRoute, StartInstance
 from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
-from natkeeper.reconcile import LEASE, MAX_TURNS
+from natkeeper.opening import LEASE
+from natkeeper.reconcile import MAX_TURNS
 from tests.support.fakes import Stack
 from tests.support.worlds import (
     STOPPED,

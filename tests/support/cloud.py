@@ -24,7 +24,7 @@ import boto3
 
 from lab.api import Api, ApiOptions, Call, FunctionResult
 from natkeeper import wiring
-from natkeeper.adapters import ec2 as adapter
+from natkeeper.adapters import ec2_facts as adapter
 from natkeeper.adapters.clock import LambdaClock
 from natkeeper.adapters.codec import decode
 from natkeeper.core.incident import Memory

@@ -6,22 +6,27 @@ refuse the whole call, and one deleted table must not blind the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from natkeeper.adapters.aws import typed_errors
+from natkeeper.adapters.ec2_facts import (
+    GENERATION_TAG,
+    GROUP_TAG,
+    ROLE_TAG,
+    STACK_TAG,
+    instance,
+    route_table,
+    with_stop,
+)
 from natkeeper.core.model import (
     ElasticIp,
     Instance,
-    InstanceState,
-    Interface,
     Network,
-    PrivateAddress,
     Role,
-    Route,
     RouteTable,
 )
 from natkeeper.core.plan import (
@@ -44,12 +49,6 @@ from natkeeper.ports import Together
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
-STACK_TAG, GROUP_TAG, ROLE_TAG, GENERATION_TAG = (
-    "natkeeper:stack",
-    "natkeeper:group",
-    "natkeeper:role",
-    "natkeeper:generation",
-)
 ADDRESSES_PER_INTERFACE = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
 """Private IPv4 addresses per interface of the t4g sizes (FACTS: The NAT instance); other types are asked for two."""
 SPOT_ENDING = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"})
@@ -91,7 +90,7 @@ class Ec2:
         instances = cast(list[Instance], found[0])
         stops = {key: at for each in found[3:] for key, at in cast(dict[str, datetime], each).items()}
         return Network(
-            instances=tuple(_with_stop(each, stops.get(each.instance_id)) for each in instances),
+            instances=tuple(with_stop(each, stops.get(each.instance_id)) for each in instances),
             tables=cast(dict[str, RouteTable], found[1]),
             addresses=cast(dict[str, ElasticIp], found[2]),
         )
@@ -102,7 +101,7 @@ class Ec2:
         with typed_errors("DescribeInstances"):
             pages = self._client.get_paginator("describe_instances").paginate(Filters=cast(Any, filters))
             found = [item for page in pages for each in page["Reservations"] for item in each["Instances"]]
-        parsed = (_instance(cast(Mapping[str, Any], each)) for each in found)
+        parsed = (instance(cast(Mapping[str, Any], each)) for each in found)
         return [each for each in parsed if each is not None and each.group in known]
 
     def _tables(self) -> dict[str, RouteTable]:
@@ -112,7 +111,7 @@ class Ec2:
                 Filters=[{"Name": "route-table-id", "Values": wanted}]
             )
             found = [item for page in pages for item in page["RouteTables"]]
-        return {each["RouteTableId"]: _table(cast(Mapping[str, Any], each)) for each in found}
+        return {each["RouteTableId"]: route_table(cast(Mapping[str, Any], each)) for each in found}
 
     def _addresses(self) -> dict[str, ElasticIp]:
         wanted = [each.allocation_id for each in self._policy.groups]
@@ -285,68 +284,9 @@ class Ec2:
             )
 
 
-# -- reading EC2's answers
-
-
-def _instance(raw: Mapping[str, Any]) -> Instance | None:
-    tags = {each["Key"]: each["Value"] for each in raw.get("Tags", [])}
-    role = tags.get(ROLE_TAG)
-    if role not in {each.value for each in Role}:
-        return None
-    interfaces = [each for each in raw.get("NetworkInterfaces", []) if each["Attachment"].get("DeviceIndex", 0) == 0]
-    return Instance(
-        instance_id=raw["InstanceId"],
-        group=tags.get(GROUP_TAG, ""),
-        role=Role(role),
-        state=InstanceState(raw["State"]["Name"]),
-        interface=_interface(interfaces[0]) if interfaces else None,
-        launched_at=raw["LaunchTime"],
-    )
-
-
-def _interface(raw: Mapping[str, Any]) -> Interface:
-    listed = sorted(raw["PrivateIpAddresses"], key=lambda each: not each.get("Primary", False))
-    return Interface(
-        interface_id=raw["NetworkInterfaceId"],
-        addresses=tuple(
-            PrivateAddress(each["PrivateIpAddress"], each.get("Association", {}).get("PublicIp")) for each in listed
-        ),
-        is_source_dest_checked=bool(raw.get("SourceDestCheck", True)),
-    )
-
-
-def _table(raw: Mapping[str, Any]) -> RouteTable:
-    routes = {
-        each["DestinationCidrBlock"]: Route(_target(each), each.get("State") == "blackhole")
-        for each in raw["Routes"]
-        if "DestinationCidrBlock" in each
-    }
-    return RouteTable(raw["RouteTableId"], routes)
-
-
-def _target(route: Mapping[str, Any]) -> str:
-    """The interface comes first: EC2 shows the instance beside it."""
-    keys: Iterable[str] = ("NetworkInterfaceId", "NatGatewayId", "GatewayId", "TransitGatewayId", "InstanceId")
-    return next((str(route[key]) for key in keys if route.get(key)), "unknown")
-
-
 def _route_target(action: PointRoute) -> dict[str, Any]:
     if action.target.startswith("eni-"):
         return {"NetworkInterfaceId": action.target}
     if action.target.startswith("nat-"):
         return {"NatGatewayId": action.target}
     raise Refused("ReplaceRoute", "BadTarget", f"{action.target} is neither an interface nor a NAT gateway")
-
-
-def _with_stop(instance: Instance, at: datetime | None) -> Instance:
-    if at is None:
-        return instance
-    return Instance(
-        instance.instance_id,
-        instance.group,
-        instance.role,
-        instance.state,
-        instance.interface,
-        instance.launched_at,
-        at,
-    )

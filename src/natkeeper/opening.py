@@ -1,0 +1,207 @@
+"""How a wake-up begins: one look, the leases that the news calls for and the other memories, in one round trip.
+
+Called by `reconcile`, of which it is a part: beside it, the only place that catches `Trouble`. May not import boto3,
+adapters or handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import cast
+
+from natkeeper.core.decide import Observation, decide
+from natkeeper.core.incident import Memory
+from natkeeper.core.model import ControlProbe, Network, Unknown
+from natkeeper.core.news import (
+    Command,
+    HealthNotice,
+    InstanceChanged,
+    News,
+    ProbeFailed,
+    ProbeReport,
+    RebalanceRecommended,
+    SpotInterruption,
+    Verdict,
+)
+from natkeeper.core.plan import Plan
+from natkeeper.core.policy import Policy
+from natkeeper.errors import Trouble
+from natkeeper.ports import Held, Lease, Ports
+
+LEASE = timedelta(seconds=25)
+"""Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
+
+
+@dataclass
+class GroupPass:
+    """One group's way through a wake-up."""
+
+    name: str
+    memory: Memory
+    lease: Lease | None
+    news: tuple[News, ...]
+    plan: Plan | None = None
+    is_ledgerless: bool = False
+    is_lost: bool = False
+    """Another pass has the lease now: hands off."""
+    control: ControlProbe | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def wants_turn(self) -> bool:
+        """The last plan asked to look again soon, or its verification is still to be judged."""
+        if self.is_lost:
+            return False
+        return self.plan is None or self.plan.verifies or self.plan.wake_at is not None or bool(self.news)
+
+
+def decide_for(
+    group: GroupPass, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
+) -> Plan:
+    """The core's plan for one group on what this wake-up knows."""
+    observation = Observation(
+        group=policy.group(group.name),
+        network=network,
+        others={name: memory for name, memory in others.items() if name != group.name},
+        news=group.news,
+        control=group.control,
+    )
+    return decide(observation, group.memory, ports.clock.now(), policy)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The answer to asking for a lease again, after the news were left in its inbox."""
+
+    answer: Lease | Held
+
+
+def open_pass(
+    news: Sequence[News], ports: Ports, policy: Policy
+) -> tuple[Network | Unknown, list[GroupPass], dict[str, Memory]]:
+    """The first round trip: the look, the leases that the news calls for, the other groups' memories, all at once.
+
+    The control probe goes with them when a report says that egress is down, so that it costs no time of its own.
+    """
+    names = [each.name for each in policy.groups]
+    urgent = [name for name in names if any(_is_urgent(each, name) for each in news)]
+    until = ports.clock.now() + LEASE
+    suspects = frozenset(instance for each in news for instance in _suspects(each))
+    is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
+    looked, asked, read, *answered = ports.together(
+        [
+            partial(look, ports, suspects),
+            partial(control_probe, ports) if is_down else _nothing,
+            ports.ledger.read if len(urgent) < len(names) else _nothing,
+            *(partial(ports.ledger.acquire, name, until) for name in urgent),
+        ]
+    )
+    network = cast(Network | Unknown, looked)
+    others = _readable(read, ports)
+    answers = {name: _insist(name, answer, until, news, ports) for name, answer in zip(urgent, answered, strict=True)}
+    groups = [_admit(name, answers.get(name), others, news, ports) for name in names]
+    for each in groups:
+        each.control = cast(ControlProbe | None, asked)
+    others |= {each.name: each.memory for each in groups}
+    late = [each for each in groups if each.lease is None and each.name not in urgent]
+    wanting = [each for each in late if _has_something_to_do(each, network, others, ports, policy)]
+    given = ports.together([partial(ports.ledger.acquire, each.name, until) for each in wanting])
+    for group, answer in zip(wanting, given, strict=True):
+        groups[groups.index(group)] = _admit(group.name, answer, others, news, ports)
+    return network, groups, others
+
+
+def look(ports: Ports, suspects: frozenset[str]) -> Network | Unknown:
+    """One look; what cannot be seen is Unknown, never empty."""
+    try:
+        return ports.vpc.look(suspects)
+    except Trouble as trouble:
+        ports.telemetry.troubled(None, trouble)
+        return Unknown(str(trouble))
+
+
+def _nothing() -> None:
+    """Stands where a call is not needed."""
+
+
+def control_probe(ports: Ports) -> ControlProbe | None:
+    """The control probe, or None when it could not be sent."""
+    try:
+        return ports.prober.control()
+    except Trouble as trouble:
+        ports.telemetry.troubled(None, trouble)
+        return None
+
+
+def _readable(found: object, ports: Ports) -> dict[str, Memory]:
+    if isinstance(found, Trouble):
+        ports.telemetry.troubled(None, found)
+        return {}
+    return dict(cast(Mapping[str, Memory], found or {}))
+
+
+def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequence[News], ports: Ports) -> GroupPass:
+    """A group with its lease, without one because somebody else has it, or without a ledger at all."""
+    if isinstance(answer, _Again):
+        answer, news = answer.answer, ()
+    if isinstance(answer, Lease):
+        return GroupPass(name, answer.memory, answer, (*answer.inbox, *news))
+    if isinstance(answer, Held):
+        return GroupPass(name, answer.memory, None, (), reasons=["held-by-another-pass"])
+    if isinstance(answer, Trouble):
+        ports.telemetry.troubled(name, answer)
+        return GroupPass(name, others.get(name, Memory()), None, tuple(news), is_ledgerless=True)
+    return GroupPass(name, others.get(name, Memory()), None, tuple(news))
+
+
+def _insist(name: str, answer: object, until: datetime, news: Sequence[News], ports: Ports) -> object:
+    """Somebody else has the lease: leave the news for them, and ask once more, because they may have finished in
+    between; then the news is in the inbox that comes with the lease."""
+    if not isinstance(answer, Held):
+        return answer
+    try:
+        for each in news:
+            if _is_urgent(each, name):
+                ports.ledger.leave(name, each)
+        return _Again(ports.ledger.acquire(name, until))
+    except Trouble as trouble:
+        ports.telemetry.troubled(name, trouble)
+        return answer
+
+
+def _has_something_to_do(
+    group: GroupPass, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
+) -> bool:
+    """At rest a pass writes nothing, not even a lease: decide on what was read, and take the lease if it matters."""
+    plan = decide_for(group, network, others, ports, policy)
+    if plan.stages or plan.memory != group.memory or plan.wants_control_probe:
+        return True
+    group.reasons.append(plan.reason.value)
+    ports.telemetry.decided(plan)
+    return False
+
+
+def _is_urgent(news: News, group: str) -> bool:
+    """News that changes what the group remembers or may call for a move: worth taking the lease in the first trip."""
+    if isinstance(news, (ProbeReport, ProbeFailed)):
+        return news.group == group
+    if isinstance(news, Command):
+        return news.group in (None, group)
+    return isinstance(news, (InstanceChanged, SpotInterruption, RebalanceRecommended, HealthNotice))
+
+
+def _suspects(news: News) -> tuple[str, ...]:
+    if isinstance(news, SpotInterruption):
+        return (news.instance_id,)
+    return news.instance_ids if isinstance(news, HealthNotice) else ()
+
+
+def ask_control(groups: Sequence[GroupPass], ports: Ports) -> None:
+    """The control probe is sent once for all groups that want it."""
+    asking = [each for each in groups if each.plan is not None and each.plan.wants_control_probe]
+    control = control_probe(ports) if asking else None
+    for each in asking:
+        each.control = control
