@@ -65,6 +65,15 @@ def test_a_stopped_nat_is_started() -> None:
     assert plan.memory.repair is not None
 
 
+def test_a_table_that_refuses_every_call_does_not_keep_the_own_nat_from_being_started() -> None:
+    world = away(tables=2)
+    stray = world.policy.group("a").table_ids[1]
+    plan = world.route(stray, "eni-a").decide()
+    assert plan.reason is Reason.CONVERGE
+    assert writes(plan) == [PointRoute(stray, DEFAULT_ROUTE, "eni-b"), StartInstance("i-a")]
+    assert plan.memory.repair is not None
+
+
 def test_a_nat_that_is_still_stopping_is_waited_for() -> None:
     plan = away().change("i-a", state=STOPPING).decide()
     assert writes(plan) == []

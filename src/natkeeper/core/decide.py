@@ -153,13 +153,23 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
         return leaving
     if present is not None and (stages := stages_to(view, present, is_planned=False)):
         text = f"routes or address were not all on {present.target}"
-        return replace(plan_for(view, Reason.CONVERGE, text), stages=stages, verifies=True)
+        plan = replace(plan_for(view, Reason.CONVERGE, text), stages=stages, verifies=True)
+        return _healing_beside(view, plan)
     if present is not None and is_doomed:
         return make_way_for(view, present)
     step = heal(view)
     if step.reason is None and view.is_home:
         step = tidy(replace(view, memory=step.memory))
     return from_step(view, step)
+
+
+def _healing_beside(view: View, plan: Plan) -> Plan:
+    """A table that refuses every call is mended again in every pass; the own NAT must not wait for it."""
+    step = heal(view)
+    if step.reason is not Reason.HEALING:
+        return plan
+    stages = (*plan.stages, *step.stages)
+    return replace(plan, memory=step.memory, stages=stages, records_first=step.records_first)
 
 
 def _look_again(view: View, news: Sequence[News]) -> Plan | None:
