@@ -11,9 +11,12 @@ from lab.report.markup import Html, join, tag
 from lab.report.record import Incident, Moment, Outage, Run
 from lab.report.scale import Window, seconds
 from lab.report.shapes import MOST_MARKS, columns, mark, said, span, stretch
+from lab.report.topology import carrier, named
 
 ROW = 22.0
 TALL_ROW = 30.0
+MOST_CROSSES = 80
+"""Failed calls that are crossed in a row of columns, spread over its width."""
 MOST_TABLES = 6
 """Route tables of one group that get a row; the others are in the table of events."""
 FIGURES_LEVELS = ((0.5, "always"), (0.24, "f1"), (0.08, "w2"), (0.026, "w3"))
@@ -164,8 +167,9 @@ def api(run: Run, window: Window, y: float) -> Lane:
 
 def _calls(found: Sequence[Moment], window: Window, y: float, kind: str) -> Html:
     if len(found) > MOST_MARKS:
-        failed = [each for each in found if each.error]
-        return join(columns(found, window, y + 2, ROW - 4, kind), columns(failed, window, y + 2, ROW - 4, "failed"))
+        failed = {window.column(each.at or 0.0, MOST_CROSSES): each for each in found if each.error}
+        crosses = (mark("cross", window.x(each.at or 0.0), y + ROW / 2, "bad", said(each)) for each in failed.values())
+        return join(columns(found, window, y + 2, ROW - 4, kind), *crosses)
     drawn = []
     for each in found:
         assert each.at is not None
@@ -232,7 +236,7 @@ def _pointed(run: Run, group: str, table: str, changed: Sequence[Moment], window
     first = (changed[0].at or 0.0) if changed else window.end
     drawn = []
     if before is not None and window.holds(window.start, first):
-        name = f"NAT {before.carried_by}" if before.carried_by else before.tables.get(table, "")
+        name = named(carrier(before, run.before), run.before) if before.carried_by else before.tables.get(table, "")
         kind = "home" if is_home(run, group, name) else "out"
         title = f"{table} → {name} until {seconds(first)}" if changed else f"{table} → {name}"
         drawn.append(stretch(window, window.start, first, y + 2, ROW - 4, kind=kind, label=name, title=title))
@@ -247,7 +251,9 @@ def _pointed(run: Run, group: str, table: str, changed: Sequence[Moment], window
 
 def is_home(run: Run, group: str, name: str) -> bool:
     """Whether a target is the group's own NAT."""
-    own = {each.nat for each in (*run.before, *run.after) if each.name == group and each.nat}
+    mine = [(each, side) for side in (run.before, run.after) for each in side if each.name == group]
+    own = {each.nat for each, _ in mine if each.nat}
+    own |= {target for each, side in mine if carrier(each, side) == group for target in each.tables.values()}
     return name in own | {group, f"NAT {group}", f"nat-{group}", f"nat@{group}"}
 
 

@@ -68,10 +68,12 @@ def verdict(run: Run) -> str:
         first = failed[0]
         seen = f", seen: {first.seen}" if first.seen else ""
         start = f"{len(failed)} of {len(run.expectations)} expectations did not hold, first “{first.text}”{seen}"
-    elif run.expectations:
-        start = f"{held} of {len(run.expectations)} expectations held" if held < len(run.expectations) else _all(held)
+    elif run.passed is False:
+        start = "The run failed, although no expectation did"
+    elif not run.expectations:
+        start = "Nothing was expected"
     else:
-        start = "Nothing was expected" if run.passed is not False else "The run failed before anything was judged"
+        start = _all(held) if held == len(run.expectations) else f"{held} of {len(run.expectations)} expectations held"
     return "; ".join([start, *_down(run), *_survived(run)]) + "."
 
 
@@ -84,22 +86,22 @@ def _down(run: Run) -> list[str]:
         return ["the lab saw no new connection fail"] if run.lanes["packets"] or run.incidents else []
     endless = [each for each in run.outages if each.end is None]
     if endless:
-        return [f"zone {endless[0].group}'s egress was still down when the run ended"]
+        return [f"zone {endless[0].group}'s egress was still down when the run ended", *_judged(run)]
     total = sum((each.end or each.start) - each.start for each in run.outages)
     zones = ", ".join(dict.fromkeys(each.group for each in run.outages))
-    said = [
-        f"egress of {zones and 'zone ' + zones} was down for {seconds(total)} in {_count(len(run.outages), 'outage')}"
-    ]
+    whose = f"egress of zone {zones}" if zones else "egress"
+    return [f"{whose} was down for {seconds(total)} in {_count(len(run.outages), 'outage')}", *_judged(run)]
+
+
+def _judged(run: Run) -> list[str]:
     judged = [each.contains_truth for each in run.incidents if each.contains_truth is not None]
-    if judged and all(judged):
-        said.append(
-            "each measured interval contains what the lab saw"
-            if len(judged) > 1
-            else "the measured interval contains it"
-        )
-    elif judged:
-        said.append(f"{judged.count(False)} of {_count(len(judged), 'measured interval')} missed what the lab saw")
-    return said
+    if False in judged:
+        return [f"{judged.count(False)} of {_count(len(judged), 'measured interval')} missed what the lab saw"]
+    if not judged:
+        return []
+    return [
+        "the measured interval contains it" if len(judged) == 1 else "each measured interval contains what the lab saw"
+    ]
 
 
 def _survived(run: Run) -> list[str]:

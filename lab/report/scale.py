@@ -34,6 +34,10 @@ class Window:
         """Whether an instant, or some of a stretch, lies in it."""
         return (start if end is None else end) >= self.start and start <= self.end
 
+    def column(self, at: float, columns: int) -> int:
+        """Which of so many equal columns an instant lies in."""
+        return int((at - self.start) / self.span * columns)
+
     def ticks(self, about: int) -> tuple[float, list[float]]:
         """Round instants, at most about `about` of them, and the distance between them."""
         distance = _round_up(self.span / about)
@@ -73,7 +77,7 @@ def clock(value: float | None) -> str:
 
 def tick(value: float, distance: float) -> str:
     """A label of the axis: seconds, or minutes where they are what is counted."""
-    if distance >= 60:
+    if distance >= 600:
         return f"{value / 60:g} min"
     decimals = 0 if distance >= 1 else 1 if distance >= 0.1 else 2 if distance >= 0.01 else 3
     return f"{value:.{decimals}f} s".replace("-0 s", "0 s")

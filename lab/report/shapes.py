@@ -70,7 +70,7 @@ def span(window: Window, start: float, end: float, y: float, height: float, *, k
 
 def columns(moments: Sequence[Moment], window: Window, y: float, height: float, kind: str) -> Html:
     """Many moments as a histogram: a column's height is the root of its count, so that single calls stay visible."""
-    counted = Counter(int((each.at - window.start) / window.span * COLUMNS) for each in moments if each.at is not None)
+    counted = Counter(window.column(each.at, COLUMNS) for each in moments if each.at is not None)
     most = max(counted.values(), default=1)
     wide = window.span / COLUMNS
     drawn = []

@@ -75,13 +75,17 @@ def _ways(group: Group, carried_by: str, middle: dict[str, float]) -> Html:
     shift = 0 if carried_by == group.name else 9 if there < y else -9
     out = _curve(LEFT[1], y, MIDDLE[0], there + shift)
     back = _curve(MIDDLE[1], there + shift, RIGHT[0], y)
-    return join(tag("path", d=out, class_=kind), tag("path", d=back, class_=kind))
+    ways = (tag("path", d=each, class_=kind) for each in (out, back))
+    return join(*ways, _tip(MIDDLE[0], there + shift, kind), _tip(RIGHT[0], y, kind))
 
 
 def _curve(x1: float, y1: float, x2: float, y2: float) -> str:
     bend = (x2 - x1) * 0.6
-    tip = f"M{x2 - 6} {y2 - 4}L{x2} {y2}L{x2 - 6} {y2 + 4}"
-    return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}{tip}"
+    return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
+
+
+def _tip(x: float, y: float, kind: str) -> Html:
+    return tag("path", d=f"M{x - 6} {y - 4}L{x} {y}L{x - 6} {y + 4}", class_=f"{kind} tip")
 
 
 def _box(column: tuple[int, int], y: float, name: str, below: str, kind: str, title: str) -> Html:
@@ -105,11 +109,11 @@ def _sentence(groups: Sequence[Group]) -> str:
     parts = []
     for each in groups:
         by = carrier(each, groups)
-        parts.append(f"zone {each.name} is carried by {_named(by, groups)} and seen as {each.address or 'unknown'}")
+        parts.append(f"zone {each.name} is carried by {named(by, groups)} and seen as {each.address or 'unknown'}")
     return "; ".join(parts) + "."
 
 
-def _named(by: str, groups: Sequence[Group]) -> str:
+def named(by: str, groups: Sequence[Group]) -> str:
     return "nothing" if not by else f"NAT {by}" if by in [each.name for each in groups] else by
 
 
@@ -125,7 +129,7 @@ def _table(run: Run) -> Html:
             tables = [tag("li", f"{table} → {target}" if target else table) for table, target in found.tables.items()]
             cells = (
                 tag("td", words, data_label="when", class_="brief"),
-                tag("td", _named(by, groups), class_=None if by == name else "differs", data_label="carried by"),
+                tag("td", named(by, groups), class_=None if by == name else "differs", data_label="carried by"),
                 tag("td", found.address or "—", data_label="internet sees", class_="code brief"),
                 tag("td", found.nat or "—", data_label="its NAT", class_="code"),
                 tag("td", tag("ul", *tables) if tables else "—", data_label="route tables", class_="code"),

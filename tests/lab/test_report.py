@@ -167,7 +167,7 @@ def test_topology_shows_who_carries_whom() -> None:
     assert "zone a is carried by NAT a and seen as 198.51.100.10" in words[0]
     assert "zone a is carried by NAT b" in words[1]
     assert "zone b is carried by nothing" in words[1]
-    assert (len(page.all("path", class_="away")), len(page.all("path", class_="none"))) == (2, 1)
+    assert (len(page.all("path", class_="away")), len(page.all("path", class_="none"))) == (4, 1)
 
 
 def test_a_gateway_is_drawn_as_one_more_carrier() -> None:
