@@ -15,7 +15,7 @@ from lab.report.topology import carrier, named
 
 ROW = 22.0
 TALL_ROW = 30.0
-MOST_CROSSES = 80
+MOST_CROSSES = 60
 """Failed calls that are crossed in a row of columns, spread over its width."""
 MOST_TABLES = 6
 """Route tables of one group that get a row; the others are in the table of events."""
@@ -79,21 +79,20 @@ def _figures(run: Run, group: str, window: Window, y: float) -> list[Html]:
     ]
     placed.sort(key=lambda each: each[0])
     drawn = []
+    taken = window.start
     for number, (start, incident) in enumerate(placed):
         ends = [each.end for each in outages_of(run, incident) if each.end is not None]
         end = max([start + (incident.high or 0.0), *ends])
-        if incident.seen is None or not window.holds(start, end):
-            continue
-        after = min(placed[number + 1][0] if number + 1 < len(placed) else window.end, window.end) - end
-        last = placed[number - 1][0] + (placed[number - 1][1].high or 0.0) if number else window.start
-        before = start - max(last, window.start)
-        share = max(after, before) / window.span
+        following = min(placed[number + 1][0] if number + 1 < len(placed) else window.end, window.end)
+        is_after = following - end >= (start - taken) / 2
+        share = (following - end if is_after else start - taken) / window.span
         level = next((name for least, name in FIGURES_LEVELS if share >= least), None)
-        if level is not None:
+        if incident.seen is not None and level is not None and window.holds(start) and window.holds(end):
             words = f"{seconds(incident.seen)} in {seconds(incident.low, '')} to {seconds(incident.high)}"
-            x, anchor, shift = (window.x(end), "start", 7) if after >= before else (window.x(start), "end", -7)
-            kind = f"figures {level}"
-            drawn.append(tag("text", words, x=x, y=y, dx=shift, text_anchor=anchor, class_=kind))
+            place = {"x": window.x(end if is_after else start), "dx": 7 if is_after else -7, "y": y}
+            anchor = "start" if is_after else "end"
+            drawn.append(tag("text", words, text_anchor=anchor, class_=f"figures {level}", **place))
+        taken = following if is_after else end
     return drawn
 
 
@@ -167,8 +166,8 @@ def api(run: Run, window: Window, y: float) -> Lane:
 
 def _calls(found: Sequence[Moment], window: Window, y: float, kind: str) -> Html:
     if len(found) > MOST_MARKS:
-        failed = {window.column(each.at or 0.0, MOST_CROSSES): each for each in found if each.error}
-        crosses = (mark("cross", window.x(each.at or 0.0), y + ROW / 2, "bad", said(each)) for each in failed.values())
+        spread = {window.column(each.at or 0.0, MOST_CROSSES): each for each in found if each.error}
+        crosses = (mark("small", window.x(each.at or 0.0), y + 5, "bad small", said(each)) for each in spread.values())
         return join(columns(found, window, y + 2, ROW - 4, kind), *crosses)
     drawn = []
     for each in found:
@@ -176,9 +175,8 @@ def _calls(found: Sequence[Moment], window: Window, y: float, kind: str) -> Html
         drawn.append(
             span(window, each.at, each.at + each.seconds, y + 4, ROW - 8, kind=f"call {kind}", title=said(each))
         )
-        if each.error:
-            drawn.append(mark("cross", window.x(each.at), y + ROW / 2, "bad", said(each)))
-    return join(*drawn)
+    failed = [each for each in found if each.error]
+    return join(*drawn, *(mark("cross", window.x(each.at or 0.0), y + ROW / 2, "bad", said(each)) for each in failed))
 
 
 def decisions(run: Run, window: Window, y: float) -> Lane:

@@ -49,10 +49,10 @@ def draw(run: Run, shown: Window, name: str, *, zooms: bool) -> Html:
     titles: list[tuple[str, float]] = []
     for lane in lanes(run, shown):
         y += GAP
-        titles.append((lane(0).title, y + 13))
-        y += TITLE
-        drawn.append(lane(y))
-        y += drawn[-1].height
+        found = lane(y + TITLE)
+        titles.append((found.title if found.markup else f"{found.title.split(':')[0]}: none", y + 13))
+        y += TITLE + (found.height if found.markup else 0)
+        drawn += [found] if found.markup else []
     height = round(y + 6)
     outages = [
         span(shown, each.start, end, top, height - top, kind="shade", title="")
