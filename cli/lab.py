@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lab import sandbox
 from lab.scenario.file import BadScenario, Scenario, parse
 
+if TYPE_CHECKING:
+    from lab.scenario.run import Outcome
+
 LIBRARY = Path(sandbox.__file__).resolve().parent / "scenarios"
 HOLDS, BROKEN, BAD, CANNOT = 0, 1, 2, 3
+MOST_JOBS = 4
 
 
-def run(files: Sequence[Path], json_out: Path | None, report: Path | None, scale: float) -> int:
-    """Plays every file, one after the other."""
+def run(
+    files: Sequence[Path], json_out: Path | None, report: Path | None, scale: float, jobs: int | None = None
+) -> int:
+    """Plays every file: one in this process, several each in a lab of its own."""
     scenarios = _read(files)
     if scenarios is None:
         return BAD
@@ -30,39 +42,72 @@ def run(files: Sequence[Path], json_out: Path | None, report: Path | None, scale
         return BAD
     if (lacks := _lacks()) is not None:
         return lacks
-    sandbox.enter()
-    return _play(scenarios, json_out, report, scale)
-
-
-def _play(scenarios: Sequence[Scenario], json_out: Path | None, report: Path | None, scale: float) -> int:
-    from lab.scenario.run import Outcome, play
-
     began = time.monotonic()
-    outcomes: list[Outcome] = []
-    for scenario in scenarios:
-        print(f"--- {scenario.name}: {scenario.why}", flush=True)
-        outcome = play(scenario, scale, lambda line: print(line, flush=True))
-        outcomes.append(outcome)
-        _tell(outcome)
-    records = [each.record for each in outcomes]
+    if len(scenarios) == 1:
+        sandbox.enter()
+        played = [_play(scenarios[0], scale)]
+    else:
+        played = _play_all(scenarios, scale, jobs or min(MOST_JOBS, os.cpu_count() or 1))
+    _write([each.record for each in played], json_out, report)
+    passed = sum(each.code == HOLDS for each in played)
+    if len(played) > 1:
+        print(f"\n{passed} of {len(played)} scenarios passed in {time.monotonic() - began:.0f} s")
+        for each in played:
+            if each.code != HOLDS:
+                print(f"  {'FAILED' if each.code == BROKEN else 'CANNOT JUDGE'}  {each.path}")
+    return max(each.code for each in played)
+
+
+@dataclass(frozen=True)
+class Played:
+    """One file's exit code and record."""
+
+    path: Path
+    code: int
+    record: dict[str, Any]
+
+
+def _play(scenario: Scenario, scale: float) -> Played:
+    """In this process, which is inside the sandbox."""
+    from lab.scenario.run import play
+
+    print(f"--- {scenario.name}: {' '.join(scenario.why.split())}", flush=True)
+    outcome = play(scenario, scale, lambda line: print(line, flush=True))
+    _tell(outcome)
+    code = BAD if outcome.void else HOLDS if outcome.passed else BROKEN
+    return Played(scenario.path, code, outcome.record)
+
+
+def _play_all(scenarios: Sequence[Scenario], scale: float, jobs: int) -> list[Played]:
+    """Each as a command of its own, so that one lab's trouble is not the next one's; each says all it has at once."""
+    with ThreadPoolExecutor(jobs) as pool, tempfile.TemporaryDirectory() as directory:
+
+        def one(numbered: tuple[int, Scenario]) -> Played:
+            number, scenario = numbered
+            out = Path(directory, f"{number}.json")
+            argv = [sys.executable, "-m", "cli", "lab", "run", str(scenario.path), "--json", str(out)]
+            done = subprocess.run(
+                [*argv, "--time-scale", f"{scale:g}"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                preexec_fn=sandbox.die_with_parent,
+            )
+            print(done.stdout, end="", flush=True)
+            return Played(scenario.path, done.returncode, json.loads(out.read_text()) if out.exists() else {})
+
+        return list(pool.map(one, enumerate(scenarios)))
+
+
+def _write(records: list[dict[str, Any]], json_out: Path | None, report: Path | None) -> None:
     if json_out is not None:
         json_out.write_text(json.dumps(records[0] if len(records) == 1 else records, indent=1) + "\n")
     if report is not None:
         importlib.import_module("lab.report").write(records[-1], report)
-    passed = sum(each.passed for each in outcomes)
-    print(f"\n{passed} of {len(outcomes)} scenarios passed in {time.monotonic() - began:.0f} s")
-    for each in outcomes:
-        if not each.passed:
-            print(f"  {'CANNOT JUDGE' if each.void else 'FAILED'}  {each.scenario.path}")
-    if any(each.void for each in outcomes):
-        return BAD
-    return HOLDS if passed == len(outcomes) else BROKEN
 
 
-def _tell(outcome: object) -> None:
-    from lab.scenario.run import Outcome
-
-    assert isinstance(outcome, Outcome)
+def _tell(outcome: Outcome) -> None:
     for each in outcome.verdicts:
         if not each.passed:
             line = f" (line {each.expectation.line})" if each.expectation and each.expectation.line else ""

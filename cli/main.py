@@ -31,11 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="divide the lab's own waiting by N: boot, stop, quiet period, watch run, tick. Probes, time-outs, TCP and "
         "everything that a file writes down stay as they are",
     )
+    run.add_argument(
+        "--jobs", metavar="N", type=int, help="labs at a time when there are several files (default: processors)"
+    )
     in_lab.add_parser("list", help="the library of scenarios")
     in_lab.add_parser("shell", help="a prompt on the private host of zone a, with the controller's log above it")
     options = parser.parse_args(argv)
     if options.lab_command == "run":
-        return lab.run(options.files, options.json, options.report, options.time_scale)
+        return lab.run(options.files, options.json, options.report, options.time_scale, options.jobs)
     return lab.listing() if options.lab_command == "list" else lab.shell()
 
 

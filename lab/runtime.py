@@ -6,6 +6,7 @@ Unlike Lambda, an idle process is not frozen.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -65,7 +66,8 @@ class _Process:
         self.child.kill()
         self.child.wait()
         if self.child.stdin is not None:
-            self.child.stdin.close()
+            with contextlib.suppress(OSError):  # a request that the process did not live to read
+                self.child.stdin.close()
 
     def _read_answers(self, stream: IO[bytes]) -> None:
         with stream:

@@ -65,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
     process = subprocess.Popen(
         [*_unshare(), sys.executable, str(Path(__file__)), "--init", *argv],
         start_new_session=True,  # a terminal's Ctrl-C must arrive once, through us, and not to every process at once
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
     )
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -174,7 +174,8 @@ def _init(argv: Sequence[str]) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For a process that must not outlive the one that starts it."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -12,6 +12,9 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+ASKING = tuple(f"natkeeper.adapters.{each}" for each in ("clock", "ledger", "ec2"))
+"""Modules that ask for the present; others name the type, and must go on meaning the one that everybody means."""
+
 
 def apply(seconds: float) -> None:
     """Shift `datetime.now` and `time.time` as the modules of natkeeper that are loaded see them."""
@@ -23,7 +26,7 @@ def apply(seconds: float) -> None:
             continue
         if getattr(module, "time", None) is time:
             module.time = clock  # type: ignore[attr-defined]
-        if name.startswith("natkeeper.adapters") and getattr(module, "datetime", None) is datetime.datetime:
+        if name in ASKING and getattr(module, "datetime", None) is datetime.datetime:
             module.datetime = shifted  # type: ignore[attr-defined]
 
 

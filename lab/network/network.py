@@ -237,7 +237,7 @@ class Network:
         """These hosts of the internet fall silent, for the VPC and for everybody else; an empty list ends it."""
         listed = f"ip daddr {{ {', '.join(addresses)} }} drop" if addresses else ""
         rules = f"chain arriving {{ type filter hook input priority 0; policy accept; {listed}\n }}"
-        script = f"table ip silent\ndelete table ip silent\ntable ip silent {{ {rules} }}\n"
+        script = f"table ip silent\ndelete table ip silent\ntable ip silent {{\n{rules}\n}}\n"
         self._kernel.nft(gateway.INTERNET, script)
 
     def _suffer(self, instance_id: str, **change: Any) -> None:

@@ -19,7 +19,7 @@ from lab.scenario.scene import Scene
 
 PATIENCE = 20.0
 """For something that must come about and has no deadline: detection by packets, moves, room for a slow machine."""
-OBSERVED = 10.0
+OBSERVED = 7.0
 """How long after a step something must still be so: longer than natkeeper needs to find a black hole and act on it."""
 POLL = 0.05
 

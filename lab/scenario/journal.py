@@ -65,7 +65,8 @@ class Journal:
         self.routes: list[RouteChange] = []
         self.owners: dict[str, tuple[str, str]] = {}
         """Interface to (group, role), kept when the instance is gone."""
-        self.targets = {table: None for group in stack.groups.values() for table in group.tables} | self._now()
+        tables = [table for group in stack.groups.values() for table in group.tables]
+        self.targets: dict[str, str | None] = {**dict.fromkeys(tables), **self._now()}
         stack.api.watch(self._on_call, self._on_event)
 
     def _now(self) -> dict[str, str | None]:

@@ -88,7 +88,7 @@ def _value(path: Path, node: yaml.Node) -> Any:
 def _scalar(path: Path, node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
         raise BadScenario(path, node.start_mark.line + 1, f"cannot be read: {error}") from None
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 
 from lab.scenario import expect, ledger_looks, metric_looks, record, steps
 from lab.scenario.expect import Verdict
-from lab.scenario.file import Expectation, Scenario, Step
+from lab.scenario.file import Expectation, Scenario
 from lab.scenario.invariants import Invariants
 from lab.scenario.scene import CannotJudge, Scene
 
@@ -105,15 +105,14 @@ class Run:
             time.sleep(max(0.0, self.scene.zero + step.at - time.monotonic()))
             self.say(f"{self.scene.seconds(time.monotonic()):8.2f}  {step.text}")
             self._step_at.append(time.monotonic())
+            if step.do == "resume":
+                self.scene.invariants.paused(step.args["group"], is_paused=False)
             steps.take(self.scene, step)
-            self._tell_invariants(step)
+            if step.do == "pause":
+                self.scene.invariants.paused(step.args["group"], is_paused=True)
             thread = threading.Thread(target=self._await_after, args=(number,), daemon=True)
             self._threads.append(thread)
             thread.start()
-
-    def _tell_invariants(self, step: Step) -> None:
-        if step.do in ("pause", "resume"):
-            self.scene.invariants.paused(step.args["group"], is_paused=step.do == "pause")
 
     # -- expectations
 
@@ -150,7 +149,8 @@ class Run:
     def _finish(self) -> None:
         """Lets what is under way end: incidents, and connections that are still waiting for TCP's next repeat."""
         scene = self.scene
-        wanted = [each for each in self.scenario.expect if each.kind == "incidents"]
+        asked = [each for each in self.scenario.expect if each.kind == "incidents"]
+        wanted = [each for each in asked if expect.is_at_the_end(each)]
         deadline = time.monotonic() + scene.pace.patience + scene.pace.run
         while time.monotonic() < deadline and any(
             ledger_looks.is_pending(scene, each.subject, each.args["count"]) for each in wanted

@@ -107,6 +107,8 @@ class Scene:
     def close(self) -> None:
         """Ends everything, in an order in which nothing is missed."""
         self.is_closing = True
+        if hasattr(self, "invariants"):
+            self.invariants.stop()
         for each in self.spares:
             each.stop()
         self.stack.close()

@@ -86,7 +86,7 @@ STEPS: Mapping[str, Verb] = {
     "clock_skew": _of("controller", "prober", seconds=Arg("number")),
     "stop_schedule": _of(seconds=SECONDS),
     "second_controller": _of("controller"),
-    "pause": _of("controller", group=GROUP, minutes=Arg("count", False, None)),
+    "pause": _of("controller", group=GROUP, minutes=Arg("count", False, 60)),
     "resume": _of("controller", group=GROUP),
     "switchover": _of("controller", group=Arg("group"), to=Arg("carrier")),
     "failover": _of("controller", group=Arg("group")),
