@@ -2,7 +2,8 @@
 
 Started by the demo and by tests inside a guest: `python -m lab.flows client --connections 50 --output flows.json`.
 Standard library only. `client` sends lines and wants them back (port 443 of `lab.internet_server`); `server` only
-listens to what the server sends by itself (`/stream` on port 80). Stops at SIGTERM, SIGINT or the end of its time.
+listens to what the server sends by itself (`/stream` on port 80, a line `stream 200` on others); `both` does both.
+Stops at SIGTERM, SIGINT or the end of its time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Flow:
     heard_ns: list[int] = field(default_factory=list)
     lines: int = 0
     is_contiguous: bool = True
+    has_two_voices: bool = False  # its lines and the server's are numbered each for itself
     sources: dict[str, int] = field(default_factory=dict)  # the far end's view, with the first line seen from there
     _rest: bytes = b""
     _unsent: bytes = b""
@@ -87,7 +89,7 @@ class Flow:
         number, _, source = line.partition(b" ")
         if not number.isdigit():
             return
-        self.is_contiguous = self.is_contiguous and int(number) == self.lines
+        self.is_contiguous = self.is_contiguous and (self.has_two_voices or int(number) == self.lines)
         self.sources.setdefault(source.decode(), self.lines)
         self.lines += 1
 
@@ -100,11 +102,13 @@ def open_flow(mode: str, target: tuple[str, int], interval: float, keepalive: in
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, keepalive)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 30)
-    if mode == "server":
+    if mode != "client" and target[1] != 80:
+        connection.sendall(b"stream %g\n" % (interval * 1000))
+    elif mode == "server":
         connection.sendall(f"GET /stream?interval_ms={interval * 1000:g} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
     connection.setblocking(False)
     address, port = connection.getsockname()
-    return Flow(connection, mode == "client", f"{address}:{port}")
+    return Flow(connection, mode != "server", f"{address}:{port}", has_two_voices=mode == "both")
 
 
 def watch(flows: Sequence[Flow], interval: float, until_ns: int | None) -> tuple[int, int]:
@@ -132,7 +136,7 @@ def watch(flows: Sequence[Flow], interval: float, until_ns: int | None) -> tuple
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="long-lived connections, watched")
-    parser.add_argument("mode", choices=("client", "server"), help="who speaks")
+    parser.add_argument("mode", choices=("client", "server", "both"), help="who speaks")
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--interval", type=float, default=INTERVAL_SECONDS, help="seconds between lines")
     parser.add_argument("--target", metavar="HOST:PORT", help="default: 203.0.113.10, port 443 or 80")
@@ -144,7 +148,7 @@ def main() -> None:
     parser.add_argument("--until-ns", type=int, help="stop at this instant of time.monotonic_ns")
     parser.add_argument("--output", default="-", help="a file, or - for standard output")
     options = parser.parse_args()
-    target = parse_target(options.target or ("203.0.113.10:443" if options.mode == "client" else "203.0.113.10:80"))
+    target = parse_target(options.target or f"203.0.113.10:{80 if options.mode == 'server' else 443}")
     flows = [open_flow(options.mode, target, options.interval, options.keepalive) for _ in range(options.connections)]
     print("ready", file=sys.stderr, flush=True)
     until = options.until_ns

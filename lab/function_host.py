@@ -49,6 +49,10 @@ def main(argv: list[str]) -> None:
     except BaseException as error:
         _send(answers, {"init_error": _describe(error)})
         return
+    if skew := os.environ.get("NATKEEPER_LAB_CLOCK_SKEW"):
+        from lab import skew as clocks
+
+        clocks.apply(float(skew))
     _send(answers, {"ready": True})
     for line in sys.stdin.buffer:
         _send(answers, _run(handler, json.loads(line)))

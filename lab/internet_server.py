@@ -10,6 +10,8 @@ Standard library only. Prints `ready` once it listens everywhere.
 | 80 | `GET /download?bytes=1000000` | that many bytes |
 | 443 | TLS, `GET /` | the caller's address and nothing else |
 | 443 | plain text, line by line | each line back, with ` ip:port` of the caller behind it |
+| 443 | plain text, a line `stream 200` | from then on the server speaks too: a line every 200 ms |
+| `--port` | plain text | as on 443 |
 """
 
 from __future__ import annotations
@@ -51,14 +53,24 @@ async def https(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    streams: set[asyncio.Task[None]] = set()
     while line := await reader.readline():
+        if line.startswith(b"stream "):
+            streams.add(asyncio.create_task(_pace(writer, float(line.split()[1]) / 1000)))
+            continue
         writer.write(line.rstrip(b"\n") + b" %s:%d\n" % _encoded(writer))
         await writer.drain()
+    for each in streams:
+        each.cancel()
 
 
 async def stream(writer: asyncio.StreamWriter, interval: float) -> None:
     """Until the caller goes away. Paced by the clock, so that a stall is followed by what is due."""
     writer.write(HEAD + b"\r\n")
+    await _pace(writer, interval)
+
+
+async def _pace(writer: asyncio.StreamWriter, interval: float) -> None:
     clock = asyncio.get_running_loop().time
     due, sequence = clock(), 0
     while not writer.is_closing():
@@ -69,12 +81,13 @@ async def stream(writer: asyncio.StreamWriter, interval: float) -> None:
         await asyncio.sleep(max(0.0, due - clock()))
 
 
-async def serve(addresses: Sequence[str], context: ssl.SSLContext | None) -> None:
+async def serve(addresses: Sequence[str], context: ssl.SSLContext | None, ports: Sequence[int] = ()) -> None:
     listeners = []
     for address in addresses:
         await asyncio.start_server(_quietly(http), address, 80, backlog=BACKLOG)
-        listeners.append(socket.create_server((address, 443), backlog=BACKLOG))
-        listeners[-1].setblocking(False)
+        for port in (443, *ports):
+            listeners.append(socket.create_server((address, port), backlog=BACKLOG))
+            listeners[-1].setblocking(False)
     print("ready", flush=True)
     await asyncio.gather(*(_accept(listener, context) for listener in listeners))
 
@@ -153,12 +166,13 @@ def main() -> None:
     parser.add_argument("--address", action="append", required=True, help="listen on 80 and 443 here; may be repeated")
     parser.add_argument("--certificate", help="PEM file; without it port 443 speaks plain text only")
     parser.add_argument("--key", help="PEM file of the certificate's key")
+    parser.add_argument("--port", action="append", type=int, default=[], help="listen here too, as on 443")
     options = parser.parse_args()
     context = None
     if options.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.certificate, options.key)
-    asyncio.run(serve(options.address, context))
+    asyncio.run(serve(options.address, context, options.port))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Prober:
     interval_ns: int
     deadline_ns: int
     rows: list[list[int | str]] = field(default_factory=list)
+    tell: Callable[[list[int | str]], None] = lambda _row: None
     _flying: dict[int, tuple[socket.socket, int]] = field(default_factory=dict)  # in order of sending
     _selector: selectors.EpollSelector = field(default_factory=selectors.EpollSelector)
 
@@ -70,12 +72,17 @@ class Prober:
         if code == 0 and now - int(self.rows[row][0]) > self.deadline_ns:
             code = errno.ETIMEDOUT
         self.rows[row][1:] = [now, ""] if code == 0 else [0, errno.errorcode.get(code, str(code))]
+        self.tell(self.rows[row])
         self._flying.pop(row)[0].close()
 
 
-def probe(target: tuple[str, int], interval_ms: float, deadline_ms: float, until_ns: int | None) -> Prober:
+def probe(
+    target: tuple[str, int], interval_ms: float, deadline_ms: float, until_ns: int | None, *, is_live: bool = False
+) -> Prober:
     """Probe until that monotonic instant, or until a signal says stop."""
     prober = Prober(target, int(interval_ms * 1e6), int(deadline_ms * 1e6))
+    if is_live:
+        prober.tell = lambda row: print(*row, flush=True)
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: stopped.append(number))
@@ -114,11 +121,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="stop after this long")
     parser.add_argument("--until-ns", type=int, help="stop at this instant of time.monotonic_ns")
     parser.add_argument("--output", default="-", help="a file, or - for standard output")
+    parser.add_argument("--live", action="store_true", help="print each probe's row as it ends, and no report")
     options = parser.parse_args()
     until = options.until_ns
     if options.seconds is not None:
         until = time.monotonic_ns() + int(options.seconds * 1e9)
-    prober = probe(parse_target(options.target), options.interval_ms, options.deadline_ms, until)
+    target = parse_target(options.target)
+    prober = probe(target, options.interval_ms, options.deadline_ms, until, is_live=options.live)
+    if options.live:
+        return
     report = {
         "target": options.target,
         "interval_ms": options.interval_ms,

@@ -6,6 +6,7 @@ Unlike Lambda, an idle process is not frozen.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -65,7 +66,8 @@ class _Process:
         self.child.kill()
         self.child.wait()
         if self.child.stdin is not None:
-            self.child.stdin.close()
+            with contextlib.suppress(OSError):  # a request that the process did not live to read
+                self.child.stdin.close()
 
     def _read_answers(self, stream: IO[bytes]) -> None:
         with stream:
@@ -107,9 +109,24 @@ class FunctionHost:
         self._logs: list[LogLine] = []
         self._lock = threading.Lock()
         self._is_stopped = False
+        self.on_invoke: Callable[[bytes], None] = lambda _payload: None
+        """Called at the start of each invocation: scenarios hang mishaps on it."""
+
+    def override(self, env: Mapping[str, str]) -> None:
+        """Change the environment, as a new deployment would: processes that start from now on see it."""
+        self._env.update(env)
+        self.cool()
+
+    def crash(self) -> None:
+        """Kill every process of the function, whatever it is doing."""
+        with self._lock:
+            processes = list(self._all)
+        for process in processes:
+            process.child.kill()
 
     def invoke(self, payload: bytes) -> FunctionResult:
         """Run the function on an idle process, or on a new one. Time spent starting it does not count as running."""
+        self.on_invoke(payload)
         request_id = str(uuid.uuid4())
         process = self._take_idle()
         if process is None:

@@ -37,7 +37,7 @@ COMMANDS = {
     "flock": "util-linux",
     "awk": "gawk or mawk",
 }
-MODULES = {"pyroute2": "pyroute2", "cryptography": "cryptography"}
+MODULES = {"pyroute2": "pyroute2", "cryptography": "cryptography", "yaml": "pyyaml"}
 NFT_TRIALS = {
     "NAT (nft_nat, nf_nat)": "table ip t { chain c { type nat hook postrouting priority 100; snat to 192.0.2.1; }; }",
     "connection tracking (nft_ct, nf_conntrack)": "table ip t { chain c { ct state established accept; }; }",
@@ -65,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
     process = subprocess.Popen(
         [*_unshare(), sys.executable, str(Path(__file__)), "--init", *argv],
         start_new_session=True,  # a terminal's Ctrl-C must arrive once, through us, and not to every process at once
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
     )
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -174,7 +174,8 @@ def _init(argv: Sequence[str]) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For a process that must not outlive the one that starts it."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -35,6 +35,13 @@ VPC_CIDR = "10.0.0.0/16"
 ANYWHERE = "0.0.0.0/0"
 WEB_HOST = "10.0.1.10"
 REPOSITORY = Path(__file__).resolve().parents[1]
+NEWS = (
+    "EC2 Instance State-change Notification",
+    "EC2 Spot Instance Interruption Warning",
+    "EC2 Instance Rebalance Recommendation",
+    "AWS Health Event",
+)
+"""What template.yaml's rules listen to."""
 IMAGE = "ami-12c6146b"  # one of the images moto ships; the lab boots user data, not images
 
 
@@ -82,6 +89,8 @@ class Choices:
     tick: float = 20.0
     standby: str = "none"
     settings: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
+    """On which the lab's internet listens beside 80 and 443."""
     api: ApiOptions = field(default_factory=ApiOptions)
 
 
@@ -96,6 +105,8 @@ class Stack:
         self.groups: dict[str, Deployed] = {}
         self.hosts: dict[str, FunctionHost] = {}
         self._stopping = threading.Event()
+        self.no_tick_before = 0.0
+        """`time.monotonic()` until which the schedule is stopped."""
         try:
             self._build()
         except BaseException:
@@ -145,9 +156,10 @@ class Stack:
         self.authority = files.authority
         listen = [text for address in INTERNET_ADDRESSES for text in ("--address", address)]
         keys = ("--certificate", str(files.certificate), "--key", str(files.key))
+        ports = [text for port in self.choices.ports for text in ("--port", str(port))]
         server = self.network.spawn(
             INTERNET,
-            ["python", "-m", "lab.internet_server", *listen, *keys],
+            ["python", "-m", "lab.internet_server", *listen, *keys, *ports],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -296,14 +308,15 @@ class Stack:
         for each in self.groups.values():
             self.wait_for(each.host, "running")
         events = boto3.client("events")
-        pattern = {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]}
+        pattern = {"source": ["aws.ec2", "aws.health"], "detail-type": list(NEWS)}
         events.put_rule(Name="states", EventPattern=json.dumps(pattern))
         events.put_targets(Rule="states", Targets=[{"Id": "controller", "Arn": self.controller_arn}])
         threading.Thread(target=self._tick, daemon=True).start()
 
     def _tick(self) -> None:
         while not self._stopping.is_set():
-            self.wake({"natkeeper": {"tick": True}})
+            if time.monotonic() >= self.no_tick_before:
+                self.wake({"natkeeper": {"tick": True}})
             self._stopping.wait(self.choices.tick)
 
     def wake(self, event: Mapping[str, Any]) -> dict[str, Any]:

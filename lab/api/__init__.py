@@ -1,9 +1,10 @@
 """The lab's AWS API: `Api` and what its callers need to name. See `lab.api.server`."""
 
 from lab.api.faults import Faults
-from lab.api.options import ApiOptions, Call
+from lab.api.machines import Machine
+from lab.api.options import HAND, ApiOptions, Call
 from lab.api.outbox import PacketsError
 from lab.api.server import Api
 from lab.runtime import FunctionResult
 
-__all__ = ["Api", "ApiOptions", "Call", "Faults", "FunctionResult", "PacketsError"]
+__all__ = ["HAND", "Api", "ApiOptions", "Call", "Faults", "FunctionResult", "Machine", "PacketsError"]

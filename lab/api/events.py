@@ -31,6 +31,11 @@ class EventBus:
         self._lock = threading.Lock()
         self._lose = 0
         self._duplicate = 0
+        self._late = (0, 0.0)
+        self._shuffled: list[Event] = []
+        self._to_shuffle = 0
+        self.watchers: list[Callable[[Event, str], None]] = []
+        """Told of every event as AWS makes it, with what becomes of it: delivered, lost, twice, late or held."""
 
     def subscribe(self, callback: Callable[[Event], None]) -> None:
         self._callbacks.append(callback)
@@ -42,6 +47,16 @@ class EventBus:
     def duplicate(self, count: int) -> None:
         with self._lock:
             self._duplicate += count
+
+    def delay(self, seconds: float, count: int) -> None:
+        """The next `count` events come so much later."""
+        with self._lock:
+            self._late = (count, seconds)
+
+    def shuffle(self, count: int) -> None:
+        """The next `count` events are held until the last of them is there, and then come in the reverse order."""
+        with self._lock:
+            self._to_shuffle = count
 
     def emit_state(self, instance_id: str, state: str) -> None:
         """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html"""
@@ -63,8 +78,13 @@ class EventBus:
             "resources": list(resources),
             "detail": detail,
         }
-        for _ in range(self._copies()):
-            self._agenda.after(self._options.event_delay, lambda: self.deliver(event))
+        fate, late, events = self._fate(event)
+        for watcher in self.watchers:
+            watcher(event, fate)
+        for number, each in enumerate(events):
+            # A hundredth between two, so that threads cannot undo an order that was chosen.
+            delay = self._options.event_delay + late + number / 100
+            self._agenda.after(delay, lambda each=each: self.deliver(each))  # type: ignore[misc]
 
     def deliver(self, event: Event) -> None:
         """Hand one envelope to the callbacks and to every rule of the default bus that matches."""
@@ -92,15 +112,25 @@ class EventBus:
             )
         self._functions.invoke_later(name_of(target["Arn"]), json.dumps(payload).encode())
 
-    def _copies(self) -> int:
+    def _fate(self, event: Event) -> tuple[str, float, list[Event]]:
+        """What becomes of it, how much later, and which events are sent on now."""
         with self._lock:
             if self._lose:
                 self._lose -= 1
-                return 0
+                return "lost", 0.0, []
             if self._duplicate:
                 self._duplicate -= 1
-                return 2
-        return 1
+                return "twice", 0.0, [event, event]
+            count, late = self._late
+            if count:
+                self._late = (count - 1, late)
+                return "late", late, [event]
+            if self._to_shuffle:
+                self._to_shuffle -= 1
+                self._shuffled.append(event)
+                held, self._shuffled = self._shuffled, [] if not self._to_shuffle else self._shuffled
+                return "held", 0.0, list(reversed(held)) if not self._to_shuffle else []
+        return "delivered", 0.0, [event]
 
     def _rules(self) -> list[Any]:
         from moto.events.models import events_backends

@@ -7,6 +7,7 @@ May not import moto or boto3.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -64,10 +65,12 @@ class _Fault:
     refusal: Refusal | None = None
     is_reply_lost: bool = False
     hold: float = 0.0
+    until: float | None = None
 
     def matches(self, service: str, operation: str, params: Mapping[str, Any]) -> bool:
         subject = f"{service}:{operation}" if ":" in self.operation else operation
-        if self.times == 0 or not fnmatchcase(subject, self.operation):
+        is_over = self.until is not None and time.monotonic() >= self.until
+        if is_over or self.times == 0 or not fnmatchcase(subject, self.operation):
             return False
         if self.where is None:
             return True
@@ -106,10 +109,12 @@ class Faults:
         where: Where | None = None,
         message: str | None = None,
         status: int | None = None,
+        seconds: float | None = None,
     ) -> None:
-        """Refuse without applying anything."""
+        """Refuse without applying anything; for `seconds` from now, if given."""
         refusal = Refusal(code, message or f"Injected by the lab: {code}", status or status_of(code))
-        self._add(_Fault(operation, where, times, refusal=refusal))
+        until = None if seconds is None else time.monotonic() + seconds
+        self._add(_Fault(operation, where, times, refusal=refusal, until=until))
 
     def lose_reply(
         self, operation: str, *, times: int | None = 1, where: Where | None = None, hold: float = 0.0

@@ -16,7 +16,7 @@ def boot(world: World, instance: Any, stay: int) -> None:
     with world.reading():
         if instance.lab_stay != stay or not _is_known(world, instance):
             return
-        nic, user_data = instance.nics[0], _user_data(instance)
+        nic, user_data = instance.nics[0], world.rewrite_user_data(instance, _user_data(instance))
         lanes = world.outbox.put([_boot(instance.id, nic.id, user_data)])
     world.outbox.drain(lanes)
 

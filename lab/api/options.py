@@ -48,6 +48,9 @@ class ApiOptions:
     """False leaves moto as it is, gaps and all: the contract tests compare the two."""
 
 
+HAND = "hand"
+
+
 @dataclass(frozen=True)
 class Call:
     """One request as the server saw it. Times are `time.monotonic()`; `status` is 0 when the reply was lost."""
@@ -59,3 +62,5 @@ class Call:
     ended_at: float
     status: int
     error_code: str | None
+    is_by_hand: bool = False
+    """Made with the access key `HAND`: by a person, not by natkeeper. Faults do not concern it."""

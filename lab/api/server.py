@@ -17,6 +17,7 @@ from lab.api import moto_bridge
 from lab.api.faults import Faults
 from lab.api.functions import Invoke
 from lab.api.gateway import Gateway
+from lab.api.machines import Machine, machine_of
 from lab.api.mends import install, status
 from lab.api.options import ApiOptions, Call
 from lab.api.patches import Patches
@@ -120,6 +121,45 @@ class Api:
     def duplicate_events(self, count: int) -> None:
         """The next `count` events arrive twice."""
         self._world.bus.duplicate(count)
+
+    def delay_events(self, seconds: float, count: int) -> None:
+        """The next `count` events arrive so much later."""
+        self._world.bus.delay(seconds, count)
+
+    def shuffle_events(self, count: int) -> None:
+        """The next `count` events arrive together, the last one first."""
+        self._world.bus.shuffle(count)
+
+    def deliver(self, event: dict[str, Any]) -> None:
+        """Put an envelope on the default bus as it is."""
+        self._world.bus.deliver(event)
+
+    def watch(self, on_call: Callable[[Call], None], on_event: Callable[[dict[str, Any], str], None]) -> None:
+        """Tell of every call as it is answered, and of every event as AWS makes it, with what becomes of it."""
+        self._gateway.watchers.append(on_call)
+        self._world.bus.watchers.append(on_event)
+
+    def lag(self, operation: str, seconds: float) -> None:
+        """Answers of this describe call (or pattern) are so many seconds old from now on."""
+        with self._world.reading():
+            self._stale.lag(operation, seconds)
+
+    def break_user_data(self, is_broken: Callable[[str], bool]) -> None:
+        """Instances launched from now on boot without their script, where `is_broken` says so of their group's tag."""
+        with self._world.reading():
+            known = {each.id for each in self._world.ec2.all_instances()}
+
+        def rewrite(instance: Any, text: str) -> str:
+            tags = {each["key"]: each["value"] for each in instance.get_tags()}
+            is_new = instance.id not in known and "natkeeper:group" in tags
+            return "" if is_new and is_broken(tags["natkeeper:group"]) else text
+
+        self._world.rewrite_user_data = rewrite
+
+    def machines(self) -> list[Machine]:
+        """Every instance as it is this moment, read without a call."""
+        with self._world.reading():
+            return [machine_of(each) for each in self._world.ec2.all_instances()]
 
     def schedule_retirement(self, instance_id: str, not_before: datetime) -> None:
         """AWS announces that it will retire the instance's host."""

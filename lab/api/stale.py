@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 from __future__ import annotations
 
 import time
+from fnmatch import fnmatchcase
 
 from lab.api import moto_bridge
 from lab.api.wire import HttpReply, HttpRequest
@@ -21,10 +22,28 @@ class StaleReads:
         self._region = region
         self._seen: dict[bytes, HttpRequest] = {}
         self._past: dict[bytes, list[tuple[float, HttpReply]]] = {}
+        self._operations: dict[bytes, str] = {}
+        self._only: dict[str, float] = {}
 
     @property
     def is_on(self) -> bool:
-        return self._seconds > 0
+        return self._seconds > 0 or bool(self._only)
+
+    def lag(self, pattern: str, seconds: float) -> None:
+        """From now on, describe calls whose operation fits the pattern are answered with the past; 0 ends it."""
+        self._only[pattern] = seconds
+
+    def is_on_for(self, operation: str) -> bool:
+        return self._lag_of(operation) > 0
+
+    def _lag_of(self, operation: str) -> float:
+        found = [seconds for pattern, seconds in self._only.items() if fnmatchcase(operation, pattern)]
+        return max(found, default=self._seconds)
+
+    def note(self, operation: str, request: HttpRequest) -> None:
+        """A describe call that may be asked for its past later."""
+        self._seen.setdefault(request.body, request)
+        self._operations[request.body] = operation
 
     def remember(self) -> None:
         """Before a change: note until when each known describe call had its present answer."""
@@ -32,13 +51,16 @@ class StaleReads:
             return
         now = time.monotonic()
         for body, request in self._seen.items():
-            past = [entry for entry in self._past.get(body, []) if now - entry[0] < self._seconds]
+            lag = self._lag_of(self._operations.get(body, ""))
+            if lag <= 0:
+                continue
+            past = [entry for entry in self._past.get(body, []) if now - entry[0] < lag]
             self._past[body] = [*past, (now, self._present(request))]
 
-    def answer(self, request: HttpRequest) -> HttpReply:
+    def answer(self, request: HttpRequest, operation: str = "") -> HttpReply:
         """The answer that was true `seconds` ago."""
-        self._seen.setdefault(request.body, request)
-        instant = time.monotonic() - self._seconds
+        self.note(operation, request)
+        instant = time.monotonic() - self._lag_of(operation)
         for valid_until, reply in self._past.get(request.body, []):
             if valid_until >= instant:
                 return reply

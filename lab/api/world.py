@@ -40,6 +40,8 @@ class World:
         self._owed: list[str] = []
         self._depth = 0
         self.before_change: Callable[[], None] = lambda: None
+        self.rewrite_user_data: Callable[[Any, str], str] = lambda _instance, text: text
+        """What an instance really boots: scenarios break it here."""
 
     @property
     def ec2(self) -> Any:

@@ -229,6 +229,17 @@ class Network:
         with self._lock:
             self._guests[instance_id].forget_rules()
 
+    def is_on(self, instance_id: str) -> bool:
+        """Whether a guest runs as this instance."""
+        return instance_id in self._guests
+
+    def block(self, addresses: Sequence[str]) -> None:
+        """These hosts of the internet fall silent, for the VPC and for everybody else; an empty list ends it."""
+        listed = f"ip daddr {{ {', '.join(addresses)} }} drop" if addresses else ""
+        rules = f"chain arriving {{ type filter hook input priority 0; policy accept; {listed}\n }}"
+        script = f"table ip silent\ndelete table ip silent\ntable ip silent {{\n{rules}\n}}\n"
+        self._kernel.nft(gateway.INTERNET, script)
+
     def _suffer(self, instance_id: str, **change: Any) -> None:
         with self._lock:
             guest = self._guests[instance_id]

@@ -1,0 +1,1 @@
+"""The operator's command. Imports natkeeper and the lab; neither imports it."""

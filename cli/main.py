@@ -1,0 +1,49 @@
+"""`natkeeper`: what a person types. `natkeeper lab …` plays with a VPC on this machine.
+
+Exit 0 when all is well, 1 when an expectation does not hold, 2 for a bad file or wrong use, 3 when this machine cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli import lab
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reads the command line and runs one command."""
+    parser = argparse.ArgumentParser(prog="natkeeper", description="keeps private subnets on the internet")
+    commands = parser.add_subparsers(dest="command", required=True)
+    in_lab = commands.add_parser("lab", help="a VPC on this machine, with real packets").add_subparsers(
+        dest="lab_command", required=True
+    )
+    run = in_lab.add_parser("run", help="play scenario files; exit 1 when an expectation does not hold")
+    run.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a scenario, or a folder of them")
+    run.add_argument("--json", metavar="OUT", type=Path, help="write the records of all runs")
+    run.add_argument("--report", metavar="OUT.html", type=Path, help="write a report of the (last) run")
+    run.add_argument(
+        "--time-scale",
+        metavar="N",
+        type=_scale,
+        default=1.0,
+        help="divide the lab's own waiting by N: boot, stop, quiet period, watch run, tick. Probes, time-outs, TCP and "
+        "everything that a file writes down stay as they are",
+    )
+    run.add_argument(
+        "--jobs", metavar="N", type=int, help="labs at a time when there are several files (default: processors)"
+    )
+    in_lab.add_parser("list", help="the library of scenarios")
+    in_lab.add_parser("shell", help="a prompt on the private host of zone a, with the controller's log above it")
+    options = parser.parse_args(argv)
+    if options.lab_command == "run":
+        return lab.run(options.files, options.json, options.report, options.time_scale, options.jobs)
+    return lab.listing() if options.lab_command == "list" else lab.shell()
+
+
+def _scale(text: str) -> float:
+    number = float(text)
+    if not 0.1 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.1 and 100")
+    return number

@@ -1,0 +1,235 @@
+"""Every verb of a scenario's timeline, done to a scene: instances, places, routes by hand, events.
+
+Called by `lab.scenario.run`. CannotJudge when a step cannot be made; that voids the run. The rest of the verbs, those
+about the API, the controller and the operator, are in `lab.scenario.mishaps`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lab.api import Machine
+from lab.network import TARGETS
+from lab.scenario import mishaps
+from lab.scenario.file import Step, event_file
+from lab.scenario.scene import CannotJudge, Scene
+from lab.scenario.targets import Target
+from lab.scenario.vocabulary import STEPS
+from lab.stack import ANYWHERE
+from natkeeper.adapters import ec2 as adapter
+
+RETIRES_IN = timedelta(minutes=5)
+"""How far ahead a retirement is announced: within natkeeper's notice, so that it matters now."""
+
+
+def take(scene: Scene, step: Step) -> None:
+    """Does one step. Returns when it is done, not when it has had its effect."""
+    try:
+        VERBS[step.do](scene, step)
+    except ClientError as error:
+        raise CannotJudge(f"step {step.text} was refused: {error}") from error
+
+
+def _machine(scene: Scene, step: Step) -> Machine:
+    assert step.target is not None
+    return scene.machine(step.target)
+
+
+# -- instances
+
+
+def _stop(scene: Scene, step: Step) -> None:
+    scene.stack.ec2.stop_instances(InstanceIds=[_machine(scene, step).instance_id])
+
+
+def _terminate(scene: Scene, step: Step) -> None:
+    scene.stack.ec2.terminate_instances(InstanceIds=[_machine(scene, step).instance_id])
+
+
+def _start(scene: Scene, step: Step) -> None:
+    """An instance that is still stopping is started as soon as EC2 takes the call."""
+    found = _machine(scene, step)
+
+    def run() -> None:
+        deadline = time.monotonic() + scene.pace.stop + 10
+        while time.monotonic() < deadline:
+            try:
+                scene.stack.ec2.start_instances(InstanceIds=[found.instance_id])
+                return
+            except ClientError:
+                time.sleep(0.1)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def _packets(scene: Scene, step: Step, change: Callable[[str], None]) -> None:
+    found = _machine(scene, step)
+    try:
+        change(found.instance_id)
+    except KeyError:
+        raise CannotJudge(f"step {step.text}: {found.instance_id} is {found.state}, nothing runs on it") from None
+
+
+def _check_on(scene: Scene, step: Step) -> None:
+    scene.stack.set_source_dest_check(_machine(scene, step).instance_id, True)
+
+
+def _break_user_data(scene: Scene, step: Step) -> None:
+    group = step.target.group if step.target else None
+    scene.stack.api.break_user_data(lambda each: group is None or each == group)
+
+
+def _remove_tag(scene: Scene, step: Step) -> None:
+    """Somebody tidied up tags: the one by which natkeeper knows its own instances."""
+    found = _machine(scene, step)
+    scene.stack.ec2.delete_tags(Resources=[found.instance_id], Tags=[{"Key": adapter.STACK_TAG}])
+
+
+# -- places
+
+
+def _zone_down(scene: Scene, step: Step) -> None:
+    """The zone's NATs go silent, and EC2 has no machine to start or launch there. EC2 still shows them as running, as
+    it does at first; the private hosts stay, for it is their egress that is to be kept."""
+    assert step.target is not None
+    zone = step.target.group
+    scene.down.add(zone)
+    mishaps.refuse_capacity(scene, zones=(zone,), is_active=lambda: zone in scene.down)
+    for each in _nats(scene, zone):
+        scene.stack.network.hang(each)
+
+
+def _zone_up(scene: Scene, step: Step) -> None:
+    assert step.target is not None
+    scene.down.discard(step.target.group)
+    for each in _nats(scene, step.target.group):
+        scene.stack.network.unhang(each)
+
+
+def _nats(scene: Scene, zone: str) -> list[str]:
+    name = f"{scene.stack.choices.api.region}{zone}"
+    return [
+        each.instance_id
+        for each in scene.stack.api.machines()
+        if each.zone == name
+        and adapter.GROUP_TAG in each.tags
+        and each.state in ("running", "stopping", "shutting-down")
+        if scene.stack.network.is_on(each.instance_id)
+    ]
+
+
+def _block(scene: Scene, step: Step) -> None:
+    target = step.target
+    scene.blocked |= {target.index} if target and target.kind == "probe_target" else set(range(len(TARGETS)))
+    scene.stack.network.block([TARGETS[each] for each in sorted(scene.blocked)])
+
+
+def _unblock(scene: Scene, step: Step) -> None:
+    target = step.target
+    scene.blocked -= {target.index} if target and target.kind == "probe_target" else set(range(len(TARGETS)))
+    scene.stack.network.block([TARGETS[each] for each in sorted(scene.blocked)])
+
+
+# -- routes, by hand
+
+
+def _replace_route(scene: Scene, step: Step) -> None:
+    to = step.args["to"]
+    assert isinstance(to, Target)
+    assert step.target is not None
+    table = scene.table(step.target)
+    call = scene.stack.ec2.replace_route if scene.journal.targets[table] else scene.stack.ec2.create_route
+    call(RouteTableId=table, DestinationCidrBlock=ANYWHERE, NetworkInterfaceId=scene.machine(to).interface)
+
+
+def _delete_route(scene: Scene, step: Step) -> None:
+    assert step.target is not None
+    scene.stack.ec2.delete_route(RouteTableId=scene.table(step.target), DestinationCidrBlock=ANYWHERE)
+
+
+def _add_table(scene: Scene, step: Step) -> None:
+    """A private route table that natkeeper was never told of, with a default route to the zone's NAT."""
+    zone = step.target.group if step.target else scene.scenario.zones[0]
+    table = scene.stack.ec2.create_route_table(VpcId=scene.stack.vpc)["RouteTable"]["RouteTableId"]
+    interface = scene.machine(Target("active", zone, text=f"active@{zone}")).interface
+    scene.stack.ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, NetworkInterfaceId=interface)
+
+
+# -- events
+
+
+def _send_event(scene: Scene, step: Step) -> None:
+    """The envelope as it is. On the bus if it is an event of AWS's, else straight to the controller."""
+    name, event = step.args["file"], step.args["event"]
+    if name is not None:
+        found = event_file(scene.scenario.path, name)
+        assert found is not None
+        event = json.loads(found.read_text(encoding="utf-8"))
+    if "detail-type" in event:
+        scene.stack.api.deliver(dict(event))
+    else:
+        mishaps.wake(scene, event)
+
+
+def _spot_warning(scene: Scene, step: Step) -> None:
+    scene.stack.api.mark_spot(_machine(scene, step).instance_id, "marked-for-termination")
+
+
+def _rebalance(scene: Scene, step: Step) -> None:
+    found = _machine(scene, step).instance_id
+    _announce(scene, "EC2 Instance Rebalance Recommendation", {"instance-id": found})
+
+
+def _health(scene: Scene, step: Step) -> None:
+    """A retirement is confirmed by EC2 itself; any other notice is only a notice."""
+    found, code = _machine(scene, step).instance_id, step.args["code"]
+    if "RETIREMENT" in code:
+        scene.stack.api.schedule_retirement(found, datetime.now(UTC) + RETIRES_IN)
+        return
+    detail = {"service": "EC2", "eventTypeCode": code, "affectedEntities": [{"entityValue": found}]}
+    _announce(scene, "AWS Health Event", detail, "aws.health")
+
+
+def _announce(scene: Scene, kind: str, detail: Mapping[str, Any], source: str = "aws.ec2") -> None:
+    scene.stack.api.emit(kind, dict(detail), source=source)
+
+
+VERBS: Mapping[str, Callable[[Scene, Step], None]] = {
+    "stop_instance": _stop,
+    "start_instance": _start,
+    "terminate_instance": _terminate,
+    "hang": lambda scene, step: _packets(scene, step, scene.stack.network.hang),
+    "drop_forwarding": lambda scene, step: _packets(scene, step, scene.stack.network.drop_forwarding),
+    "flush_nat": lambda scene, step: _packets(scene, step, scene.stack.network.flush_nat),
+    "packet_loss": lambda scene, step: _packets(
+        scene, step, lambda each: scene.stack.network.packet_loss(each, round(step.args["percent"]))
+    ),
+    "enable_source_dest_check": _check_on,
+    "break_user_data": _break_user_data,
+    "zone_down": _zone_down,
+    "zone_up": _zone_up,
+    "block_probe_target": _block,
+    "block_probe_targets": _block,
+    "unblock": _unblock,
+    "replace_route": _replace_route,
+    "delete_route": _delete_route,
+    "add_table": _add_table,
+    "lose_events": lambda scene, step: scene.stack.api.lose_events(step.args["count"]),
+    "delay_events": lambda scene, step: scene.stack.api.delay_events(step.args["by"], step.args["count"]),
+    "duplicate_events": lambda scene, step: scene.stack.api.duplicate_events(step.args["count"]),
+    "shuffle_events": lambda scene, step: scene.stack.api.shuffle_events(step.args["count"]),
+    "send_event": _send_event,
+    "spot_warning": _spot_warning,
+    "rebalance_recommendation": _rebalance,
+    "health_event": _health,
+    "remove_tag": _remove_tag,
+    **mishaps.VERBS,
+}
+assert VERBS.keys() == STEPS.keys()
