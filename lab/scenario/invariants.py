@@ -30,7 +30,7 @@ from lab.network import CANARY
 from lab.scenario.journal import GONE, Line
 from lab.scenario.scene import Scene
 from lab.stack import ANYWHERE
-from natkeeper.adapters import ec2 as adapter
+from natkeeper.adapters import ec2_facts as adapter
 
 GRACE = 2.0
 """An instance may stop between natkeeper's look and its call, and a look may be a little old."""

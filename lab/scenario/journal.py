@@ -15,7 +15,7 @@ from typing import Any
 from lab.api import Call, Machine
 from lab.runtime import FunctionHost
 from lab.stack import ANYWHERE, Stack
-from natkeeper.adapters import ec2 as adapter
+from natkeeper.adapters import ec2_facts as adapter
 
 READS = ("Describe", "Get", "List", "Query", "Scan")
 GONE = ("shutting-down", "terminated")

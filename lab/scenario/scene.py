@@ -22,7 +22,7 @@ from lab.scenario.targets import Target
 from lab.scenario.vocabulary import PARAMETERS
 from lab.scenario.watch import PATIENT_MS, Fate, Flows, Ruler
 from lab.stack import ANYWHERE, Choices, Stack
-from natkeeper.adapters import ec2 as adapter
+from natkeeper.adapters import ec2_facts as adapter
 
 if TYPE_CHECKING:
     from lab.scenario.invariants import Invariants

@@ -23,7 +23,7 @@ from lab.scenario.scene import CannotJudge, Scene
 from lab.scenario.targets import Target
 from lab.scenario.vocabulary import STEPS
 from lab.stack import ANYWHERE
-from natkeeper.adapters import ec2 as adapter
+from natkeeper.adapters import ec2_facts as adapter
 
 RETIRES_IN = timedelta(minutes=5)
 """How far ahead a retirement is announced: within natkeeper's notice, so that it matters now."""
