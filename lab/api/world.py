@@ -20,6 +20,7 @@ from lab.api.outbox import Outbox
 from lab.api.plane import Plane, Verb, difference
 from lab.api.pool import AddressPool
 from lab.api.projection import project
+from lab.api.scheduler import Scheduler
 from lab.packets import Packets
 
 ACCOUNT: str = DEFAULT_ACCOUNT_ID
@@ -33,6 +34,7 @@ class World:
         self.outbox = Outbox(packets)
         self.functions = Functions(options, ACCOUNT)
         self.bus = EventBus(options, ACCOUNT, self.agenda, self.functions)
+        self.scheduler = Scheduler(options, self.agenda, self.functions)
         self.elastic_pool = AddressPool(*options.elastic_addresses)
         self.auto_pool = AddressPool(*options.auto_addresses)
         self._lock = threading.RLock()
