@@ -32,7 +32,7 @@ class World:
         self.packets = packets
         self.agenda = Agenda()
         self.outbox = Outbox(packets)
-        self.functions = Functions(options, ACCOUNT)
+        self.functions = Functions(options, ACCOUNT, self._send_message)
         self.bus = EventBus(options, ACCOUNT, self.agenda, self.functions)
         self.scheduler = Scheduler(options, self.agenda, self.functions)
         self.elastic_pool = AddressPool(*options.elastic_addresses)
@@ -48,6 +48,12 @@ class World:
         from moto.ec2.models import ec2_backends
 
         return ec2_backends[ACCOUNT][self.options.region]
+
+    def _send_message(self, queue_arn: str, text: str) -> None:
+        from moto.sqs.models import sqs_backends
+
+        with self.reading():
+            sqs_backends[ACCOUNT][self.options.region].send_message(queue_arn.rsplit(":", 1)[-1], text)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
