@@ -1,97 +1,40 @@
-"""The story's VPC and natkeeper in it: what `sam deploy` would leave behind, made of API calls against the lab.
+"""The story's VPC with natkeeper in it: what a user has, and then template.yaml deployed into it.
 
 Called by the demo, the benchmarks and tests. Functions run as processes of their own, the probers inside their private
-subnets. (Deploying template.yaml itself is the next step; until then the environment here is the template's contract.)
-Runs inside `lab.sandbox` only.
+subnets, with the environment that CloudFormation gave them. Runs inside `lab.sandbox` only.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-from lab import certificates
-from lab.api import Api, ApiOptions
-from lab.network import CANARY, INTERNET, INTERNET_ADDRESSES, TARGETS, Network
-from lab.network.security_group import MidStream
+from lab import certificates, deployment
+from lab.api import Api
+from lab.choices import Choices
+from lab.deployment import Function
+from lab.network import INTERNET, INTERNET_ADDRESSES, Network
 from lab.runtime import FunctionHost, Spawn
+from lab.vpc import ANYWHERE, VPC_CIDR, UsersVpc
 from natkeeper.adapters import ec2_facts as adapter
 from natkeeper.core.model import Role
 from natkeeper.settings import parse
 from natkeeper.wiring import user_data
 
+__all__ = ["ANYWHERE", "Choices", "Stack"]
+
 STACK = "story"
-VPC_CIDR = "10.0.0.0/16"
-ANYWHERE = "0.0.0.0/0"
-WEB_HOST = "10.0.1.10"
-REPOSITORY = Path(__file__).resolve().parents[1]
-NEWS = (
-    "EC2 Instance State-change Notification",
-    "EC2 Spot Instance Interruption Warning",
-    "EC2 Instance Rebalance Recommendation",
-    "AWS Health Event",
-)
-"""What template.yaml's rules listen to."""
-IMAGE = "ami-12c6146b"  # one of the images moto ships; the lab boots user data, not images
-
-
-@dataclass(frozen=True)
-class Zone:
-    """One zone's part of the story: where its subnets are and where its machines sit."""
-
-    name: str
-    public: str
-    private: str
-    nat: str
-    host: str
-
-
-ZONES = (
-    Zone("a", "10.0.1.0/24", "10.0.2.0/24", "10.0.1.20", "10.0.2.10"),
-    Zone("b", "10.0.3.0/24", "10.0.4.0/24", "10.0.3.20", "10.0.4.10"),
-    Zone("c", "10.0.5.0/24", "10.0.6.0/24", "10.0.5.20", "10.0.6.10"),
-)
-
-
-@dataclass
-class Deployed:
-    """What was made for one zone. `nat` is the NAT instance that was launched by hand."""
-
-    zone: Zone
-    public_subnet: str
-    private_subnet: str
-    tables: tuple[str, ...]
-    allocation: str = ""
-    address: str = ""
-    nat: str = ""
-    host: str = ""
-
-
-@dataclass
-class Choices:
-    """What a run of the lab may choose; seconds. The defaults are the template's, except for quiet and run."""
-
-    zones: int = 2
-    tables: int = 1
-    mid_stream: MidStream = "accept"
-    quiet: float = 4.0
-    run: float = 5.0
-    tick: float = 20.0
-    standby: str = "none"
-    settings: Mapping[str, str] = field(default_factory=dict)
-    ports: tuple[int, ...] = ()
-    """On which the lab's internet listens beside 80 and 443."""
-    api: ApiOptions = field(default_factory=ApiOptions)
 
 
 class Stack:
@@ -100,13 +43,10 @@ class Stack:
     def __init__(self, choices: Choices | None = None) -> None:
         self.choices = choices or Choices()
         self.network = Network(VPC_CIDR, mid_stream=self.choices.mid_stream)
-        self.api = Api(self.network, self.choices.api)
+        options = replace(self.choices.api, minute_seconds=self.choices.tick, seed=self.choices.seed)
+        self.api = Api(self.network, options)
         self.directory = tempfile.TemporaryDirectory(prefix="natkeeper-lab-")
-        self.groups: dict[str, Deployed] = {}
         self.hosts: dict[str, FunctionHost] = {}
-        self._stopping = threading.Event()
-        self.no_tick_before = 0.0
-        """`time.monotonic()` until which the schedule is stopped."""
         try:
             self._build()
         except BaseException:
@@ -121,7 +61,7 @@ class Stack:
 
     def close(self) -> None:
         """Ends the functions, the API and the network, in that order."""
-        self._stopping.set()
+        self.api.end_invocations()
         for host in self.hosts.values():
             host.stop()
         try:
@@ -130,26 +70,20 @@ class Stack:
             self.network.close()
             self.directory.cleanup()
 
-    # -- what a user would have made
-
     def _build(self) -> None:
         self.api.start()
         os.environ.update(self.api.environment())
         self.ec2: Any = boto3.client("ec2")
         self.dynamodb = boto3.client("dynamodb")
         self._start_internet()
-        self.vpc = self.ec2.create_vpc(CidrBlock=VPC_CIDR)["Vpc"]["VpcId"]
-        gateway = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-        self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc)
-        self.public_table = self._table()
-        self.ec2.create_route(RouteTableId=self.public_table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway)
-        self._security_groups()
-        for zone in ZONES[: self.choices.zones]:
-            self.groups[zone.name] = self._zone(zone)
-        self._web_server()
-        self._resources()
-        self.environment = self._environment()
-        self._functions()
+        users = UsersVpc(self.ec2, self.choices.api.region, self.choices.zones, self.choices.tables)
+        self.vpc, self.groups = users.id, users.zones
+        self.deployment = deployment.deploy(STACK, {**users.parameters(), **self.choices.deployed()})
+        # Deployed, and asleep until switch_on: the story begins with NATs made by hand and nobody watching them.
+        deployment.set_triggers(self.deployment, is_on=False)
+        self._read_resources()
+        for function in self.deployment.functions.values():
+            self._host_function(function)
 
     def _start_internet(self) -> None:
         files = certificates.issue(Path(self.directory.name), INTERNET_ADDRESSES)
@@ -167,134 +101,43 @@ class Stack:
         if server.stdout.readline().strip() != "ready":
             raise RuntimeError("the lab's internet did not come up")
 
-    def _table(self) -> str:
-        return str(self.ec2.create_route_table(VpcId=self.vpc)["RouteTable"]["RouteTableId"])
+    # -- the deployment
 
-    def _security_groups(self) -> None:
-        """The story's rules: 80 and 443 from the private subnets, SSH from the bastion, 80 and 443 to the internet."""
-        self.nat_group = self._security_group("nat")
-        self.host_group = self._security_group("hosts")
-        private = [{"CidrIp": each.private} for each in ZONES[: self.choices.zones]]
-        web = [_ports(80, private), _ports(443, private)]
-        self.ec2.authorize_security_group_ingress(
-            GroupId=self.nat_group, IpPermissions=[*web, _ports(22, [{"CidrIp": f"{WEB_HOST}/32"}])]
+    def _read_resources(self) -> None:
+        """What the story needs to know of the stack, from the stack."""
+        made = self.deployment.resources
+        self.launch_template, self.nat_group = made["NatLaunchTemplate"], made["NatSecurityGroup"]
+        self.ledger, self.topic = made["LedgerTable"], self.deployment.outputs["TopicArn"]
+        deployed = self.deployment.functions["ControllerFunction"].environment
+        self.environment = {**self.api.environment(), **deployed, **self.choices.overridden()}
+        self.settings = parse(self.environment)
+        for group in self.settings.policy.groups:
+            self.groups[group.name].allocation = group.allocation_id
+            self.groups[group.name].address = group.public_address
+
+    def _host_function(self, function: Function) -> None:
+        """A process for it: the controller outside the VPC, a prober in its private subnet."""
+        is_prober = bool(function.subnets)
+        module, _, attribute = function.handler.rpartition(".")
+        host = FunctionHost(
+            function.name,
+            f"{module}:{attribute}",
+            {**function.environment, "SSL_CERT_FILE": str(self.authority)} if is_prober else self.environment,
+            spawn=self._spawn_in(self._machine_in(function.subnets[0])) if is_prober else None,
+            memory_mb=function.memory_mb,
+            timeout_seconds=function.timeout_seconds,
         )
-        anywhere = [{"CidrIp": ANYWHERE}]
-        self.ec2.revoke_security_group_egress(
-            GroupId=self.nat_group, IpPermissions=[{"IpProtocol": "-1", "IpRanges": anywhere}]
+        self.hosts[short_name(function.logical_id)] = host
+        self.api.register_function(
+            function.name,
+            host.invoke,
+            on_success=function.on_success,
+            on_failure=function.on_failure,
+            retries=function.retries,
         )
-        self.ec2.authorize_security_group_egress(
-            GroupId=self.nat_group, IpPermissions=[_ports(80, anywhere), _ports(443, anywhere)]
-        )
 
-    def _security_group(self, name: str) -> str:
-        made = self.ec2.create_security_group(GroupName=name, Description=name, VpcId=self.vpc)
-        return str(made["GroupId"])
-
-    def _zone(self, zone: Zone) -> Deployed:
-        region = self.choices.api.region
-        subnets = []
-        tables = tuple(self._table() for _ in range(self.choices.tables))
-        for cidr, table in ((zone.public, self.public_table), (zone.private, tables[0])):
-            made = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=cidr, AvailabilityZone=f"{region}{zone.name}")
-            subnets.append(made["Subnet"]["SubnetId"])
-            self.ec2.associate_route_table(RouteTableId=table, SubnetId=subnets[-1])
-        deployed = Deployed(zone, subnets[0], subnets[1], tables)
-        address = self.ec2.allocate_address(Domain="vpc")
-        deployed.allocation, deployed.address = address["AllocationId"], address["PublicIp"]
-        deployed.host = self._host(zone.host, deployed.private_subnet)
-        return deployed
-
-    def _host(self, address: str, subnet: str) -> str:
-        made = self.ec2.run_instances(
-            ImageId=IMAGE,
-            MinCount=1,
-            MaxCount=1,
-            NetworkInterfaces=[
-                {"DeviceIndex": 0, "SubnetId": subnet, "Groups": [self.host_group], "PrivateIpAddress": address}
-            ],
-        )
-        return str(made["Instances"][0]["InstanceId"])
-
-    def _web_server(self) -> None:
-        self._host(WEB_HOST, self.groups["a"].public_subnet)
-
-    def _resources(self) -> None:
-        template = self.ec2.create_launch_template(
-            LaunchTemplateName="nat", LaunchTemplateData={"ImageId": IMAGE, "InstanceType": "t4g.nano"}
-        )["LaunchTemplate"]
-        self.launch_template = template["LaunchTemplateId"]
-        self.dynamodb.create_table(
-            TableName="ledger",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        self.topic = boto3.client("sns").create_topic(Name="natkeeper")["TopicArn"]
-
-    def _environment(self) -> dict[str, str]:
-        """The controller's environment, as template.yaml writes it."""
-        groups = {
-            f"NATKEEPER_GROUP_{name.upper()}": json.dumps(
-                {
-                    "tables": ",".join(each.tables),
-                    "cidr": each.zone.private,
-                    "subnet": each.public_subnet,
-                    "allocation": each.allocation,
-                    "address": each.address,
-                    "prober": f"prober-{name}",
-                    "gateway": "",
-                }
-            )
-            for name, each in self.groups.items()
-        }
-        targets = (f"tcp://{TARGETS[0]}:443", f"tcp://{TARGETS[1]}:443", f"https://{TARGETS[2]}/")
-        return {
-            **self.api.environment(),
-            **groups,
-            "NATKEEPER_STACK": STACK,
-            "NATKEEPER_VPC_ID": self.vpc,
-            "NATKEEPER_LAUNCH_TEMPLATE": self.launch_template,
-            "NATKEEPER_LAUNCH_TEMPLATE_VERSION": "1",
-            "NATKEEPER_SECURITY_GROUP": self.nat_group,
-            "NATKEEPER_INSTANCE_TYPES": "t4g.nano,t4g.micro",
-            "NATKEEPER_EGRESS_PROFILE": "web",
-            "NATKEEPER_CANARY_ADDRESS": CANARY,
-            "NATKEEPER_LEDGER": "ledger",
-            "NATKEEPER_TOPIC": self.topic,
-            "NATKEEPER_PROBE_TARGETS": ",".join(targets),
-            "NATKEEPER_PROBE_RUN": str(self.choices.run),
-            "NATKEEPER_QUIET_PERIOD": str(self.choices.quiet),
-            "NATKEEPER_STANDBY": self.choices.standby,
-            "POWERTOOLS_METRICS_NAMESPACE": "natkeeper",
-            **self.choices.settings,
-        }
-
-    # -- natkeeper
-
-    def _functions(self) -> None:
-        """The controller outside the VPC, a prober in each private subnet; its results come back as destinations."""
-        self.hosts["controller"] = FunctionHost(
-            "controller",
-            "natkeeper.handlers.controller:handler",
-            self.environment,
-            memory_mb=256,
-            timeout_seconds=20,
-        )
-        for name, each in self.groups.items():
-            self.hosts[f"prober-{name}"] = FunctionHost(
-                f"prober-{name}",
-                "natkeeper.handlers.prober:handler",
-                {"SSL_CERT_FILE": str(self.authority)},
-                spawn=self._spawn_in(each.host),
-                timeout_seconds=330,
-            )
-        self.controller_arn = self.api.register_function("controller", self.hosts["controller"].invoke)
-        for name in self.groups:
-            prober = f"prober-{name}"
-            self.api.register_function(
-                prober, self.hosts[prober].invoke, on_success="controller", on_failure="controller"
-            )
+    def _machine_in(self, subnet: str) -> str:
+        return next(each.host for each in self.groups.values() if each.private_subnet == subnet)
 
     def _spawn_in(self, where: str) -> Spawn:
         def spawn(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -303,21 +146,20 @@ class Stack:
 
         return spawn
 
+    # -- natkeeper
+
     def switch_on(self) -> None:
-        """Deploys the rule and the schedule: from here on natkeeper hears events and ticks."""
+        """Enables the stack's rules and schedules: from here on natkeeper hears events and ticks."""
         for each in self.groups.values():
             self.wait_for(each.host, "running")
-        events = boto3.client("events")
-        pattern = {"source": ["aws.ec2", "aws.health"], "detail-type": list(NEWS)}
-        events.put_rule(Name="states", EventPattern=json.dumps(pattern))
-        events.put_targets(Rule="states", Targets=[{"Id": "controller", "Arn": self.controller_arn}])
-        threading.Thread(target=self._tick, daemon=True).start()
+        deployment.set_triggers(self.deployment, is_on=True)
 
-    def _tick(self) -> None:
-        while not self._stopping.is_set():
-            if time.monotonic() >= self.no_tick_before:
-                self.wake({"natkeeper": {"tick": True}})
-            self._stopping.wait(self.choices.tick)
+    def stop_schedule(self, seconds: float) -> None:
+        """The minute's tick does not come for that long."""
+        deployment.set_schedules(self.deployment, is_on=False)
+        again = threading.Timer(seconds, deployment.set_schedules, (self.deployment, True))
+        again.daemon = True
+        again.start()
 
     def wake(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """One invocation of the controller, waited for; what it answered."""
@@ -330,7 +172,7 @@ class Stack:
     def launch_nat(self, group: str) -> str:
         """A NAT as natkeeper would launch it, at the story's address; answers when it runs."""
         deployed = self.groups[group]
-        script, generation = user_data(parse(self.environment), group, Role.NAT)
+        script, generation = user_data(self.settings, group, Role.NAT)
         tags = {
             adapter.STACK_TAG: STACK,
             adapter.GROUP_TAG: group,
@@ -338,7 +180,11 @@ class Stack:
             adapter.GENERATION_TAG: generation,
         }
         made = self.ec2.run_instances(
-            LaunchTemplate={"LaunchTemplateId": self.launch_template},
+            LaunchTemplate={
+                "LaunchTemplateId": self.launch_template,
+                "Version": self.settings.launch_template_version,
+            },
+            InstanceType=self.settings.policy.instance_types[0],
             MinCount=1,
             MaxCount=1,
             UserData=script,
@@ -415,7 +261,7 @@ class Stack:
     def incidents(self, group: str) -> list[dict[str, Any]]:
         """The group's incidents in the ledger, oldest first."""
         found = self.dynamodb.query(
-            TableName="ledger",
+            TableName=self.ledger,
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": {"S": f"incident#{group}"}},
         )["Items"]
@@ -434,5 +280,6 @@ class Stack:
         return process.returncode, output.strip()
 
 
-def _ports(port: int, ranges: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": list(ranges)}
+def short_name(logical_id: str) -> str:
+    """`controller` for ControllerFunction, `prober-a` for ProberAFunction."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", logical_id.removesuffix("Function")).lower()

@@ -19,7 +19,9 @@ from lab.api.options import ApiOptions
 from lab.runtime import FunctionResult
 
 Invoke = Callable[[bytes], FunctionResult]
-ATTEMPTS = 3  # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+RETRIES = 2  # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+SendMessage = Callable[[str, str], None]
+"""Put a text on the queue with this ARN."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class _Function:
     invoke: Invoke
     on_success: str | None
     on_failure: str | None
+    retries: int
 
 
 class UnknownFunctionError(LookupError):
@@ -41,19 +44,22 @@ def name_of(function: str) -> str:
 
 
 class Functions:
-    def __init__(self, options: ApiOptions, account: str) -> None:
+    def __init__(self, options: ApiOptions, account: str, send_message: SendMessage) -> None:
         self._options = options
         self._account = account
+        self._send_message = send_message
         self._functions: dict[str, _Function] = {}
         self._threads: set[threading.Thread] = set()
         self._closing = threading.Event()
         self.failures: list[BaseException] = []
         self._lock = threading.Lock()
 
-    def register(self, name: str, invoke: Invoke, on_success: str | None, on_failure: str | None) -> str:
-        """Destinations are names of registered functions. The answer is the function's ARN."""
+    def register(
+        self, name: str, invoke: Invoke, on_success: str | None, on_failure: str | None, retries: int = RETRIES
+    ) -> str:
+        """Destinations are names or ARNs of functions, or ARNs of queues. The answer is the function's ARN."""
         arn = f"arn:aws:lambda:{self._options.region}:{self._account}:function:{name}"
-        self._functions[name] = _Function(name, arn, invoke, on_success, on_failure)
+        self._functions[name] = _Function(name, arn, invoke, on_success, on_failure, retries)
         return arn
 
     def has(self, name: str) -> bool:
@@ -81,9 +87,13 @@ class Functions:
             thread.start()
         return request_id
 
-    def close(self, wait_seconds: float = 5.0) -> None:
-        """No more retries or destinations; wait for what runs."""
+    def begin_closing(self) -> None:
+        """Nothing asynchronous starts any more: no invocation, retry or destination."""
         self._closing.set()
+
+    def close(self, wait_seconds: float = 5.0) -> None:
+        """`begin_closing`, and wait for what runs."""
+        self.begin_closing()
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
@@ -97,19 +107,29 @@ class Functions:
 
     def _run(self, function: _Function, payload: bytes, request_id: str) -> None:
         attempt = 0
-        while True:
+        while not self._closing.is_set():
             attempt += 1
             result = self.invoke(function.name, payload)
-            if result.error is None or attempt == ATTEMPTS:
-                break
-            if self._closing.wait(self._options.async_retry_seconds):
+            if result.error is None or attempt > function.retries:
+                self._conclude(function, payload, request_id, attempt, result)
                 return
+            self._closing.wait(self._options.async_retry_seconds)
+
+    def _conclude(
+        self, function: _Function, payload: bytes, request_id: str, attempt: int, result: FunctionResult
+    ) -> None:
         target = function.on_success if result.error is None else function.on_failure
-        if target and not self.has(target):
-            self.failures.append(UnknownFunctionError(f"{target}, the destination of {function.name}"))
-        elif target and not self._closing.is_set():
+        if target and not self._closing.is_set():
             record = _destination_record(function, payload, request_id, attempt, result)
-            self.invoke_later(target, json.dumps(record).encode())
+            self._deliver(function, target, json.dumps(record))
+
+    def _deliver(self, function: _Function, target: str, record: str) -> None:
+        if ":sqs:" in target:
+            self._send_message(target, record)
+        elif self.has(name_of(target)):
+            self.invoke_later(name_of(target), record.encode())
+        else:
+            self.failures.append(UnknownFunctionError(f"{target}, the destination of {function.name}"))
 
 
 def _destination_record(

@@ -27,6 +27,7 @@ from lab.api.wire import HttpReply, HttpRequest
 from lab.api.world import World
 
 _READS = ("Describe", "Get", "List", "Query", "Scan")
+_CHANGE_PACKETS = ("ec2", "cloudformation")
 
 
 class Gateway:
@@ -98,7 +99,7 @@ class Gateway:
             return self._invoke(wire, http)
         if wire.operation.startswith(_READS):
             return self._read(wire, http)
-        if wire.service != "ec2":
+        if wire.service not in _CHANGE_PACKETS:
             with self._world.reading():
                 return moto_bridge.dispatch(wire)
         with self._world.changing():

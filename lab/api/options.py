@@ -34,6 +34,10 @@ class ApiOptions:
     """From the Elastic IP leaving a primary address to the new auto-assigned public address."""
     async_retry_seconds: float = 1.0
     """Between the three attempts of an asynchronous Lambda invocation (60 and 120 on AWS)."""
+    minute_seconds: float = 60.0
+    """How long EventBridge Scheduler's minute lasts."""
+    seed: int = 0
+    """Decides when inside its minute a schedule fires."""
     elastic_addresses: tuple[str, str] = ("198.51.100.10", "198.51.100.99")
     auto_addresses: tuple[str, str] = ("198.51.100.128", "198.51.100.254")
     address_limits: Mapping[str, int] = field(default_factory=lambda: ADDRESSES_PER_INTERFACE)

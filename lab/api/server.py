@@ -15,7 +15,7 @@ from moto.core.base_backend import BackendDict
 
 from lab.api import moto_bridge
 from lab.api.faults import Faults
-from lab.api.functions import Invoke
+from lab.api.functions import RETRIES, Invoke
 from lab.api.gateway import Gateway
 from lab.api.machines import Machine, machine_of
 from lab.api.mends import install, status
@@ -68,6 +68,10 @@ class Api:
         if failures := self.failures():
             raise ExceptionGroup("the lab's API failed", [error for error in failures if isinstance(error, Exception)])
 
+    def end_invocations(self) -> None:
+        """For whoever runs the functions and is about to end them: nothing asynchronous starts any more."""
+        self._world.functions.begin_closing()
+
     def environment(self) -> dict[str, str]:
         """What an AWS SDK needs to talk to this Api. The credentials mean nothing."""
         return {
@@ -99,10 +103,17 @@ class Api:
         return [self._gateway.failures, world.outbox.failures, world.agenda.failures, world.functions.failures]
 
     def register_function(
-        self, name: str, invoke: Invoke, *, on_success: str | None = None, on_failure: str | None = None
+        self,
+        name: str,
+        invoke: Invoke,
+        *,
+        on_success: str | None = None,
+        on_failure: str | None = None,
+        retries: int = RETRIES,
     ) -> str:
-        """Make `Invoke` and Lambda targets reach `invoke`; destinations are function names. The answer is the ARN."""
-        return self._world.functions.register(name, invoke, on_success, on_failure)
+        """Make `Invoke`, Lambda targets and schedules reach `invoke`. Destinations are names or ARNs of functions, or
+        ARNs of queues; `retries` those of an asynchronous invocation that failed. The answer is the function's ARN."""
+        return self._world.functions.register(name, invoke, on_success, on_failure, retries)
 
     def on_event(self, callback: Callable[[dict[str, Any]], None]) -> None:
         """Call back with every event of AWS's own, whatever the rules."""

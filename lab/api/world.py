@@ -20,6 +20,7 @@ from lab.api.outbox import Outbox
 from lab.api.plane import Plane, Verb, difference
 from lab.api.pool import AddressPool
 from lab.api.projection import project
+from lab.api.scheduler import Scheduler
 from lab.packets import Packets
 
 ACCOUNT: str = DEFAULT_ACCOUNT_ID
@@ -31,8 +32,9 @@ class World:
         self.packets = packets
         self.agenda = Agenda()
         self.outbox = Outbox(packets)
-        self.functions = Functions(options, ACCOUNT)
+        self.functions = Functions(options, ACCOUNT, self._send_message)
         self.bus = EventBus(options, ACCOUNT, self.agenda, self.functions)
+        self.scheduler = Scheduler(options, self.agenda, self.functions)
         self.elastic_pool = AddressPool(*options.elastic_addresses)
         self.auto_pool = AddressPool(*options.auto_addresses)
         self._lock = threading.RLock()
@@ -48,6 +50,12 @@ class World:
         from moto.ec2.models import ec2_backends
 
         return ec2_backends[ACCOUNT][self.options.region]
+
+    def _send_message(self, queue_arn: str, text: str) -> None:
+        from moto.sqs.models import sqs_backends
+
+        with self.reading():
+            sqs_backends[ACCOUNT][self.options.region].send_message(queue_arn.rsplit(":", 1)[-1], text)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

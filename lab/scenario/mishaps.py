@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -142,7 +141,7 @@ def _clock_skew(scene: Scene, step: Step) -> None:
 
 
 def _stop_schedule(scene: Scene, step: Step) -> None:
-    scene.stack.no_tick_before = time.monotonic() + step.args["seconds"]
+    scene.stack.stop_schedule(step.args["seconds"])
 
 
 def _second_controller(scene: Scene, _step: Step) -> None:

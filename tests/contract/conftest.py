@@ -20,7 +20,7 @@ FAST = ApiOptions(boot_seconds=0.1, stop_seconds=0.1, async_retry_seconds=0.02)
 Start = Callable[..., Aws]
 
 _DIFFERS = (AssertionError, pytest.fail.Exception, ClientError, KeyError, IndexError, TypeError, ValueError)
-_GAP = pytest.mark.xfail(strict=True, raises=_DIFFERS, reason="moto's gap: drop the mend if gone")
+GAP = pytest.mark.xfail(strict=True, raises=_DIFFERS, reason="moto's gap: drop the mend if gone")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def start() -> Iterator[Start]:
         api.stop()
 
 
-@pytest.fixture(params=["ours", pytest.param("plain moto", marks=_GAP)])
+@pytest.fixture(params=["ours", pytest.param("plain moto", marks=GAP)])
 def aws(request: pytest.FixtureRequest, start: Start) -> Aws:
     """Ours and moto's: for tests of mends."""
     return start(is_mended=request.param == "ours")

@@ -123,3 +123,15 @@ def test_missing_destination_fails_the_lab(ours: Aws) -> None:
     ours.client("lambda").invoke(FunctionName="prober", InvocationType="Event")
     assert "nobody" in str(eventually(ours.api.failures)[0])
     ours.api.clear_failures()
+
+
+def test_failure_goes_to_a_queue_after_as_many_retries_as_configured(ours: Aws) -> None:
+    sqs = ours.client("sqs")
+    url = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    ours.api.register_function("controller", lambda _: BOOM, on_failure=arn, retries=0)
+    ours.client("lambda").invoke(FunctionName="controller", InvocationType="Event", Payload=b'{"run": 7}')
+    (message,) = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
+    record = json.loads(message["Body"])
+    assert record["requestPayload"] == {"run": 7}
+    assert record["requestContext"]["approximateInvokeCount"] == 1

@@ -11,6 +11,9 @@ from lab.api.mends import (
     public_addresses,
     routes,
     rules,
+    schedules,
+    stack_resources,
+    stacks,
     status,
 )
 from lab.api.patches import Patches
@@ -28,6 +31,9 @@ def install(patches: Patches, world: World) -> None:
         launch,
         routes,
         rules,
+        schedules,
+        stacks,
+        stack_resources,
         status,
     ):
         module.install(patches, world)
