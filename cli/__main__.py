@@ -7,6 +7,6 @@ from pathlib import Path
 if importlib.util.find_spec("natkeeper") is None:
     sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))
 
-from cli.main import main  # noqa: E402: only now can it be found
+from cli.main import main
 
 sys.exit(main())
