@@ -164,7 +164,10 @@ def _init(argv: Sequence[str]) -> int:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "sandbox", "/run"], check=True)
     Path("/run/netns").mkdir()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    child = subprocess.Popen(argv, env={**os.environ, MARK: "1"})
+    # A shell's background job starts with SIGINT ignored, and so would all that comes of it: no Ctrl-C would arrive.
+    child = subprocess.Popen(
+        argv, env={**os.environ, MARK: "1"}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     for number in FORWARDED:
         signal.signal(number, lambda number, _frame: os.kill(child.pid, number))
     while True:

@@ -118,7 +118,7 @@ def _groups(reader: _Reader) -> tuple[tuple[Group, ...], dict[str, str]]:
             )
         if one.allocation_id == other.allocation_id or one.public_address == other.public_address:
             raise BadSettings(
-                f"NATKEEPER_GROUP_{other.name.upper()}: its Elastic IP {other.public_address} is zone {one.name}'s; "
+                f"NATKEEPER_GROUP_{other.name.upper()}: its Elastic IP or allocation is zone {one.name}'s too; "
                 f"each zone needs one of its own, or the zones would take it from each other for ever"
             )
         if shared := set(one.table_ids) & set(other.table_ids):

@@ -151,7 +151,7 @@ class Stack:
     def _attribute(self, name: str, attribute: str) -> str:
         made_up = self._made_up(name)
         if attribute == "AllocationId":
-            return f"eipalloc-{HEX}"
+            return f"eipalloc-{HEX[:-1]}{name[-1].lower()}"
         return f"arn:aws:any:{REGION}:{ACCOUNT}:{made_up}" if attribute.endswith("Arn") else f"{made_up}.{attribute}"
 
     def _substitute(self, text: str, variables: Mapping[str, Any]) -> str:

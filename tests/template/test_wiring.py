@@ -113,7 +113,7 @@ def test_a_group_is_known_without_an_api_call(stack: Stack) -> None:
         "tables": THREE["ZoneBRouteTableIds"],
         "cidr": "10.0.4.0/24",
         "subnet": THREE["ZoneBPublicSubnetId"],
-        "allocation": f"eipalloc-{HEX}",
+        "allocation": f"eipalloc-{HEX[:-1]}b",
         "address": "198.51.100.2",
         "prober": f"{STACK}-ProberBFunction-{'X' * 12}",
         "gateway": "",
