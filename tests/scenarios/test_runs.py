@@ -46,7 +46,7 @@ def test_what_does_not_hold_fails_and_says_what_was_expected_and_seen(tmp_path: 
         "{egress_address: a, is: changed, within: 1}",
         "{route: a, is: away, within: 1}",
         "{route: a, is: none, within: 1}",
-        "{incidents: a, count: 1, within: 1}",
+        "{incidents: a, count: 2, within: 1}",
         "{metric: Failovers, at_least: 1, within: 1}",
         "{log: fail-over, within: 1}",
         "{instance: nat@a, is: stopped, within: 1}",
