@@ -6,62 +6,34 @@ and its figures. Runs inside `lab.sandbox` only.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lab.api import Call
+from lab.figures import (
+    NotSo,
+    Result,
+    is_move,
+    kept_enough,
+    nothing_lost,
+    parsed,
+    planned,
+    same_address,
+    survived,
+    with_calls,
+    with_incident,
+)
 from lab.narrator import Narrator
 from lab.network import WEB
-from lab.rulers import Kept, Measured, Rulers
-from lab.stack import ANYWHERE, Stack
+from lab.rulers import Rulers
+from lab.stack import Stack
 
 PAGE = f"http://{WEB}/"
 TIMED_OUT = 28
 """curl's exit code for a time-out."""
-WRITES = (
-    "Replace",
-    "Create",
-    "Associate",
-    "Disassociate",
-    "Modify",
-    "Run",
-    "Start",
-    "Stop",
-    "Terminate",
-    "Put",
-    "Update",
-)
 READS = ("Describe", "Get")
 FLOWS = 50
-SURVIVING = 0.95
-"""Nine of 600 flows were lost in the kernel model to colliding source ports (FACTS: flow survival)."""
-
-
-class NotSo(Exception):
-    """An expectation of a step does not hold; the text says what was expected and what was seen."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One step's outcome. Times in seconds unless the name says ms; None where a figure has no meaning in the step."""
-
-    name: str
-    title: str
-    passed: bool = False
-    downtime_lo: float | None = None
-    downtime_hi: float | None = None
-    downtime_seen: float | None = None
-    egress_address_before: str | None = None
-    egress_address_after: str | None = None
-    flows_survived: str | None = None
-    api_calls_before_route: int | None = None
-    api_round_trips_before_route: int | None = None
-    route_moved_after_event_ms: float | None = None
-    notes: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,7 +78,7 @@ class Story:
 
     def decisions(self) -> list[dict[str, Any]]:
         """The controller's decisions so far, from its log."""
-        lines = (_json(line.text) for line in self.stack.hosts["controller"].logs())
+        lines = (parsed(line.text) for line in self.stack.hosts["controller"].logs())
         return [line for line in lines if line is not None and "reason_code" in line]
 
     def settled(self, since: int = 0) -> bool:
@@ -208,12 +180,12 @@ def stop(story: Story, result: Result) -> Result:
     incident = story.wait_for_incident(known)
     time.sleep(4)  # the download goes on after a keepalive (1 s) and the server's next repeat (up to 3.3 s in FACTS)
     measured = rulers.stop()
-    result = _with_incident(
+    result = with_incident(
         replace(result, egress_address_before=before, egress_address_after=after), incident, measured
     )
-    result = replace(_with_calls(story, result), flows_survived=_survived(measured.client))
-    _same_address(result)
-    _kept_enough(measured.client, "client-driven connections")
+    result = replace(with_calls(stack, story.stopping_at, result), flows_survived=survived(measured.client))
+    same_address(result)
+    kept_enough(measured.client, "client-driven connections")
     download = measured.download
     if download is None or not download.survived or not download.is_contiguous:
         raise NotSo(f"expected the running download to go on without a hole, saw {download}")
@@ -229,9 +201,9 @@ def come_home(story: Story, result: Result) -> Result:
     time.sleep(2)
     measured = rulers.stop()
     result = replace(result, egress_address_before=before, egress_address_after=story.fetch())
-    result = _planned(result, measured)
-    _same_address(result)
-    _nothing_lost(measured)
+    result = planned(result, measured)
+    same_address(result)
+    nothing_lost(measured)
     _proven_before_home(story)
     return result
 
@@ -249,19 +221,19 @@ def black_hole(story: Story, result: Result) -> Result:
     incident = story.wait_for_incident(known)
     time.sleep(5)  # TCP's back-off after four seconds of silence: its next try comes up to 6.4 s after the first loss
     measured = rulers.stop()
-    result = _with_incident(
+    result = with_incident(
         replace(result, egress_address_before=before, egress_address_after=after), incident, measured
     )
-    _same_address(result)
+    same_address(result)
     if measured.first_lost_at is None:
         raise NotSo("expected lost connections while the NAT hung, the 5 ms probe saw none")
-    moved = [each for each in stack.api.calls()[calls:] if _is_move(stack, each)]
+    moved = [each for each in stack.api.calls()[calls:] if is_move(stack, each)]
     took = moved[0].ended_at - measured.first_lost_at
     note = f"route moved {took:.2f} s after the first lost packet (promised: 5 s)"
     if took > 5:
         raise NotSo(note)
     extra = {"route_moved_after_first_loss_s": round(took, 3)}
-    return replace(result, flows_survived=_survived(measured.client), notes=(*result.notes, note), extra=extra)
+    return replace(result, flows_survived=survived(measured.client), notes=(*result.notes, note), extra=extra)
 
 
 def terminate(story: Story, result: Result) -> Result:
@@ -278,8 +250,8 @@ def terminate(story: Story, result: Result) -> Result:
     measured = rulers.stop()
     story.wait_for_home()
     result = replace(result, egress_address_before=before, egress_address_after=story.fetch())
-    result = replace(_with_incident(result, incident, measured), flows_survived=_survived(measured.client))
-    _same_address(result)
+    result = replace(with_incident(result, incident, measured), flows_survived=survived(measured.client))
+    same_address(result)
     launched = [each for each in stack.api.calls() if each.operation == "RunInstances" and "ClientToken" in each.params]
     tokens = {str(each.params["ClientToken"]) for each in launched if str(each.params["ClientToken"]).startswith("a-")}
     if len(tokens) != 1:
@@ -306,7 +278,9 @@ def books(story: Story, result: Result) -> Result:
     for each in incidents:
         if "closed_at" not in each or "downtime_high_ms" not in each:
             raise NotSo(f"expected a closed incident with an interval, saw {each}")
-    metrics = [line for each in story.stack.hosts["controller"].logs() if (line := _json(each.text)) and "_aws" in line]
+    metrics = [
+        line for each in story.stack.hosts["controller"].logs() if (line := parsed(each.text)) and "_aws" in line
+    ]
     highs = [line for line in metrics if "DowntimeHigh" in line and line.get("group") == "a"]
     messages = [each["Message"] for each in story.stack.api.published()]
     if len(highs) < len(incidents) or len(messages) != len(incidents):
@@ -325,8 +299,8 @@ def strict_groups(story: Story, result: Result) -> Result:
     story.wait_until_away(decided)
     time.sleep(3)
     measured = rulers.stop()
-    result = _planned(replace(result, egress_address_before=before, egress_address_after=story.fetch()), measured)
-    _same_address(result)
+    result = planned(replace(result, egress_address_before=before, egress_address_after=story.fetch()), measured)
+    same_address(result)
     if measured.new_lost:
         raise NotSo(f"{measured.new_lost} of {measured.new_connections} new connections failed for good")
     lost = [
@@ -338,99 +312,10 @@ def strict_groups(story: Story, result: Result) -> Result:
     return replace(result, notes=(*result.notes, text))
 
 
-# -- figures
-
-
-def _with_incident(result: Result, incident: Mapping[str, Any], measured: Measured) -> Result:
-    """natkeeper's interval beside what the lab saw; the interval must contain it."""
-    low, high = int(incident["downtime_low_ms"]) / 1000, int(incident["downtime_high_ms"]) / 1000
-    seen = round(measured.downtime_seen, 3)
-    note = f"downtime: natkeeper says {low:.3f} to {high:.3f} s, the lab's 5 ms probe saw {seen:.3f} s"
-    result = replace(result, downtime_lo=low, downtime_hi=high, downtime_seen=seen, notes=(*result.notes, note))
-    if not low <= seen <= high:
-        raise NotSo(f"the interval does not contain what was seen; {note}")
-    return result
-
-
-def _with_calls(story: Story, result: Result) -> Result:
-    """How many calls, and how many in a row, lie between the event and the last route's answer."""
-    calls = [each for each in story.stack.api.calls() if each.started_at >= story.stopping_at]
-    moves = [each for each in calls if _is_move(story.stack, each)]
-    if not moves:
-        raise NotSo("expected a ReplaceRoute after the event, saw none")
-    last = moves[0]
-    before = [each for each in calls if each.ended_at <= last.ended_at and _is_controllers(each)]
-    moved_ms = (last.ended_at - story.stopping_at) * 1000
-    note = f"route moved {moved_ms:.0f} ms after the event, {len(before)} calls in {_depth(before, last)} round trips"
-    return replace(
-        result,
-        api_calls_before_route=len(before),
-        api_round_trips_before_route=_depth(before, last),
-        route_moved_after_event_ms=round(moved_ms, 1),
-        notes=(*result.notes, note),
-    )
-
-
-def _depth(calls: list[Call], last: Call) -> int:
-    """The longest row of calls of which each began after the one before had been answered, ending with `last`."""
-    ordered = sorted(calls, key=lambda each: each.ended_at)
-    depth: dict[int, int] = {}
-    for at, each in enumerate(ordered):
-        earlier = [depth[index] for index in range(at) if ordered[index].ended_at <= each.started_at]
-        depth[at] = 1 + max(earlier, default=0)
-    return depth[ordered.index(last)]
-
-
-def _is_controllers(call: Call) -> bool:
-    return call.operation not in ("StopInstances", "Invoke", "Publish")
-
-
-def _is_move(stack: Stack, call: Call) -> bool:
-    return (
-        call.operation in ("ReplaceRoute", "CreateRoute")
-        and call.params.get("DestinationCidrBlock") == ANYWHERE
-        and call.params.get("RouteTableId") in stack.groups["a"].tables
-        and call.error_code is None
-    )
-
-
 def _note_stopping(story: Story, event: Mapping[str, Any], instance_id: str) -> None:
     detail = event.get("detail", {})
     if detail.get("instance-id") == instance_id and detail.get("state") == "stopping":
         story.stopping_at = time.monotonic()
-
-
-def _planned(result: Result, measured: Measured) -> Result:
-    """What a planned move cost each kind of connection."""
-    notes = [
-        f"new connections: {measured.new_lost} of {measured.new_connections} lost; those begun in the"
-        f" {measured.downtime_seen * 1000:.0f} ms between routes and address waited for TCP's repeat"
-        f" (slowest {measured.slowest_new_ms:.0f} ms)"
-    ]
-    for who, kept in (("client", measured.client), ("server", measured.server)):
-        if kept is not None:
-            gap = "-" if kept.longest_gap_ms is None else f"{kept.longest_gap_ms:.0f} ms"
-            notes.append(f"{who}-driven: {kept.survived} of {kept.opened} survived, longest gap {gap}")
-    extra = {
-        "longest_gap_ms": {
-            who: kept.longest_gap_ms
-            for who, kept in (("client", measured.client), ("server", measured.server))
-            if kept is not None
-        },
-        "new_connections_lost": measured.new_lost,
-    }
-    both = [each for each in (measured.client, measured.server) if each is not None]
-    survived = f"{sum(each.survived for each in both)}/{sum(each.opened for each in both)}"
-    seen = round(measured.downtime_seen, 3)
-    return replace(result, downtime_seen=seen, flows_survived=survived, notes=(*result.notes, *notes), extra=extra)
-
-
-def _nothing_lost(measured: Measured) -> None:
-    if measured.new_lost:
-        raise NotSo(f"{measured.new_lost} of {measured.new_connections} new connections were lost")
-    for who, kept in (("client", measured.client), ("server", measured.server)):
-        if kept is None or kept.survived != kept.opened or not kept.is_contiguous:
-            raise NotSo(f"expected every {who}-driven connection to survive whole, saw {kept}")
 
 
 def _proven_before_home(story: Story) -> None:
@@ -441,27 +326,3 @@ def _proven_before_home(story: Story) -> None:
     for needed in ("with canary packets", "making the landing address"):
         if not any(needed in each for each in said[:home]):
             raise NotSo(f"expected '{needed}' before the traffic came home, decisions were {said[:home]}")
-
-
-def _same_address(result: Result) -> None:
-    if result.egress_address_before != result.egress_address_after or result.egress_address_after is None:
-        raise NotSo(
-            f"expected the same egress address, saw {result.egress_address_before} and {result.egress_address_after}"
-        )
-
-
-def _kept_enough(kept: Kept | None, what: str) -> None:
-    if kept is None or kept.survived < SURVIVING * kept.opened or len(kept.addresses_seen) != 1:
-        raise NotSo(f"expected at least {SURVIVING:.0%} of the {what} to survive from one address, saw {kept}")
-
-
-def _survived(kept: Kept | None) -> str | None:
-    return None if kept is None else f"{kept.survived}/{kept.opened}"
-
-
-def _json(text: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
