@@ -33,7 +33,7 @@ def test_failures_without_a_success_after_them_have_no_upper_end() -> None:
 
 
 def test_without_failures_the_widest_gap_is_the_upper_end() -> None:
-    assert measure(rounds("oo---o", 0), secs(ERROR)) == Downtime(secs(0), secs(4))
+    assert measure(rounds("oo---o", 0), secs(ERROR)) == Downtime(secs(0), secs(4) + secs(RTT))
     assert measure(rounds("o", 0), secs(ERROR)) == Downtime(secs(0), secs(0))
 
 
@@ -43,7 +43,13 @@ def test_two_outages_add_up() -> None:
 
 def test_two_clocks_widen_the_interval_on_both_sides() -> None:
     mixed = (*rounds("ox", 0), *rounds("xo", 2, clock="clock-2"))
-    assert measure(mixed, secs(ERROR)) == Downtime(secs(1) - secs(RTT) - secs(ERROR), secs(3) + secs(ERROR))
+    assert measure(mixed, secs(ERROR)) == Downtime(secs(1) - secs(RTT) - secs(ERROR), secs(3) + secs(RTT) + secs(ERROR))
+
+
+def test_the_upper_end_waits_for_the_answer() -> None:
+    """A process held up between its time stamp and its connect sends later than it says, never after the answer."""
+    late = (*rounds("ox", 0), *rounds("o", 2, rtt_ms=400))
+    assert measure(late, secs(ERROR)).high == secs(2.4)
 
 
 def test_the_slowest_answer_is_taken_off_below() -> None:

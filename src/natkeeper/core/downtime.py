@@ -29,7 +29,9 @@ def measure(rounds: Sequence[Round], clock_error: timedelta) -> Downtime:
 
     With failed rounds: for each unbroken row of them, low grows by the row's own span less the slowest answer (a probe
     sent that long before the end may have been lost on its way back), high by the span between the successes around
-    it. With none, an outage can only have hidden between two successes, so high is the widest such gap.
+    it, up to the second one's answer: a process that was held up between its time stamp and its connect sent later than
+    it says, but not after it was answered. With none, an outage can only have hidden between two successes, so high is
+    the widest such gap.
     """
     ordered = sorted(rounds, key=lambda each: each.sent_at)
     slowest = timedelta(milliseconds=max((each.rtt_ms or 0.0 for each in ordered), default=0.0))
@@ -63,7 +65,8 @@ def measure(rounds: Sequence[Round], clock_error: timedelta) -> Downtime:
 
 
 def _longest(start: Round, end: Round, clock_error: timedelta) -> timedelta:
-    return end.sent_at - start.sent_at + (ZERO if start.clock == end.clock else clock_error)
+    waited = timedelta(milliseconds=end.rtt_ms or 0.0)
+    return end.sent_at + waited - start.sent_at + (ZERO if start.clock == end.clock else clock_error)
 
 
 def _shortest(start: Round, end: Round, clock_error: timedelta) -> timedelta:
