@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ CAPABILITIES = ("CAPABILITY_IAM",)
 
 @dataclass(frozen=True)
 class Function:
-    """A Lambda function as AWS describes it. Destinations are ARNs; `retries` are those of asynchronous invocations."""
+    """A Lambda function as AWS describes it. Destinations are ARNs; `retries` and `maximum_age` (seconds) are those of
+    asynchronous invocations, `reserved` the reserved concurrency."""
 
     logical_id: str
     name: str
@@ -36,6 +37,9 @@ class Function:
     on_success: str | None = None
     on_failure: str | None = None
     retries: int = 2
+    maximum_age: float = 21600.0
+    reserved: int | None = None
+    is_recursion_allowed: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ def read_back(stack: str) -> Deployment:
     resources = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
     functions = [each for each in resources if each["ResourceType"] == "AWS::Lambda::Function"]
     client: Any = boto3.client("lambda")
+    # The one thing not asked of its own service: moto has no GetFunctionRecursionConfig.
+    written = cloudformation.get_template(StackName=stack)["TemplateBody"]["Resources"]
     return Deployment(
         stack=stack,
         parameters={each["ParameterKey"]: each["ParameterValue"] for each in described["Parameters"]},
@@ -94,7 +100,10 @@ def read_back(stack: str) -> Deployment:
         resources={each["LogicalResourceId"]: each["PhysicalResourceId"] for each in resources},
         types={each["LogicalResourceId"]: each["ResourceType"] for each in resources},
         functions={
-            each["LogicalResourceId"]: _function(client, each["LogicalResourceId"], each["PhysicalResourceId"])
+            each["LogicalResourceId"]: replace(
+                _function(client, each["LogicalResourceId"], each["PhysicalResourceId"]),
+                is_recursion_allowed=written[each["LogicalResourceId"]]["Properties"].get("RecursiveLoop") == "Allow",
+            )
             for each in functions
         },
     )
@@ -120,6 +129,8 @@ def _function(client: Any, logical_id: str, name: str) -> Function:
         on_success=destinations.get("OnSuccess", {}).get("Destination"),
         on_failure=destinations.get("OnFailure", {}).get("Destination"),
         retries=asynchronous.get("MaximumRetryAttempts", 2),
+        maximum_age=asynchronous.get("MaximumEventAgeInSeconds", 21600),
+        reserved=client.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions"),
     )
 
 

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from lab.api import Api
 from lab.choices import Choices
 from lab.deployment import Function
 from lab.network import INTERNET, INTERNET_ADDRESSES, Network
-from lab.runtime import FunctionHost, Spawn
+from lab.runtime import FunctionHost, Here, Inside, Place
+from lab.runtime.artefact import artefact_of
 from lab.vpc import ANYWHERE, VPC_CIDR, UsersVpc
 from natkeeper.adapters import ec2_facts as adapter
 from natkeeper.core.model import Role
@@ -117,16 +118,11 @@ class Stack:
 
     def _host_function(self, function: Function) -> None:
         """A process for it: the controller outside the VPC, a prober in its private subnet."""
-        is_prober = bool(function.subnets)
-        module, _, attribute = function.handler.rpartition(".")
-        host = FunctionHost(
-            function.name,
-            f"{module}:{attribute}",
-            {**function.environment, "SSL_CERT_FILE": str(self.authority)} if is_prober else self.environment,
-            spawn=self._spawn_in(self._machine_in(function.subnets[0])) if is_prober else None,
-            memory_mb=function.memory_mb,
-            timeout_seconds=function.timeout_seconds,
-        )
+        if function.subnets:
+            place = Inside(self.network, self._machine_in(function.subnets[0]))
+            host = self._host_of(function, {**function.environment, "SSL_CERT_FILE": str(self.authority)}, place)
+        else:
+            host = self._host_of(function, self.environment, Here())
         self.hosts[short_name(function.logical_id)] = host
         self.api.register_function(
             function.name,
@@ -134,17 +130,28 @@ class Stack:
             on_success=function.on_success,
             on_failure=function.on_failure,
             retries=function.retries,
+            maximum_age=function.maximum_age,
+            reserved=function.reserved,
+            is_recursion_allowed=function.is_recursion_allowed,
+        )
+
+    def another_controller(self) -> FunctionHost:
+        """The same function once more, in processes of its own; nothing invokes it yet, and its maker stops it."""
+        return self._host_of(self.deployment.functions["ControllerFunction"], self.environment, Here())
+
+    def _host_of(self, function: Function, environment: Mapping[str, str], place: Place) -> FunctionHost:
+        return FunctionHost(
+            function.name,
+            function.handler,
+            environment,
+            code=artefact_of(function.logical_id),
+            place=place,
+            memory_mb=function.memory_mb,
+            timeout_seconds=function.timeout_seconds,
         )
 
     def _machine_in(self, subnet: str) -> str:
         return next(each.host for each in self.groups.values() if each.private_subnet == subnet)
-
-    def _spawn_in(self, where: str) -> Spawn:
-        def spawn(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-            pipe = subprocess.PIPE
-            return self.network.spawn(where, argv, env, stdin=pipe, stdout=pipe, stderr=pipe)
-
-        return spawn
 
     # -- natkeeper
 

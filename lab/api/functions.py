@@ -1,7 +1,7 @@
-"""Lambda's side of an invocation: synchronous, asynchronous with retries, and destinations.
+"""Lambda's control plane: who may be invoked now, in what chain, and where an asynchronous result goes.
 
-The gateway routes the wire's `Invoke` here, the event bus its Lambda targets. What runs a function is whatever was
-registered: usually `lab.runtime.FunctionHost`. May not import moto or boto3.
+The gateway routes the wire's `Invoke` here, the event bus and the Scheduler their Lambda targets. What runs a function
+is whatever was registered: usually `lab.runtime.FunctionHost`. May not import moto or boto3.
 """
 
 from __future__ import annotations
@@ -10,18 +10,44 @@ import json
 import threading
 import traceback
 import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
+from lab.api.asynchronous import (
+    BETWEEN_ATTEMPTS,
+    MAXIMUM_AGE,
+    RETRIES,
+    Event,
+    LoopError,
+    ThrottledError,
+    carry_out,
+    record,
+)
+from lab.api.lineage import Lineage
 from lab.api.options import ApiOptions
-from lab.runtime import FunctionResult
+from lab.runtime import CURRENT, FunctionResult, Invocation
 
 Invoke = Callable[[bytes], FunctionResult]
-RETRIES = 2  # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 SendMessage = Callable[[str, str], None]
 """Put a text on the queue with this ARN."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a function is invoked, beside its code. Destinations are names or ARNs of functions, or ARNs of queues.
+
+    `retries` and `maximum_age` (AWS's seconds) are those of asynchronous invocations; `reserved` is the reserved
+    concurrency, None for none. https://docs.aws.amazon.com/lambda/latest/api/API_FunctionConfiguration.html
+    """
+
+    on_success: str | None = None
+    on_failure: str | None = None
+    retries: int = RETRIES
+    maximum_age: float = MAXIMUM_AGE
+    reserved: int | None = None
+    is_recursion_allowed: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,9 +55,7 @@ class _Function:
     name: str
     arn: str
     invoke: Invoke
-    on_success: str | None
-    on_failure: str | None
-    retries: int
+    terms: Terms
 
 
 class UnknownFunctionError(LookupError):
@@ -49,43 +73,39 @@ class Functions:
         self._account = account
         self._send_message = send_message
         self._functions: dict[str, _Function] = {}
+        self._running: Counter[str] = Counter()
         self._threads: set[threading.Thread] = set()
         self._closing = threading.Event()
         self.failures: list[BaseException] = []
         self._lock = threading.Lock()
 
-    def register(
-        self, name: str, invoke: Invoke, on_success: str | None, on_failure: str | None, retries: int = RETRIES
-    ) -> str:
-        """Destinations are names or ARNs of functions, or ARNs of queues. The answer is the function's ARN."""
+    def register(self, name: str, invoke: Invoke, terms: Terms) -> str:
+        """The answer is the function's ARN."""
         arn = f"arn:aws:lambda:{self._options.region}:{self._account}:function:{name}"
-        self._functions[name] = _Function(name, arn, invoke, on_success, on_failure, retries)
+        self._functions[name] = _Function(name, arn, invoke, terms)
         return arn
 
     def has(self, name: str) -> bool:
         return name in self._functions
 
-    def invoke(self, name: str, payload: bytes) -> FunctionResult:
-        """Run it now, in this thread."""
+    def invoke(self, name: str, payload: bytes, trace: str = "", request_id: str = "") -> FunctionResult:
+        """Run it now, in this thread, at the next place in the chain that `trace` (X-Amzn-Trace-Id) names. Raises
+        ThrottledError and LoopError."""
         function = self._find(name)
-        try:
-            return function.invoke(payload)
-        except Exception as error:
-            traceback.print_exc()
-            body = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
-            return FunctionResult(json.dumps(body).encode(), "Unhandled")
+        chain = Lineage.of(trace).entering(function.arn).header
+        return self._attempt(function, payload, Invocation(request_id or str(uuid.uuid4()), chain))
 
-    def invoke_later(self, name: str, payload: bytes) -> str:
+    def invoke_later(self, name: str, payload: bytes, trace: str = "") -> str:
         """Queue it. The answer is the request id; a function that does not exist is an error at once."""
         function = self._find(name)
-        request_id = str(uuid.uuid4())
+        invocation = Invocation(trace=Lineage.of(trace).entering(function.arn).header)
         thread = threading.Thread(
-            target=self._run, args=(function, payload, request_id), name=f"async-{name}", daemon=True
+            target=self._run, args=(function, payload, invocation), name=f"async-{name}", daemon=True
         )
         with self._lock:
             self._threads = {one for one in self._threads if one.is_alive()} | {thread}
             thread.start()
-        return request_id
+        return invocation.request_id
 
     def begin_closing(self) -> None:
         """Nothing asynchronous starts any more: no invocation, retry or destination."""
@@ -105,50 +125,57 @@ class Functions:
             raise UnknownFunctionError(name)
         return function
 
-    def _run(self, function: _Function, payload: bytes, request_id: str) -> None:
-        attempt = 0
-        while not self._closing.is_set():
-            attempt += 1
-            result = self.invoke(function.name, payload)
-            if result.error is None or attempt > function.retries:
-                self._conclude(function, payload, request_id, attempt, result)
-                return
-            self._closing.wait(self._options.async_retry_seconds)
+    def _attempt(self, function: _Function, payload: bytes, invocation: Invocation) -> FunctionResult:
+        if not function.terms.is_recursion_allowed and Lineage.of(invocation.trace).is_loop_of(function.arn):
+            raise LoopError(function.name)
+        with self._place_for(function):
+            token = CURRENT.set(invocation)
+            try:
+                return function.invoke(payload)
+            except Exception as error:
+                traceback.print_exc()
+                body = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
+                return FunctionResult(json.dumps(body).encode(), "Unhandled")
+            finally:
+                CURRENT.reset(token)
 
-    def _conclude(
-        self, function: _Function, payload: bytes, request_id: str, attempt: int, result: FunctionResult
-    ) -> None:
-        target = function.on_success if result.error is None else function.on_failure
-        if target and not self._closing.is_set():
-            record = _destination_record(function, payload, request_id, attempt, result)
-            self._deliver(function, target, json.dumps(record))
+    @contextmanager
+    def _place_for(self, function: _Function) -> Iterator[None]:
+        """https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html"""
+        reserved = function.terms.reserved
+        with self._lock:
+            if reserved is not None and self._running[function.name] >= reserved:
+                raise ThrottledError(is_off=reserved == 0)
+            self._running[function.name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[function.name] -= 1
 
-    def _deliver(self, function: _Function, target: str, record: str) -> None:
+    def _run(self, function: _Function, payload: bytes, invocation: Invocation) -> None:
+        event = Event(
+            payload,
+            invocation.request_id,
+            function.terms.retries,
+            function.terms.maximum_age,
+            attempt=lambda: self._attempt(function, payload, invocation),
+            wait=self._wait,
+        )
+        end = carry_out(event)
+        if end is None or self._closing.is_set():
+            return
+        if target := function.terms.on_success if end.is_success else function.terms.on_failure:
+            self._deliver(function, target, json.dumps(record(event, function.arn, end)), invocation.trace)
+
+    def _wait(self, seconds: float) -> bool:
+        scale = self._options.async_retry_seconds / BETWEEN_ATTEMPTS[0]
+        return not self._closing.wait(seconds * scale)
+
+    def _deliver(self, function: _Function, target: str, text: str, trace: str) -> None:
         if ":sqs:" in target:
-            self._send_message(target, record)
+            self._send_message(target, text)
         elif self.has(name_of(target)):
-            self.invoke_later(name_of(target), record.encode())
+            self.invoke_later(name_of(target), text.encode(), trace)
         else:
             self.failures.append(UnknownFunctionError(f"{target}, the destination of {function.name}"))
-
-
-def _destination_record(
-    function: _Function, payload: bytes, request_id: str, attempt: int, result: FunctionResult
-) -> dict[str, Any]:
-    """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"""
-    response: dict[str, Any] = {"statusCode": 200, "executedVersion": "$LATEST"}
-    if result.error is not None:
-        response["functionError"] = result.error
-    return {
-        "version": "1.0",
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "requestContext": {
-            "requestId": request_id,
-            "functionArn": f"{function.arn}:$LATEST",
-            "condition": "Success" if result.error is None else "RetriesExhausted",
-            "approximateInvokeCount": attempt,
-        },
-        "requestPayload": json.loads(payload or b"null"),
-        "responseContext": response,
-        "responsePayload": json.loads(result.payload or b"null"),
-    }

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from lab.api import moto_bridge, replies
+from lab.api.asynchronous import LoopError, ThrottledError
 from lab.api.faults import Faults, Refusal, Verdict, status_of
 from lab.api.functions import UnknownFunctionError, name_of
 from lab.api.moto_bridge import Wire
@@ -23,11 +24,12 @@ from lab.api.options import HAND, Call
 from lab.api.outbox import PacketsError
 from lab.api.stale import StaleReads
 from lab.api.throttle import Throttle
-from lab.api.wire import HttpReply, HttpRequest
 from lab.api.world import World
+from lab.wire import HttpReply, HttpRequest
 
 _READS = ("Describe", "Get", "List", "Query", "Scan")
 _CHANGE_PACKETS = ("ec2", "cloudformation")
+_NO_PLACE = "ReservedFunctionConcurrentInvocationLimitExceeded"
 
 
 class Gateway:
@@ -118,17 +120,24 @@ class Gateway:
         """https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
         name, kind = wire.params["FunctionName"], wire.params["InvocationType"]
         headers = {"x-amzn-requestid": str(uuid.uuid4()), "content-type": "application/json"}
+        trace = http.headers.get("x-amzn-trace-id", "")
         try:
             if kind == "Event":
-                headers["x-amzn-requestid"] = self._world.functions.invoke_later(name, http.body or b"{}")
+                headers["x-amzn-requestid"] = self._world.functions.invoke_later(name, http.body or b"{}", trace)
                 return HttpReply(202, b"", headers)
             if kind == "DryRun":
                 return HttpReply(204, b"", headers)
-            result = self._world.functions.invoke(name, http.body or b"{}")
+            result = self._world.functions.invoke(name, http.body or b"{}", trace, headers["x-amzn-requestid"])
         except UnknownFunctionError:
             message = f"Function not found: {name}"
             code = "ResourceNotFoundException"
             return replies.refuse(wire.protocol, Refusal(code, message, status_of(code)))
+        except ThrottledError as throttled:
+            refusal = Refusal("TooManyRequestsException", str(throttled), 429)
+            return replies.refuse(wire.protocol, refusal, Type="User", Reason=_NO_PLACE)
+        except LoopError:
+            refusal = Refusal("RecursiveInvocationException", "Recursive invocation detected.", 400)
+            return replies.refuse(wire.protocol, refusal, Type="User")
         headers["x-amz-executed-version"] = "$LATEST"
         if result.error is not None:
             headers["x-amz-function-error"] = result.error

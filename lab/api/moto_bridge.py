@@ -24,7 +24,7 @@ from moto.core.serialize import XFormedAttributePicker
 from moto.core.utils import get_service_model, method_names_from_class
 
 from lab.api.patches import Patches
-from lab.api.wire import HttpReply, HttpRequest
+from lab.wire import HttpReply, HttpRequest
 
 _SIGNED_AS = {"monitoring": "cloudwatch", "states": "stepfunctions"}
 _PARSED = "lab.params"

@@ -33,7 +33,8 @@ class ApiOptions:
     auto_address_delay: float = 0.0
     """From the Elastic IP leaving a primary address to the new auto-assigned public address."""
     async_retry_seconds: float = 1.0
-    """Between the three attempts of an asynchronous Lambda invocation (60 and 120 on AWS)."""
+    """Between the first two attempts of an asynchronous Lambda invocation (60 on AWS); what else Lambda waits for is
+    scaled alike."""
     minute_seconds: float = 60.0
     """How long EventBridge Scheduler's minute lasts."""
     seed: int = 0

@@ -11,13 +11,13 @@ import uuid
 from xml.sax.saxutils import escape
 
 from lab.api.faults import Refusal
-from lab.api.wire import HttpReply
+from lab.wire import HttpReply
 
 _XML_CODE = re.compile(rb"<Code>([^<]*)</Code>")
 
 
-def refuse(protocol: str, refusal: Refusal) -> HttpReply:
-    """`protocol` is botocore's name: ec2, query, json or rest-json."""
+def refuse(protocol: str, refusal: Refusal, **members: str) -> HttpReply:
+    """`protocol` is botocore's name: ec2, query, json or rest-json; further `members` are for the latter two."""
     request_id = str(uuid.uuid4())
     code, message = escape(refusal.code), escape(refusal.message)
     if protocol == "ec2":
@@ -33,7 +33,7 @@ def refuse(protocol: str, refusal: Refusal) -> HttpReply:
             f"<RequestId>{request_id}</RequestId></ErrorResponse>"
         )
         return HttpReply(refusal.status, body.encode(), {"content-type": "text/xml"})
-    payload = json.dumps({"__type": refusal.code, "message": refusal.message}).encode()
+    payload = json.dumps({"__type": refusal.code, "message": refusal.message, **members}).encode()
     headers = {
         "content-type": "application/json" if protocol == "rest-json" else "application/x-amz-json-1.0",
         "x-amzn-errortype": refusal.code,

@@ -14,17 +14,18 @@ import moto.backends
 from moto.core.base_backend import BackendDict
 
 from lab.api import moto_bridge
+from lab.api.asynchronous import MAXIMUM_AGE, RETRIES
 from lab.api.faults import Faults
-from lab.api.functions import RETRIES, Invoke
+from lab.api.functions import Invoke, Terms
 from lab.api.gateway import Gateway
 from lab.api.machines import Machine, machine_of
 from lab.api.mends import install, status
 from lab.api.options import ApiOptions, Call
 from lab.api.patches import Patches
 from lab.api.stale import StaleReads
-from lab.api.wire import WireServer
 from lab.api.world import ACCOUNT, World
 from lab.packets import Packets
+from lab.wire import WireServer
 
 
 class Api:
@@ -110,10 +111,14 @@ class Api:
         on_success: str | None = None,
         on_failure: str | None = None,
         retries: int = RETRIES,
+        maximum_age: float = MAXIMUM_AGE,
+        reserved: int | None = None,
+        is_recursion_allowed: bool = False,
     ) -> str:
         """Make `Invoke`, Lambda targets and schedules reach `invoke`. Destinations are names or ARNs of functions, or
-        ARNs of queues; `retries` those of an asynchronous invocation that failed. The answer is the function's ARN."""
-        return self._world.functions.register(name, invoke, on_success, on_failure, retries)
+        ARNs of queues; `lab.api.functions.Terms` says the rest. The answer is the function's ARN."""
+        terms = Terms(on_success, on_failure, retries, maximum_age, reserved, is_recursion_allowed)
+        return self._world.functions.register(name, invoke, terms)
 
     def on_event(self, callback: Callable[[dict[str, Any]], None]) -> None:
         """Call back with every event of AWS's own, whatever the rules."""

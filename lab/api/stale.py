@@ -11,7 +11,7 @@ import time
 from fnmatch import fnmatchcase
 
 from lab.api import moto_bridge
-from lab.api.wire import HttpReply, HttpRequest
+from lab.wire import HttpReply, HttpRequest
 
 
 class StaleReads:

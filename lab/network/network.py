@@ -180,15 +180,23 @@ class Network:
         return result
 
     def spawn(
-        self, where: str, argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: Any
+        self,
+        where: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        is_bare: bool = False,
+        **popen: Any,
     ) -> subprocess.Popen[Any]:
         """Start a process in `internet`, or in a guest named by instance or interface; it dies with the guest.
 
-        `argv[0]` may be "python" for the interpreter that runs the lab; `env` is added to this process's own.
+        `argv[0]` may be "python" for the interpreter that runs the lab; `env` is added to this process's own, unless
+        `is_bare`: then it is all there is.
         """
         command = [sys.executable, *argv[1:]] if argv[0] == "python" else list(argv)
         paths = [str(CODE), str(CODE / "src"), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **(env or {})}
+        inherited = {} if is_bare else {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment = {**inherited, **(env or {})}
         popen.setdefault("start_new_session", True)  # the lab stops it, not the user's Ctrl-C
         process: subprocess.Popen[Any] = self._kernel.inside(
             self._namespace(where), lambda: subprocess.Popen(command, env=environment, **popen)

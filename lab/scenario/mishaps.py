@@ -10,11 +10,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lab.runtime import FunctionHost
 from lab.scenario.file import Step
 from lab.scenario.scene import CannotJudge, Scene
+from lab.skew import VARIABLE
 
-SKEW = "NATKEEPER_LAB_CLOCK_SKEW"
 WILDCARD = "*"
 
 
@@ -133,7 +132,7 @@ class Crash:
 
 def _clock_skew(scene: Scene, step: Step) -> None:
     target = step.target
-    skew = {SKEW: str(step.args["seconds"])}
+    skew = {VARIABLE: str(step.args["seconds"])}
     if target is not None and target.kind == "prober":
         scene.stack.hosts[f"prober-{target.group}"].override(skew)
         return
@@ -147,13 +146,7 @@ def _stop_schedule(scene: Scene, step: Step) -> None:
 def _second_controller(scene: Scene, _step: Step) -> None:
     """From now on another copy of the function, in processes of its own, is woken beside the first by everything."""
     host = scene.stack.hosts["controller"]
-    second = FunctionHost(
-        "controller",
-        "natkeeper.handlers.controller:handler",
-        scene.stack.environment,
-        memory_mb=256,
-        timeout_seconds=20,
-    )
+    second = scene.stack.another_controller()
     scene.spares.append(second)
     scene.journal.sources.append(second)
     second.warm()

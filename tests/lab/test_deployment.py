@@ -18,6 +18,7 @@ from lab.stack import short_name
 from lab.vpc import UsersVpc
 from natkeeper.core.policy import StandbyMode
 from natkeeper.settings import parse
+from tests.contract.scenery import eventually
 from tests.support.recording_packets import RecordingPackets
 from tests.template.intrinsics import Stack as Read
 
@@ -147,6 +148,7 @@ def test_rules_reach_the_controller_with_the_templates_patterns(api: Api, deploy
     for state in ("pending", "stopping"):
         api.emit("EC2 Instance State-change Notification", {"instance-id": "i-1", "state": state})
     api.emit("EC2 Spot Instance Interruption Warning", {"instance-id": "i-2", "instance-action": "terminate"})
+    eventually(lambda: len(received) == 2)
     api.stop()
     details = [each["detail"].get("state", each["detail-type"]) for each in received]
     assert sorted(details) == ["EC2 Spot Instance Interruption Warning", "stopping"]

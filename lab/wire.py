@@ -1,7 +1,8 @@
 """HTTP/1.1 with keep-alive for AWS clients: one thread per connection, one write per reply.
 
-`lab.api.server.Api` runs it with the gateway as `handle`. Werkzeug's own server closes each connection and costs
-several milliseconds per call, which the lab would measure as the controller's. May not import moto or boto3.
+`lab.api.server.Api` runs it with the gateway as `handle`, and `lab.runtime` one for each function process. Werkzeug's
+own server closes each connection and costs several milliseconds per call, which the lab would measure as the
+controller's. May not import anything of the lab, moto or boto3.
 """
 
 from __future__ import annotations
@@ -84,34 +85,55 @@ class _Connection(socketserver.StreamRequestHandler):
 
 
 class WireServer(socketserver.ThreadingTCPServer):
-    """Listens on an ephemeral port of 127.0.0.1."""
+    """Listens on an ephemeral port of 127.0.0.1, or accepts on a listening socket that was made elsewhere."""
 
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
     request_queue_size = 256
 
-    def __init__(self, handle: Handler) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
+    def __init__(self, handle: Handler, listener: socket.socket | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket = listener
+            self.server_address = listener.getsockname()
         self.answer = handle
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), name="lab-api", daemon=True)
+        # Not serve_forever: it wakes up again and again to see whether it should end, and the lab has many servers.
+        self._thread = threading.Thread(target=self._accept, name="lab-wire", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        host, port = self.server_address[:2]
+        return f"{host!s}:{port}"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://{self.address}"
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self.shutdown()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._thread.join()
         self.server_close()
         with self._guard:
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, address = self.get_request()
+            except OSError:
+                return
+            self.process_request(connection, address)
 
     def opened(self, connection: socket.socket) -> None:
         with self._guard:

@@ -1,0 +1,52 @@
+"""The environment variables of a function process: Lambda's own, the function's, and nothing of this machine's.
+
+Called by `lab.runtime.host`. https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+RUNTIME = "AWS_Lambda_python3.13"
+"""template.yaml's, whatever interpreter runs the lab."""
+_INTERPRETER = ("PATH", "LD_LIBRARY_PATH")
+
+
+def variables(
+    name: str,
+    handler: str,
+    memory_mb: int,
+    region: str,
+    code: Path,
+    runtime: Path,
+    log_stream: str,
+    own: Mapping[str, str],
+) -> dict[str, str]:
+    """`own` is what the function's configuration and the lab add; it cannot change what Lambda reserves.
+
+    The credentials are the lab's, which mean nothing. HOME is no variable of Lambda's: without it botocore would look
+    into this user's own ~/.aws.
+    """
+    lambdas = {
+        "_HANDLER": handler,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EXECUTION_ENV": RUNTIME,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_REGION": region,
+        "HOME": str(code),
+        "LAMBDA_RUNTIME_DIR": str(runtime),
+        "LAMBDA_TASK_ROOT": str(code),
+        "PYTHONDONTWRITEBYTECODE": "1",  # /var/task is read-only
+        "PYTHONPATH": os.pathsep.join((str(code), str(runtime))),
+        "TZ": ":UTC",
+    }
+    defaults = {"AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "lab", "LANG": "en_US.UTF-8"}
+    found = {key: os.environ[key] for key in _INTERPRETER if key in os.environ}
+    return {**found, **defaults, **own, **lambdas}
