@@ -37,7 +37,7 @@ COMMANDS = {
     "flock": "util-linux",
     "awk": "gawk or mawk",
 }
-MODULES = {"pyroute2": "pyroute2", "cryptography": "cryptography", "yaml": "pyyaml"}
+MODULES = {"awslambdaric": "awslambdaric", "pyroute2": "pyroute2", "cryptography": "cryptography", "yaml": "pyyaml"}
 NFT_TRIALS = {
     "NAT (nft_nat, nf_nat)": "table ip t { chain c { type nat hook postrouting priority 100; snat to 192.0.2.1; }; }",
     "connection tracking (nft_ct, nf_conntrack)": "table ip t { chain c { ct state established accept; }; }",

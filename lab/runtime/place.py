@@ -36,7 +36,7 @@ class Here:
     """
 
     _starter = ThreadPoolExecutor(1, thread_name_prefix="starter")
-    _mortal = (setpriv, "--pdeathsig", "KILL", "--") if (setpriv := shutil.which("setpriv")) else ()
+    _mortal: Sequence[str] = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 
     def listen(self) -> socket.socket:
         return socket.create_server(("127.0.0.1", 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -113,7 +114,20 @@ def test_functions_are_as_written(deploy: Deploy) -> None:
         assert function.timeout_seconds == wanted["Timeout"]
         subnets = wanted.get("VpcConfig", {}).get("SubnetIds", [])
         assert list(function.subnets) == subnets
+        assert function.is_recursion_allowed  # the chain controller -> prober -> controller is intended
+        assert function.reserved is None
     assert deployed.functions["ControllerFunction"].log_group == "/aws/lambda/story-controller"
+    assert deployed.functions["ControllerFunction"].maximum_age == 300
+    assert deployed.functions["ProberAFunction"].maximum_age == 60
+
+
+def test_concurrency_and_recursion_are_the_templates_word(api: Api, tmp_path: Path) -> None:
+    text = TEMPLATE.read_text("utf-8").replace("RecursiveLoop: Allow", "ReservedConcurrentExecutions: 3")
+    changed = tmp_path / "template.yaml"
+    changed.write_text(text)
+    users = UsersVpc(boto3.client("ec2"), api.options.region, 1, 1)
+    deployed = deployment.deploy("story", {**users.parameters(), **Choices().deployed()}, changed)
+    assert {(each.reserved, each.is_recursion_allowed) for each in deployed.functions.values()} == {(3, False)}
 
 
 def test_probers_results_go_to_the_controller_without_retries_and_its_failures_to_the_queue(deploy: Deploy) -> None:
