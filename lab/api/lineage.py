@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 LIMIT = 16
 """Invocations of one function in one chain. AWS says "approximately 16 times"."""
@@ -35,7 +36,8 @@ class Lineage:
 
     @classmethod
     def of(cls, header: str) -> Lineage:
-        """What an X-Amzn-Trace-Id header says; a new chain when it says nothing."""
+        """What an X-Amzn-Trace-Id header says; a new chain when it says nothing. SDKs quote what they send."""
+        header = unquote(header)
         root, counted = _ROOT.search(header), _LINEAGE.search(header)
         counts = {name: int(count) for name, count in _COUNT.findall(counted[1])} if counted else {}
         return cls(counts, root[1]) if root else cls(counts)

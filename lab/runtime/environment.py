@@ -104,6 +104,10 @@ class ExecutionEnvironment:
             self.is_alive = False
         return FunctionResult(news.body, None if news.kind == "response" else "Unhandled")
 
+    @property
+    def has_exited(self) -> bool:
+        return self._child.poll() is not None
+
     def kill(self) -> None:
         """Whatever it is doing, frozen or not."""
         self._child.kill()

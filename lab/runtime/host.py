@@ -161,7 +161,13 @@ class FunctionHost:
 
     def _take_idle(self) -> ExecutionEnvironment | None:
         with self._lock:
-            return self._idle.pop() if self._idle else None
+            while self._idle:
+                environment = self._idle.pop()
+                if not environment.has_exited:
+                    return environment
+                del self._all[environment]
+                environment.end()
+            return None
 
     def _give_back(self, environment: ExecutionEnvironment) -> None:
         """Kept for the next invocation, unless it is broken or of an earlier deployment."""

@@ -87,8 +87,9 @@ class RuntimeApi:
             "Lambda-Runtime-Aws-Request-Id": work.request_id,
             "Lambda-Runtime-Deadline-Ms": str(work.deadline_ms),
             "Lambda-Runtime-Invoked-Function-Arn": work.arn,
-            "Lambda-Runtime-Trace-Id": work.trace,
         }
+        if work.trace:
+            headers["Lambda-Runtime-Trace-Id"] = work.trace
         return HttpReply(200, work.payload, headers)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from botocore.config import Config
+from botocore.handlers import add_recursion_detection_header
 
 from lab.api import FunctionResult
 from lab.api.asynchronous import MAXIMUM_AGE, Conclusion, Event, ThrottledError, carry_out
@@ -336,13 +337,17 @@ def boto3_client(aws: Aws) -> Any:
     return SESSION.client("lambda", endpoint_url=aws.url, config=Config(read_timeout=60))
 
 
-def test_lineage_survives_its_way_through_a_header() -> None:
+def test_lineage_survives_its_way_through_amazons_client(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = (
         "arn:aws:lambda:us-east-1:123456789012:function:one",
         "arn:aws:lambda:us-east-1:123456789012:function:two",
     )
     chain = Lineage().entering(one).entering(two).entering(one)
-    again = Lineage.of(chain.header)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "one")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", chain.header)
+    sent: dict[str, Any] = {"headers": {}}
+    add_recursion_detection_header(sent)
+    again = Lineage.of(sent["headers"]["X-Amzn-Trace-Id"])
     assert (again.counts, again.root) == (chain.counts, chain.root)
     assert sorted(again.counts.values()) == [1, 2]
     assert Lineage.of("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1").counts == {}

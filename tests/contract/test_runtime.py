@@ -315,6 +315,13 @@ def test_crash_kills_what_is_running(make: Any) -> None:
     assert (body["errorType"], "signal: killed" in body["errorMessage"]) == ("Runtime.ExitError", True)
 
 
+def test_crash_between_invocations_makes_the_next_one_cold(host: FunctionHost) -> None:
+    first = call(host)["pid"]
+    host.crash()
+    eventually(lambda: state_of(first) == "Z")
+    assert call(host)["pid"] != first
+
+
 def test_result_that_is_not_json_is_an_error(host: FunctionHost) -> None:
     assert failure(host.invoke(b'{"unmarshallable": 1}'))["errorType"] == "Runtime.MarshalError"
 
