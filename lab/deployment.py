@@ -29,6 +29,7 @@ class Function:
     name: str
     arn: str
     handler: str
+    runtime: str
     environment: Mapping[str, str]
     memory_mb: int
     timeout_seconds: float
@@ -121,6 +122,7 @@ def _function(client: Any, logical_id: str, name: str) -> Function:
         name=name,
         arn=found["FunctionArn"],
         handler=found["Handler"],
+        runtime=found["Runtime"],
         environment=found.get("Environment", {}).get("Variables", {}),
         memory_mb=found["MemorySize"],
         timeout_seconds=found["Timeout"],

@@ -148,6 +148,8 @@ class Stack:
             place=place,
             memory_mb=function.memory_mb,
             timeout_seconds=function.timeout_seconds,
+            runtime=function.runtime,
+            log_group=function.log_group,
         )
 
     def _machine_in(self, subnet: str) -> str:

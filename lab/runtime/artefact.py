@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import compileall
+import contextlib
 import hashlib
 import os
 import re
@@ -22,6 +23,8 @@ from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+from lab import sandbox
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 BUILD = ROOT / ".aws-sam" / "build"
@@ -29,7 +32,9 @@ CACHE = ROOT / ".aws-sam" / "lab"
 RUNTIME = ("awslambdaric", "boto3")
 """What Lambda's python runtime has beside the interpreter.
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html"""
-DAY = 86400.0
+DAY, HALF_MADE = 86400.0, 600.0
+"""Seconds; making one takes a few at most."""
+_FRESH = "new-"
 _NAME = re.compile(r"\s*([A-Za-z0-9._-]+)")
 _SKIPPED = ("__pycache__", "*.pyc", "*.egg-info")
 
@@ -87,7 +92,7 @@ def _made(state: Iterable[bytes], fill: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         os.utime(folder)
         return folder
-    fresh = Path(tempfile.mkdtemp(prefix="new-", dir=folder.parent))
+    fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=folder.parent))
     try:
         fill(fresh)
         fresh.chmod(0o755)
@@ -111,15 +116,19 @@ def _cache() -> Path:
             return CACHE
     except OSError:
         pass
-    own = Path(tempfile.mkdtemp(prefix="natkeeper-lab-artefacts-"))
+    private = "/run" if sandbox.is_inside() else None  # goes with the sandbox, even if the lab is killed
+    own = Path(tempfile.mkdtemp(prefix="natkeeper-lab-artefacts-", dir=private))
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return own
 
 
 def _forget_old(cache: Path) -> None:
+    """Not used for a day, or left half made by a run that was killed."""
     for folder in cache.iterdir():
-        if time.time() - folder.stat().st_mtime > DAY:
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another run was quicker
+            age = time.time() - folder.stat().st_mtime
+            if age > (HALF_MADE if folder.name.startswith(_FRESH) else DAY):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _contents(folder: Path) -> Iterator[bytes]:

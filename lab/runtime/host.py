@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab import skew
-from lab.runtime.artefact import runtime_folder
 from lab.runtime.environment import ExecutionEnvironment, Trouble
 from lab.runtime.invocation import CURRENT, FunctionResult, Invocation, LogLine, Report
 from lab.runtime.place import Here, Place
@@ -42,13 +41,16 @@ class FunctionHost:
         place: Place | None = None,
         memory_mb: int = 128,
         timeout_seconds: float = 60.0,
+        runtime: str = "python3.13",
+        log_group: str | None = None,
         region: str = "us-east-1",
         account: str = "123456789012",
     ) -> None:
         self.name = name
         self.arn = f"arn:aws:lambda:{region}:{account}:function:{name}"
         self.cold_starts = 0
-        self._handler, self._region, self._code = handler, region, code
+        self._handler, self._code = handler, code
+        self._region, self._runtime, self._log_group = region, runtime, log_group or f"/aws/lambda/{name}"
         self._memory_mb, self._timeout = memory_mb, timeout_seconds
         self._place = place or Here()
         self._env = dict(env or {})
@@ -139,9 +141,8 @@ class FunctionHost:
                 raise RuntimeError(f"function host {self.name} is stopped")
             self.cold_starts += 1
             env, generation, number = dict(self._env), self._generation, self.cold_starts
-        runtime = runtime_folder()
-        stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{number:032x}"
-        known = variables(self.name, self._handler, self._memory_mb, self._region, self._code, runtime, stream, env)
+        log = (self._log_group, f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{number:032x}")
+        known = variables(self.name, self._handler, self._memory_mb, self._region, self._code, self._runtime, log, env)
         client = [str(Path(skew.__file__))] if skew.VARIABLE in env else ["-m", "awslambdaric"]
         argv = [*PYTHON, *client, self._handler]
         environment = ExecutionEnvironment(self._place, argv, known, self._code, self._memory_mb, self._keep)

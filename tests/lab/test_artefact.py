@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,17 @@ def test_build_of_another_source_is_not_used(path: str, text: str | None, source
     made = artefact.artefact_of(FUNCTION, source, build)
     assert "BUILT" not in (made / "aws_lambda_powertools" / "__init__.py").read_text()
     assert files(made / "natkeeper").items() >= files(source / "natkeeper").items()
+
+
+def test_what_nobody_used_for_a_day_and_what_was_left_half_made_is_forgotten(cache: Path, source: Path) -> None:
+    kept = artefact.assemble(source)
+    for name, hours in (("0123456789abcdef", 25), ("fedcba9876543210", 1), ("new-a", 1), ("new-b", 0)):
+        (cache / name).mkdir()
+        then = time.time() - hours * 3600
+        os.utime(cache / name, (then, then))
+    (source / "requirements.txt").write_text("")
+    made = artefact.assemble(source)
+    assert {each.name for each in cache.iterdir()} == {kept.name, made.name, "fedcba9876543210", "new-b"}
 
 
 @pytest.mark.usefixtures("cache")

@@ -43,6 +43,21 @@ def importer(event: dict[str, Any], _context: Any) -> dict[str, bool]:
     return {name: importlib.util.find_spec(name) is not None for name in event["modules"]}
 
 
+def surroundings(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Its network namespace, and how connections to these (host, port) fare."""
+    import socket
+
+    def attempt(address: tuple[str, int]) -> str:
+        try:
+            socket.create_connection(address, 1).close()
+        except OSError as error:
+            return type(error).__name__
+        return "ok"
+
+    fates = [attempt((host, port)) for host, port in event["addresses"]]
+    return {"namespace": os.readlink("/proc/self/ns/net"), "fates": fates, "api": os.environ["AWS_LAMBDA_RUNTIME_API"]}
+
+
 def ticking(_event: object, _context: object) -> int:
     """What a thread that counts every 10 ms has come to; between invocations it goes on, if anything does."""
     if not COUNT:
