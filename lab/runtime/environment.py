@@ -23,7 +23,7 @@ from lab.runtime.place import Place
 from lab.runtime.runtime_api import News, RuntimeApi, Work
 
 GLANCE = 0.05
-"""How often the memory of a process at work is looked at, in seconds: 60 microseconds each time."""
+"""How often the memory of a process at work is looked at, in seconds; a look takes 0.1 ms."""
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
@@ -144,7 +144,7 @@ class ExecutionEnvironment:
             raise self._exited()
 
     def _exited(self) -> Trouble:
-        """The words are those of Lambda's log. https://repost.aws/knowledge-center/lambda-troubleshoot-invocation-error"""
+        """The words are those of Lambda's log. https://repost.aws/knowledge-center/lambda-runtime-error"""
         code = self._child.wait()
         if self.peak_mb > self._memory_mb:
             return Trouble("Runtime.OutOfMemory", "Runtime.ExitError", "Runtime exited with error: signal: killed")
