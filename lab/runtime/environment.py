@@ -105,11 +105,13 @@ class ExecutionEnvironment:
         return FunctionResult(news.body, None if news.kind == "response" else "Unhandled")
 
     @property
-    def has_exited(self) -> bool:
-        return self._child.poll() is not None
+    def is_usable(self) -> bool:
+        """Whether it can run an invocation, as far as can be known before."""
+        return self.is_alive and self._child.poll() is None
 
     def kill(self) -> None:
         """Whatever it is doing, frozen or not."""
+        self.is_alive = False
         self._child.kill()
 
     def end(self) -> None:

@@ -164,7 +164,7 @@ class FunctionHost:
         with self._lock:
             while self._idle:
                 environment = self._idle.pop()
-                if not environment.has_exited:
+                if environment.is_usable:
                     return environment
                 del self._all[environment]
                 environment.end()

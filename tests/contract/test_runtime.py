@@ -36,7 +36,7 @@ HANDLER = "functions.handler"
 
 @pytest.fixture
 def host() -> Iterator[FunctionHost]:
-    one = FunctionHost("prober", HANDLER, {"GROUP": "a"}, code=CODE, timeout_seconds=1.0, memory_mb=256)
+    one = FunctionHost("prober", HANDLER, {"GROUP": "a"}, code=CODE, timeout_seconds=30, memory_mb=256)
     yield one
     one.stop()
 
@@ -83,7 +83,7 @@ def test_handler_sees_lambdas_context(host: FunctionHost) -> None:
     assert seen["event"] == {"round": 1}
     assert (seen["function"], seen["memory"]) == ("prober", "256")
     assert seen["arn"] == "arn:aws:lambda:us-east-1:123456789012:function:prober"
-    assert 0 < seen["remaining"] <= 1000
+    assert 0 < seen["remaining"] <= 30_000
 
 
 def test_handler_sees_the_documented_environment(host: FunctionHost) -> None:
@@ -263,10 +263,11 @@ def test_exception_is_described_as_lambda_does(host: FunctionHost) -> None:
     assert any("functions.py" in line for line in body["stackTrace"])
     assert call(host)
     assert host.cold_starts == 1
-    assert any("[ERROR] ValueError: no such target" in line.text for line in host.logs())
+    assert eventually(lambda: any("[ERROR] ValueError: no such target" in line.text for line in host.logs()))
 
 
-def test_late_function_is_killed_and_the_next_one_is_cold(host: FunctionHost) -> None:
+def test_late_function_is_killed_and_the_next_one_is_cold(make: Any) -> None:
+    host = make(timeout_seconds=1)
     first = call(host)["pid"]
     body = failure(host.invoke(b'{"sleep": 30}'))
     assert body["errorType"] == "Sandbox.Timedout"
@@ -318,7 +319,6 @@ def test_crash_kills_what_is_running(make: Any) -> None:
 def test_crash_between_invocations_makes_the_next_one_cold(host: FunctionHost) -> None:
     first = call(host)["pid"]
     host.crash()
-    eventually(lambda: state_of(first) == "Z")
     assert call(host)["pid"] != first
 
 
