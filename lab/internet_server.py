@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 
 TLS_HANDSHAKE = b"\x16"  # record type, RFC 8446 section 5.1; no printable line starts with it
 BACKLOG = 4096  # a burst of new connections must not be mistaken for an outage
+DEFERRED_SECONDS = 10  # how long a caller may take to say its first word
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
 DEFAULT_INTERVAL_MS, DEFAULT_BYTES = 5.0, 1_000_000
 
@@ -84,12 +85,22 @@ async def _pace(writer: asyncio.StreamWriter, interval: float) -> None:
 async def serve(addresses: Sequence[str], context: ssl.SSLContext | None, ports: Sequence[int] = ()) -> None:
     listeners = []
     for address in addresses:
-        await asyncio.start_server(_quietly(http), address, 80, backlog=BACKLOG)
+        await asyncio.start_server(_quietly(http), sock=_when_spoken_to(address, 80), backlog=BACKLOG)
         for port in (443, *ports):
             listeners.append(socket.create_server((address, port), backlog=BACKLOG))
             listeners[-1].setblocking(False)
     print("ready", flush=True)
     await asyncio.gather(*(_accept(listener, context) for listener in listeners))
+
+
+def _when_spoken_to(address: str, port: int) -> socket.socket:
+    """A listener that wakes up for connections on which something was said (TCP_DEFER_ACCEPT, tcp(7)).
+
+    The kernel alone answers the probes that only open and close: most of what arrives here.
+    """
+    listener = socket.create_server((address, port), backlog=BACKLOG)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFERRED_SECONDS)
+    return listener
 
 
 async def _accept(listener: socket.socket, context: ssl.SSLContext | None) -> None:

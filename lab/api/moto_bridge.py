@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,8 +17,10 @@ from urllib.parse import unquote, urlsplit
 
 import moto.backends
 import moto.core.responses
+import xmltodict
 from moto.core.base_backend import BackendDict
 from moto.core.parse import PROTOCOL_PARSERS
+from moto.core.routing import get_service_router
 from moto.core.request import Request, determine_request_protocol
 from moto.core.serialize import XFormedAttributePicker
 from moto.core.utils import get_service_model, method_names_from_class
@@ -26,6 +28,8 @@ from moto.core.utils import get_service_model, method_names_from_class
 from lab.api.patches import Patches
 from lab.api.wire import HttpReply, HttpRequest
 
+_methods_once = lru_cache(method_names_from_class)
+_valid_names = lru_cache(xmltodict._validate_name)
 _SIGNED_AS = {"monitoring": "cloudwatch", "states": "stepfunctions"}
 _PARSED = "lab.params"
 
@@ -68,9 +72,10 @@ def dispatch(wire: Wire) -> HttpReply:
 
 def speed_up(patches: Patches, *, has_images: bool) -> None:
     """Moto finds out afresh on every call what never changes, and parses what the gateway has parsed already."""
-    patches.replace(moto.core.responses, "method_names_from_class", lru_cache(method_names_from_class))
+    patches.replace(moto.core.responses, "method_names_from_class", _methods_once)
     patches.replace(moto.settings, "ec2_load_default_amis", lambda: has_images)
     patches.wrap(XFormedAttributePicker, "get_possible_keys", _keys_once)
+    patches.replace(xmltodict, "_validate_name", _valid_names)
     parse = moto.core.responses.BaseResponse.parse_parameters
 
     def parse_once(self: Any, request: Any) -> None:
@@ -80,6 +85,14 @@ def speed_up(patches: Patches, *, has_images: bool) -> None:
             parse(self, request)
 
     patches.replace(moto.core.responses.BaseResponse, "parse_parameters", parse_once)
+
+
+def warm_up(services: Iterable[str]) -> None:
+    """Read the models of these services now, for processes that are forked later."""
+    for service in services:
+        protocol = str(get_service_model(service).protocol)
+        if protocol == "rest-json":
+            get_service_router(service)._get_router(protocol)
 
 
 def _keys_once(original: Any) -> Any:

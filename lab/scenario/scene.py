@@ -88,9 +88,8 @@ class Scene:
 
     def _hand(self) -> None:
         """The lab's own clients sign as a person, whom no fault concerns and no invariant binds."""
-        by_hand = boto3.Session(aws_access_key_id=HAND, aws_secret_access_key=HAND)
-        self.stack.ec2 = by_hand.client("ec2")
-        self.stack.dynamodb = by_hand.client("dynamodb")
+        self.stack.ec2 = boto3.client("ec2", aws_access_key_id=HAND, aws_secret_access_key=HAND)
+        self.stack.dynamodb = boto3.client("dynamodb", aws_access_key_id=HAND, aws_secret_access_key=HAND)
 
     def _open_the_profile(self) -> None:
         """EgressProfile all, as template.yaml's security group has it: everything from the private subnets, and out."""
