@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -54,12 +55,14 @@ def run(wanted: Wanted) -> int:
     return _run_many(scenarios, wanted)
 
 
-def _play(scenario: Scenario, scale: float) -> tuple[int, dict[str, Any]]:
+def _play(
+    scenario: Scenario, scale: float, while_building: AbstractContextManager[None] | None = None
+) -> tuple[int, dict[str, Any]]:
     """In this process, which is inside the sandbox."""
     from lab.scenario.run import play
 
     print(f"--- {scenario.name}: {' '.join(scenario.why.split())}", flush=True)
-    outcome = play(scenario, scale, lambda line: print(line, flush=True))
+    outcome = play(scenario, scale, lambda line: print(line, flush=True), while_building)
     _tell(outcome)
     return BAD if outcome.void else HOLDS if outcome.passed else BROKEN, outcome.record
 
@@ -70,8 +73,8 @@ def _run_many(scenarios: Sequence[Scenario], wanted: Wanted) -> int:
     began = time.monotonic()
     many.warm_up()
 
-    def one(scenario: Scenario, out: IO[bytes]) -> int:
-        code, record = _play(scenario, wanted.scale)
+    def one(scenario: Scenario, out: IO[bytes], builders: many.Builders) -> int:
+        code, record = _play(scenario, wanted.scale, builders.turn())
         out.write(json.dumps(record).encode())
         out.flush()
         return code

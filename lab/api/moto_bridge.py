@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import moto.backends
 import moto.core.responses
 import xmltodict
-from moto.core.base_backend import BackendDict
+from moto.core.base_backend import AccountSpecificBackend, BackendDict
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.routing import get_service_router
 from moto.core.request import Request, determine_request_protocol
@@ -76,6 +76,8 @@ def speed_up(patches: Patches, *, has_images: bool) -> None:
     patches.replace(moto.settings, "ec2_load_default_amis", lambda: has_images)
     patches.wrap(XFormedAttributePicker, "get_possible_keys", _keys_once)
     patches.replace(xmltodict, "_validate_name", _valid_names)
+    # Moto reads every service's whole model to learn its regions; the lab has one, and every service is there.
+    patches.replace(AccountSpecificBackend, "_generate_regions", lambda _self, _service: _regions())
     parse = moto.core.responses.BaseResponse.parse_parameters
 
     def parse_once(self: Any, request: Any) -> None:
@@ -85,6 +87,13 @@ def speed_up(patches: Patches, *, has_images: bool) -> None:
             parse(self, request)
 
     patches.replace(moto.core.responses.BaseResponse, "parse_parameters", parse_once)
+
+
+@lru_cache
+def _regions() -> list[str]:
+    from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
+
+    return [each.name for each in RegionsAndZonesBackend.regions]
 
 
 def warm_up(services: Iterable[str]) -> None:

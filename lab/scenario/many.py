@@ -6,12 +6,14 @@ run; it stays free of threads, because a fork copies only one.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +27,8 @@ JOBS_PER_PROCESSOR = 5
 """Measured on two processors; see docs/scenarios.md."""
 SERVICES = ("ec2", "dynamodb", "cloudformation", "lambda", "events", "scheduler")
 """Those that the lab itself calls."""
+LOOK_AGAIN = 0.05
+"""Seconds between two looks for a free place."""
 HOLDS, BROKEN, VOID = 0, 1, 2
 
 
@@ -51,7 +55,37 @@ class _Lab:
     record: IO[bytes]
 
 
-Play = Callable[[Scenario, IO[bytes]], int]
+class Builders:
+    """Lets so many labs be built at a time: that takes processors, and would disturb those that measure.
+
+    A byte of a file is locked by whoever builds (fcntl(2), record locks): a process that dies gives it back.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._file = tempfile.TemporaryFile()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Waits for a place and keeps it meanwhile. Called in the forked process."""
+        while (place := self._take()) is None:
+            time.sleep(LOOK_AGAIN)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, place)
+
+    def _take(self) -> int | None:
+        for place in range(self._places):
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            except OSError:
+                continue
+            return place
+        return None
+
+
+Play = Callable[[Scenario, IO[bytes], Builders], int]
 """Plays one scenario, writes its record as JSON to the file, returns the exit code. Runs in the forked process."""
 
 
@@ -86,6 +120,7 @@ def play_all(
 ) -> list[Played]:
     """Every run, in the order in which they ended. Longest first, so that none is left alone at the end."""
     ordered = sorted(scenarios, key=lambda each: -expected_seconds(each, scale))
+    builders = Builders(os.cpu_count() or 1)
     waiting = [(each, number) for number in range(1, repeat + 1) for each in ordered]
     running: dict[int, _Lab] = {}
     ended: list[Played] = []
@@ -93,7 +128,7 @@ def play_all(
     gc.freeze()  # what is imported lives for ever: no collection in a child need look at it, or copy its pages
     while waiting or running:
         while waiting and len(running) < jobs:
-            pid, lab = _start(*waiting.pop(0), play)
+            pid, lab = _start(*waiting.pop(0), play, builders)
             running[pid] = lab
         pid, status = os.wait()
         if pid in running:
@@ -112,9 +147,9 @@ def expected_seconds(scenario: Scenario, scale: float) -> float:
     return last + max(waits) + heals + alarms + own.run
 
 
-def _start(scenario: Scenario, number: int, play: Play) -> tuple[int, _Lab]:
+def _start(scenario: Scenario, number: int, play: Play, builders: Builders) -> tuple[int, _Lab]:
     lab = _Lab(scenario, number, time.monotonic(), tempfile.TemporaryFile(), tempfile.TemporaryFile())
-    return nested.start(lambda: play(scenario, lab.record), lab.said.fileno()), lab
+    return nested.start(lambda: play(scenario, lab.record, builders), lab.said.fileno()), lab
 
 
 def _read(lab: _Lab, code: int) -> Played:
