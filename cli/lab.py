@@ -117,6 +117,8 @@ def _tell(outcome: Outcome) -> None:
             line = f" (line {each.expectation.line})" if each.expectation and each.expectation.line else ""
             print(f"    {each.text}{line}\n      expected: {each.expected}\n      seen:     {each.seen}")
             print(f"      when:     {each.at:.2f} s after the clock's zero")
+    for trouble in [] if outcome.passed else outcome.record.get("troubles", []):
+        print(f"    beside it, {trouble['function']} failed at {trouble['at']} s: {trouble['text']}")
     word = "PASS" if outcome.passed else "FAIL"
     print(f"{word}  {outcome.scenario.name} in {outcome.seconds:.1f} s", flush=True)
     if outcome.void:

@@ -6,6 +6,8 @@ Exit 0 when all is well, 1 when an expectation does not hold, 2 for a bad file o
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,11 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     in_lab.add_parser("list", help="the library of scenarios")
     in_lab.add_parser("shell", help="a prompt on the private host of zone a, with the controller's log above it")
     options = parser.parse_args(argv)
+    try:
+        return _do(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing is left behind", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _do(options: argparse.Namespace) -> int:
     if options.lab_command == "run":
         return lab.run(
-            lab.Wanted(
-                options.files, options.json, options.report, options.time_scale, options.jobs, options.repeat
-            )
+            lab.Wanted(options.files, options.json, options.report, options.time_scale, options.jobs, options.repeat)
         )
     return lab.listing() if options.lab_command == "list" else lab.shell()
 

@@ -8,6 +8,7 @@ Standard library only. Prints `ready` once it listens everywhere.
 | 80 | `GET /` | a page that names the caller's address |
 | 80 | `GET /stream?interval_ms=5` | the server, paced: one line `seq ip:port` after another |
 | 80 | `GET /download?bytes=1000000` | that many bytes |
+| 80 | plain text that is no HTTP | as on 443 |
 | 443 | TLS, `GET /` | the caller's address and nothing else |
 | 443 | plain text, line by line | each line back, with ` ip:port` of the caller behind it |
 | 443 | plain text, a line `stream 200` | from then on the server speaks too: a line every 200 ms |
@@ -38,7 +39,11 @@ def caller(writer: asyncio.StreamWriter) -> tuple[str, int]:
 
 
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    target = urlsplit(await _request_target(reader))
+    first = await reader.readline()
+    if first.strip() and b" HTTP/" not in first:
+        await echo(reader, writer, first)
+        return
+    target = urlsplit(await _request_target(reader, first))
     asked = {key: float(values[-1]) for key, values in parse_qs(target.query).items()}
     if target.path == "/stream":
         await stream(writer, asked.get("interval_ms", DEFAULT_INTERVAL_MS) / 1000)
@@ -49,13 +54,14 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def https(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await _request_target(reader)
+    await _request_target(reader, await reader.readline())
     await _respond(writer, _encoded(writer)[0] + b"\n")
 
 
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b"") -> None:
     streams: set[asyncio.Task[None]] = set()
-    while line := await reader.readline():
+    while line := first or await reader.readline():
+        first = b""
         if line.startswith(b"stream "):
             streams.add(asyncio.create_task(_pace(writer, float(line.split()[1]) / 1000)))
             continue
@@ -155,8 +161,8 @@ def _quietly(talk: Talk) -> Talk:
     return until_gone
 
 
-async def _request_target(reader: asyncio.StreamReader) -> str:
-    request = (await reader.readline()).split()
+async def _request_target(reader: asyncio.StreamReader, first: bytes) -> str:
+    request = first.split()
     while (await reader.readline()).strip():
         pass
     return request[1].decode() if len(request) > 1 else "/"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -176,7 +177,12 @@ def _init(argv: Sequence[str]) -> int:
 
 
 def furnish() -> None:
-    """In a sandbox just made: private memory at `/run`, for names and temporary files, and loopback up."""
+    """In a sandbox just made: private memory at `/run`, for names and temporary files, and loopback up.
+
+    And as many open files as this user may have: hundreds of connections end in one process.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "sandbox", "/run"], check=True)
     Path("/run/netns").mkdir()
     Path(TEMPORARY).mkdir(mode=0o700)

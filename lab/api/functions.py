@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 import uuid
 from collections.abc import Callable
@@ -52,6 +53,8 @@ class Functions:
         self._threads: set[threading.Thread] = set()
         self._closing = threading.Event()
         self.failures: list[BaseException] = []
+        self.errors: list[tuple[float, str, str]] = []
+        """Invocations that ended in an error: when (`time.monotonic()`), which function, what it said."""
         self._lock = threading.Lock()
 
     def register(
@@ -69,11 +72,14 @@ class Functions:
         """Run it now, in this thread."""
         function = self._find(name)
         try:
-            return function.invoke(payload)
+            result = function.invoke(payload)
         except Exception as error:
             traceback.print_exc()
             body = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
-            return FunctionResult(json.dumps(body).encode(), "Unhandled")
+            result = FunctionResult(json.dumps(body).encode(), "Unhandled")
+        if result.error is not None:
+            self.errors.append((time.monotonic(), name, result.payload.decode(errors="replace")))
+        return result
 
     def invoke_later(self, name: str, payload: bytes) -> str:
         """Queue it. The answer is the request id; a function that does not exist is an error at once."""

@@ -20,8 +20,8 @@ import moto.core.responses
 import xmltodict
 from moto.core.base_backend import AccountSpecificBackend, BackendDict
 from moto.core.parse import PROTOCOL_PARSERS
-from moto.core.routing import get_service_router
 from moto.core.request import Request, determine_request_protocol
+from moto.core.routing import get_service_router
 from moto.core.serialize import XFormedAttributePicker
 from moto.core.utils import get_service_model, method_names_from_class
 

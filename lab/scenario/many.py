@@ -63,7 +63,7 @@ class Builders:
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - kept open as long as its locks may be asked for
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -148,7 +148,8 @@ def expected_seconds(scenario: Scenario, scale: float) -> float:
 
 
 def _start(scenario: Scenario, number: int, play: Play, builders: Builders) -> tuple[int, _Lab]:
-    lab = _Lab(scenario, number, time.monotonic(), tempfile.TemporaryFile(), tempfile.TemporaryFile())
+    said, record = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when the lab has ended
+    lab = _Lab(scenario, number, time.monotonic(), said, record)
     return nested.start(lambda: play(scenario, lab.record, builders), lab.said.fileno()), lab
 
 

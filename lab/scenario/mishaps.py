@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -190,6 +191,8 @@ def _command(scene: Scene, step: Step) -> None:
 def wake(scene: Scene, event: Mapping[str, Any]) -> dict[str, Any]:
     """One invocation, waited for. A crash of the controller is what some scenarios want, so it is no error here."""
     result = scene.stack.hosts["controller"].invoke(json.dumps(event, default=str).encode())
+    if result.error is not None:
+        scene.failed_commands.append((time.monotonic(), "controller", result.payload.decode(errors="replace")))
     answer = json.loads(result.payload)
     return answer if isinstance(answer, dict) else {}
 

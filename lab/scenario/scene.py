@@ -5,6 +5,7 @@ Called by `lab.scenario.run`; steps and expectations act on it. Runs inside `lab
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -59,6 +60,7 @@ class Scene:
         self.invariants: Invariants
         self.spares: list[FunctionHost] = []
         self.initial: dict[str, list[Machine]] = {}
+        self.failed_commands: list[tuple[float, str, str]] = []
         try:
             self._hand()
             self._open_the_profile()
@@ -118,6 +120,8 @@ class Scene:
         """natkeeper is switched on and comes to rest: home, verified, backed as far as this stack can be."""
         self.switched_on_at = time.monotonic()
         self.stack.switch_on()
+        # As if the schedule's first minute had just come: nothing is asked of natkeeper before it is at rest.
+        threading.Thread(target=self.stack.wake, args=({"natkeeper": {"tick": True}},), daemon=True).start()
         self.until("natkeeper at rest before the first step", self.is_settled, SETTLING)
 
     def is_settled(self) -> bool:
@@ -209,6 +213,13 @@ class Scene:
     def stale_seconds(self) -> float:
         """How old an answer that natkeeper decides on may be, by the file's own will."""
         return max((each.args["seconds"] for each in self.scenario.timeline if each.do == "api_stale"), default=0.0)
+
+    def troubles(self) -> list[dict[str, Any]]:
+        """Invocations that failed, and what functions printed that is no log line: why a run may look odd."""
+        failed = sorted((*self.stack.api.function_errors(), *self.failed_commands))
+        found = [{"at": self.seconds(at), "function": name, "text": text} for at, name, text in failed]
+        printed = self.journal.tracebacks()
+        return found + ([{"at": None, "function": "controller", "text": "\n".join(printed)}] if printed else [])
 
     def topology(self) -> dict[str, Any]:
         """Who carries what now."""
