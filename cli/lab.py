@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -133,8 +135,9 @@ def listing() -> int:
         except BadScenario as problem:
             _complain(str(problem))
             return BAD
-        print(f"{found.name:<36} {' '.join(found.why.split())}")
-    print(f"\nnatkeeper lab run {LIBRARY}/NAME.yaml")
+        why = textwrap.wrap(" ".join(found.why.split()), max(40, shutil.get_terminal_size().columns - 37))
+        print(f"{found.name:<36} " + f"\n{'':37}".join(why))
+    print(f"\nPlay one: natkeeper lab run NAME    all: natkeeper lab run {LIBRARY} --time-scale 8")
     return HOLDS
 
 

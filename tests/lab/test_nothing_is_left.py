@@ -113,21 +113,29 @@ def test_killed_at_any_moment_nothing_is_left(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; here everything runs as one already")
 def test_an_ordinary_user_plays_a_scenario_without_any_network(tmp_path: Path) -> None:
-    """In a network namespace with no route and no name server; the interpreter and the code where nobody may read."""
+    """In a network namespace with no route and no name server. Where the interpreter lies in a folder that is closed to
+    others, an open one takes its place, for this command alone."""
     file = tmp_path / "quiet.yaml"
     file.write_text(QUIET)
+    base = Path(sys.base_prefix)
+    closed = next((each for each in reversed((base, *base.parents)) if not each.stat().st_mode & 0o001), None)
     script = """set -e
-        mount -t tmpfs readable /mnt; mkdir /mnt/base /mnt/packages /mnt/tree
-        mount --bind "$1" /mnt/base; mount --bind "$2" /mnt/packages; mount --bind "$3" /mnt/tree
-        cp "$4" /mnt/quiet.yaml; echo 'nameserver 192.0.2.1' > /mnt/resolv; mount --bind /mnt/resolv /etc/resolv.conf
+        base=$1 packages=$2 tree=$3 file=$4 python=$5 user=$6 closed=$7
+        mount -t tmpfs open /mnt; mkdir /mnt/base /mnt/packages /mnt/tree
+        mount --bind "$base" /mnt/base; mount --bind "$packages" /mnt/packages; mount --bind "$tree" /mnt/tree
+        cp "$file" /mnt/quiet.yaml; echo 'nameserver 192.0.2.1' > /mnt/resolv; mount --bind /mnt/resolv /etc/resolv.conf
+        if [ -n "$closed" ]; then
+            mount -t tmpfs open "$closed"; mkdir -p "$base"; mount --bind /mnt/base "$base"
+        fi
         cd /mnt/tree
-        exec setpriv --reuid="$6" --regid="$6" --clear-groups env -i PATH="$PATH" HOME=/nonexistent \\
-            PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=/mnt/base/lib PYTHONPATH=/mnt/tree/src:/mnt/tree:/mnt/packages \\
-            "/mnt/base/bin/$5" -m cli lab run /mnt/quiet.yaml --time-scale 8"""
+        exec setpriv --reuid="$user" --regid="$user" --clear-groups env -i PATH="$PATH" HOME=/nonexistent \\
+            PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/mnt/tree/src:/mnt/tree:/mnt/packages \\
+            "$base/bin/$python" -m cli lab run /mnt/quiet.yaml --time-scale 8"""
     packages = next(each for each in sys.path if each.endswith("site-packages"))
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    inside = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", sys.base_prefix, packages, str(ROOT), str(file)]
-    done = subprocess.run([*inside, python, str(NOBODY)], capture_output=True, text=True, timeout=120)
+    given = [str(base), packages, str(ROOT), str(file), python, str(NOBODY), str(closed or "")]
+    command = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS  quiet" in done.stdout
 
