@@ -122,7 +122,23 @@ class Scene:
         self.stack.switch_on()
         # As if the schedule's first minute had just come: nothing is asked of natkeeper before it is at rest.
         threading.Thread(target=self.stack.wake, args=({"natkeeper": {"tick": True}},), daemon=True).start()
-        self.until("natkeeper at rest before the first step", self.is_settled, SETTLING)
+        try:
+            self.until("natkeeper at rest before the first step", self.is_settled, SETTLING)
+        except CannotJudge as problem:
+            raise CannotJudge(f"{problem}{self._why_unsettled()}") from None
+
+    def _why_unsettled(self) -> str:
+        """Each group's last decision, and what a NAT's boot script said when it failed."""
+        last = {each.fields["group"]: each.fields for each in self.journal.decisions()}
+        said = [f"; zone {group}: {each['reason_code']}, {each['message']}" for group, each in sorted(last.items())]
+        for machine in self.stack.api.machines():
+            try:
+                boot = self.stack.network.boot_result(machine.instance_id)
+            except KeyError:
+                continue
+            if not boot.is_ok:
+                said.append(f"; user data of {machine.instance_id} ended with {boot.exit_code}: {boot.console[-300:]}")
+        return "".join(said) or "; it decided nothing"
 
     def is_settled(self) -> bool:
         last = {each.fields["group"]: each.fields for each in self.journal.decisions()}
