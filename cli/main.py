@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="divide the lab's own waiting by N: boot, stop, quiet period, watch run, tick. Probes, time-outs, TCP and "
         "everything that a file writes down stay as they are",
     )
-    run.add_argument("--jobs", metavar="N", type=_count, help="labs side by side (default: five per processor)")
+    run.add_argument("--jobs", metavar="N", type=_count, help="labs side by side (default: three per processor)")
     run.add_argument(
         "--repeat",
         metavar="N",

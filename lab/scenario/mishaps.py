@@ -186,6 +186,9 @@ def _command(scene: Scene, step: Step) -> None:
     answer = wake(scene, {"natkeeper": {"command": step.do, **given}})
     if "refused" in answer:
         raise CannotJudge(f"step {step.text}: the controller refused it: {answer['refused']}")
+    if "errorType" in answer and not any(each.do == "crash_controller" for each in scene.scenario.timeline):
+        # An operator would see the error and type it again; a file cannot, so its step was not made.
+        raise CannotJudge(f"step {step.text}: the controller failed: {answer.get('errorMessage', answer)}")
 
 
 def wake(scene: Scene, event: Mapping[str, Any]) -> dict[str, Any]:
