@@ -6,18 +6,17 @@ which runs it again in there.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
-import os
-import subprocess
+import shutil
 import sys
-import tempfile
+import textwrap
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from lab import sandbox
 from lab.scenario.file import BadScenario, Scenario, parse
@@ -27,84 +26,91 @@ if TYPE_CHECKING:
 
 LIBRARY = Path(sandbox.__file__).resolve().parent / "scenarios"
 HOLDS, BROKEN, BAD, CANNOT = 0, 1, 2, 3
-MOST_JOBS = 4
-
-
-def run(
-    files: Sequence[Path], json_out: Path | None, report: Path | None, scale: float, jobs: int | None = None
-) -> int:
-    """Plays every file: one in this process, several each in a lab of its own."""
-    scenarios = _read(files)
-    if scenarios is None:
-        return BAD
-    if report is not None and importlib.util.find_spec("lab.report") is None:
-        _complain("--report: lab.report is not there yet; use --json OUT")
-        return BAD
-    if (lacks := _lacks()) is not None:
-        return lacks
-    began = time.monotonic()
-    if len(scenarios) == 1:
-        sandbox.enter()
-        played = [_play(scenarios[0], scale)]
-    else:
-        played = _play_all(scenarios, scale, jobs or min(MOST_JOBS, os.cpu_count() or 1))
-    _write([each.record for each in played], json_out, report)
-    passed = sum(each.code == HOLDS for each in played)
-    if len(played) > 1:
-        print(f"\n{passed} of {len(played)} scenarios passed in {time.monotonic() - began:.0f} s")
-        for each in played:
-            if each.code != HOLDS:
-                print(f"  {'FAILED' if each.code == BROKEN else 'CANNOT JUDGE'}  {each.path}")
-    return max(each.code for each in played)
+FAILURES = Path("natkeeper-failures.json")
+"""Where the records of failed runs are kept when runs are repeated and no --json says where."""
 
 
 @dataclass(frozen=True)
-class Played:
-    """One file's exit code and record."""
+class Wanted:
+    """What the command line asks of a run."""
 
-    path: Path
-    code: int
-    record: dict[str, Any]
+    files: Sequence[Path]
+    json_out: Path | None = None
+    report: Path | None = None
+    scale: float = 1.0
+    jobs: int | None = None
+    repeat: int = 1
 
 
-def _play(scenario: Scenario, scale: float) -> Played:
+def run(wanted: Wanted) -> int:
+    """Plays every file: a single run in this process, several each in a lab of its own."""
+    scenarios = _read(wanted.files)
+    if scenarios is None:
+        return BAD
+    if (lacks := _lacks()) is not None:
+        return lacks
+    sandbox.enter()
+    if len(scenarios) == 1 and wanted.repeat == 1:
+        code, record = _play(scenarios[0], wanted.scale)
+        _write(record, [record], wanted)
+        return code
+    return _run_many(scenarios, wanted)
+
+
+def _play(
+    scenario: Scenario, scale: float, while_building: AbstractContextManager[None] | None = None
+) -> tuple[int, dict[str, Any]]:
     """In this process, which is inside the sandbox."""
     from lab.scenario.run import play
 
     print(f"--- {scenario.name}: {' '.join(scenario.why.split())}", flush=True)
-    outcome = play(scenario, scale, lambda line: print(line, flush=True))
+    outcome = play(scenario, scale, lambda line: print(line, flush=True), while_building)
     _tell(outcome)
-    code = BAD if outcome.void else HOLDS if outcome.passed else BROKEN
-    return Played(scenario.path, code, outcome.record)
+    return BAD if outcome.void else HOLDS if outcome.passed else BROKEN, outcome.record
 
 
-def _play_all(scenarios: Sequence[Scenario], scale: float, jobs: int) -> list[Played]:
-    """Each as a command of its own, so that one lab's trouble is not the next one's; each says all it has at once."""
-    with ThreadPoolExecutor(jobs) as pool, tempfile.TemporaryDirectory() as directory:
+def _run_many(scenarios: Sequence[Scenario], wanted: Wanted) -> int:
+    from lab.scenario import many
 
-        def one(numbered: tuple[int, Scenario]) -> Played:
-            number, scenario = numbered
-            out = Path(directory, f"{number}.json")
-            argv = [sys.executable, "-m", "cli", "lab", "run", str(scenario.path), "--json", str(out)]
-            done = subprocess.run(
-                [*argv, "--time-scale", f"{scale:g}"],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                preexec_fn=sandbox.die_with_parent,
-            )
-            print(done.stdout, end="", flush=True)
-            return Played(scenario.path, done.returncode, json.loads(out.read_text()) if out.exists() else {})
+    began = time.monotonic()
+    many.warm_up()
 
-        return list(pool.map(one, enumerate(scenarios)))
+    def one(scenario: Scenario, out: IO[bytes], builders: many.Builders) -> int:
+        code, record = _play(scenario, wanted.scale, builders.turn())
+        out.write(json.dumps(record).encode())
+        out.flush()
+        return code
+
+    def on_end(each: many.Played) -> None:
+        is_told_whole = wanted.repeat == 1 or each.code != HOLDS
+        line = f"pass {each.number:3} of {wanted.repeat}  {each.scenario.name} in {each.seconds:.1f} s\n"
+        print(each.said if is_told_whole else line, end="", flush=True)
+
+    jobs = wanted.jobs or many.default_jobs()
+    played = many.play_all(scenarios, wanted.scale, jobs, wanted.repeat, one, on_end)
+    failed = [each for each in played if each.code != HOLDS]
+    records = [each.record for each in (failed or played) if each.record]
+    if wanted.repeat == 1:
+        by_file = sorted(played, key=lambda each: scenarios.index(each.scenario))
+        _write([each.record for each in by_file], [each.record for each in by_file if each.record], wanted)
+    else:
+        print("\n" + "\n".join(many.table(played, wanted.repeat)))
+        out = wanted.json_out or (FAILURES if failed else None)
+        _write(many.summary(played, wanted.repeat), records[:1], replace(wanted, json_out=out))
+    print(f"\n{len(played) - len(failed)} of {len(played)} runs passed in {time.monotonic() - began:.0f} s")
+    for each in failed:
+        word = {BROKEN: "FAILED", BAD: "CANNOT JUDGE"}.get(each.code, "THE LAB FAILED")
+        print(f"  {word}  {each.scenario.path}{f', run {each.number}' if wanted.repeat > 1 else ''}")
+    return max((each.code if each.code in (BROKEN, BAD) else BAD for each in failed), default=HOLDS)
 
 
-def _write(records: list[dict[str, Any]], json_out: Path | None, report: Path | None) -> None:
-    if json_out is not None:
-        json_out.write_text(json.dumps(records[0] if len(records) == 1 else records, indent=1) + "\n")
-    if report is not None:
-        importlib.import_module("lab.report").write(records[-1], report)
+def _write(document: Any, records: Sequence[Mapping[str, Any]], wanted: Wanted) -> None:
+    if wanted.json_out is not None:
+        wanted.json_out.write_text(json.dumps(document, indent=1) + "\n")
+        print(f"written: {wanted.json_out}")
+    if wanted.report is not None and records:
+        importlib.import_module("lab.report").write(dict(records[-1]), wanted.report)
+        print(f"written: {wanted.report}")
 
 
 def _tell(outcome: Outcome) -> None:
@@ -113,6 +119,8 @@ def _tell(outcome: Outcome) -> None:
             line = f" (line {each.expectation.line})" if each.expectation and each.expectation.line else ""
             print(f"    {each.text}{line}\n      expected: {each.expected}\n      seen:     {each.seen}")
             print(f"      when:     {each.at:.2f} s after the clock's zero")
+    for trouble in [] if outcome.passed else outcome.record.get("troubles", []):
+        print(f"    beside it, {trouble['function']} failed at {trouble['at']} s: {trouble['text']}")
     word = "PASS" if outcome.passed else "FAIL"
     print(f"{word}  {outcome.scenario.name} in {outcome.seconds:.1f} s", flush=True)
     if outcome.void:
@@ -127,8 +135,9 @@ def listing() -> int:
         except BadScenario as problem:
             _complain(str(problem))
             return BAD
-        print(f"{found.name:<36} {' '.join(found.why.split())}")
-    print(f"\nnatkeeper lab run {LIBRARY}/NAME.yaml")
+        why = textwrap.wrap(" ".join(found.why.split()), max(40, shutil.get_terminal_size().columns - 37))
+        print(f"{found.name:<36} " + f"\n{'':37}".join(why))
+    print(f"\nPlay one: natkeeper lab run NAME    all: natkeeper lab run {LIBRARY} --time-scale 8")
     return HOLDS
 
 

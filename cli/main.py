@@ -6,6 +6,8 @@ Exit 0 when all is well, 1 when an expectation does not hold, 2 for a bad file o
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,15 +33,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="divide the lab's own waiting by N: boot, stop, quiet period, watch run, tick. Probes, time-outs, TCP and "
         "everything that a file writes down stay as they are",
     )
+    run.add_argument("--jobs", metavar="N", type=_count, help="labs side by side (default: three per processor)")
     run.add_argument(
-        "--jobs", metavar="N", type=int, help="labs at a time when there are several files (default: processors)"
+        "--repeat",
+        metavar="N",
+        type=_count,
+        default=1,
+        help="play each file N times and tell how often each passed; what the first failure of each was is kept",
     )
     in_lab.add_parser("list", help="the library of scenarios")
     in_lab.add_parser("shell", help="a prompt on the private host of zone a, with the controller's log above it")
     options = parser.parse_args(argv)
+    try:
+        return _do(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing is left behind", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _do(options: argparse.Namespace) -> int:
     if options.lab_command == "run":
-        return lab.run(options.files, options.json, options.report, options.time_scale, options.jobs)
+        return lab.run(
+            lab.Wanted(options.files, options.json, options.report, options.time_scale, options.jobs, options.repeat)
+        )
     return lab.listing() if options.lab_command == "list" else lab.shell()
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
 
 
 def _scale(text: str) -> float:

@@ -1,12 +1,15 @@
 """`natkeeper lab shell`: a prompt on the private host of zone a; the controller's log appears above it.
 
 A line is run by bash on that host. A line that begins with `:` is a verb of scenario files, such as
-`:stop_instance active@a` or `:packet_loss nat@a percent=30`. Ctrl-D or `exit` ends it, and the VPC with it.
+`:stop_instance active@a` or `:packet_loss nat@a percent=30`; `:help` lists them. Ctrl-C ends what runs on the host,
+Ctrl-D or `exit` the shell, and the VPC with it. Reports in which no probe failed are left out of the log.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import readline
 import shlex
 import signal
@@ -18,6 +21,15 @@ from pathlib import Path
 from lab.network import WEB
 
 PROMPT = "private-host-a$ "
+ALL_WELL = re.compile(r"\] watch report: \w+, \d+ rounds, seen")
+HELLO = f"""
+You are on the database server: a private host of zone a, whose way out is a NAT instance that natkeeper looks after.
+  curl http://{WEB}/           the internet, and the address it sees
+  :stop_instance active@a          stop the NAT that carries zone a; then curl again, and read what natkeeper did
+  :hang nat@a                      it runs and forwards nothing       :terminate_instance nat@b   or the other one
+  :help                            everything that can be done to this VPC
+  exit                             (or Ctrl-D) takes it all down
+"""
 FILE = "name: shell\nwhy: a VPC to play with\nzones: [a, b]\nstack: {QuietPeriod: 20}\ntimeline: []\n"
 
 
@@ -31,13 +43,13 @@ def play() -> int:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "shell.yaml")
         file.write_text(FILE)
-        print("building a VPC with two zones …", flush=True)
+        print("building a VPC with two zones and switching natkeeper on (about ten seconds) …", flush=True)
         scene = Scene(parse(file), 1.0)
         scene.invariants = Invariants(scene)
         narrator = Narrator(scene.stack, _above)
         try:
             scene.settle()
-            _above(f"ready. Try: curl http://{WEB}/   then  :stop_instance active@a   and curl again. Ctrl-D ends.")
+            print(HELLO, flush=True)
             _prompt(scene)
         finally:
             narrator.close()
@@ -59,7 +71,9 @@ def _prompt(scene: object) -> None:
             continue
         if line in ("exit", "quit"):
             return
-        if line.startswith(":"):
+        if line in (":help", ":", "help", "?"):
+            _help()
+        elif line.startswith(":"):
             _verb(scene, line[1:])
         elif line:
             _bash(scene, line)
@@ -72,11 +86,25 @@ def _bash(scene: object, line: str) -> None:
     host = scene.stack.groups["a"].host
     process = scene.stack.network.spawn(host, ["bash", "-c", line], stdin=subprocess.DEVNULL)
     try:
-        process.wait()
+        code = process.wait()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(3)
+        print()
+    else:
+        if code:
+            print(f"exit code {code}")
+
+
+def _help() -> None:
+    """Every verb, as the prompt takes it."""
+    from lab.scenario.vocabulary import STEPS
+
+    for name, verb in STEPS.items():
+        target = f" {'|'.join(f'{each}@a' for each in verb.targets)}" if verb.needs_target else ""
+        args = [f"{key}=…" if arg.is_needed else f"[{key}=…]" for key, arg in verb.args.items()]
+        print(f"  :{name}{target} {' '.join(args)}".rstrip())
 
 
 def _verb(scene: object, line: str) -> None:
@@ -102,6 +130,8 @@ def _verb(scene: object, line: str) -> None:
 
 def _above(line: str) -> None:
     """A line of the log, above the prompt and what has been typed so far."""
+    if ALL_WELL.search(line):
+        return
     if not sys.stdout.isatty():
         print(line, flush=True)
         return

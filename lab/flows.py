@@ -102,7 +102,7 @@ def open_flow(mode: str, target: tuple[str, int], interval: float, keepalive: in
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, keepalive)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 30)
-    if mode != "client" and target[1] != 80:
+    if mode == "both" or (mode == "server" and target[1] != 80):
         connection.sendall(b"stream %g\n" % (interval * 1000))
     elif mode == "server":
         connection.sendall(f"GET /stream?interval_ms={interval * 1000:g} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())

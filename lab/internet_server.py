@@ -8,6 +8,7 @@ Standard library only. Prints `ready` once it listens everywhere.
 | 80 | `GET /` | a page that names the caller's address |
 | 80 | `GET /stream?interval_ms=5` | the server, paced: one line `seq ip:port` after another |
 | 80 | `GET /download?bytes=1000000` | that many bytes |
+| 80 | plain text that is no HTTP | as on 443 |
 | 443 | TLS, `GET /` | the caller's address and nothing else |
 | 443 | plain text, line by line | each line back, with ` ip:port` of the caller behind it |
 | 443 | plain text, a line `stream 200` | from then on the server speaks too: a line every 200 ms |
@@ -25,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 
 TLS_HANDSHAKE = b"\x16"  # record type, RFC 8446 section 5.1; no printable line starts with it
 BACKLOG = 4096  # a burst of new connections must not be mistaken for an outage
+DEFERRED_SECONDS = 10  # how long a caller may take to say its first word
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
 DEFAULT_INTERVAL_MS, DEFAULT_BYTES = 5.0, 1_000_000
 
@@ -37,7 +39,11 @@ def caller(writer: asyncio.StreamWriter) -> tuple[str, int]:
 
 
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    target = urlsplit(await _request_target(reader))
+    first = await reader.readline()
+    if first.strip() and b" HTTP/" not in first:
+        await echo(reader, writer, first)
+        return
+    target = urlsplit(await _request_target(reader, first))
     asked = {key: float(values[-1]) for key, values in parse_qs(target.query).items()}
     if target.path == "/stream":
         await stream(writer, asked.get("interval_ms", DEFAULT_INTERVAL_MS) / 1000)
@@ -48,13 +54,14 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def https(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await _request_target(reader)
+    await _request_target(reader, await reader.readline())
     await _respond(writer, _encoded(writer)[0] + b"\n")
 
 
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b"") -> None:
     streams: set[asyncio.Task[None]] = set()
-    while line := await reader.readline():
+    while line := first or await reader.readline():
+        first = b""
         if line.startswith(b"stream "):
             streams.add(asyncio.create_task(_pace(writer, float(line.split()[1]) / 1000)))
             continue
@@ -84,12 +91,22 @@ async def _pace(writer: asyncio.StreamWriter, interval: float) -> None:
 async def serve(addresses: Sequence[str], context: ssl.SSLContext | None, ports: Sequence[int] = ()) -> None:
     listeners = []
     for address in addresses:
-        await asyncio.start_server(_quietly(http), address, 80, backlog=BACKLOG)
+        await asyncio.start_server(_quietly(http), sock=_when_spoken_to(address, 80), backlog=BACKLOG)
         for port in (443, *ports):
             listeners.append(socket.create_server((address, port), backlog=BACKLOG))
             listeners[-1].setblocking(False)
     print("ready", flush=True)
     await asyncio.gather(*(_accept(listener, context) for listener in listeners))
+
+
+def _when_spoken_to(address: str, port: int) -> socket.socket:
+    """A listener that wakes up for connections on which something was said (TCP_DEFER_ACCEPT, tcp(7)).
+
+    The kernel alone answers the probes that only open and close: most of what arrives here.
+    """
+    listener = socket.create_server((address, port), backlog=BACKLOG)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFERRED_SECONDS)
+    return listener
 
 
 async def _accept(listener: socket.socket, context: ssl.SSLContext | None) -> None:
@@ -144,8 +161,8 @@ def _quietly(talk: Talk) -> Talk:
     return until_gone
 
 
-async def _request_target(reader: asyncio.StreamReader) -> str:
-    request = (await reader.readline()).split()
+async def _request_target(reader: asyncio.StreamReader, first: bytes) -> str:
+    request = first.split()
     while (await reader.readline()).strip():
         pass
     return request[1].decode() if len(request) > 1 else "/"

@@ -5,8 +5,8 @@ why not (`missing`). Standard library only: it must be able to say what is not i
 
 Two processes: the outer one stays where the user started it and passes signals on; the inner one is process 1 of the
 sandbox, so that when it ends, however it ends, the kernel ends everything inside, and with the last process go the
-namespaces and mounts (pid_namespaces(7), network_namespaces(7)). `/run` is private memory: namespaces named there
-vanish with it.
+namespaces and mounts (pid_namespaces(7), network_namespaces(7)). `/run` is private memory: namespaces named there and
+temporary files made there vanish with it. `lab.nested` makes further sandboxes inside.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from pathlib import Path
 from types import FrameType
 
 MARK = "NATKEEPER_SANDBOX"
+TEMPORARY = "/run/temporary"
+"""A killed process deletes nothing: what the lab writes for itself must go with the sandbox."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 OLDEST_KERNEL = (5, 12)  # mount_setattr(2) with AT_RECURSIVE keeps guests from writing to the machine's disk
@@ -161,18 +164,36 @@ def _unshare() -> list[str]:
 
 def _init(argv: Sequence[str]) -> int:
     """Process 1 of the sandbox: makes `/run` its own, passes signals on, reaps orphans, ends as the command does."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "sandbox", "/run"], check=True)
-    Path("/run/netns").mkdir()
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    furnish()
     # A shell's background job starts with SIGINT ignored, and so would all that comes of it: no Ctrl-C would arrive.
     child = subprocess.Popen(
-        argv, env={**os.environ, MARK: "1"}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        argv,
+        env={**os.environ, MARK: "1", "TMPDIR": TEMPORARY},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for number in FORWARDED:
         signal.signal(number, lambda number, _frame: os.kill(child.pid, number))
+    return reap_until(child.pid)
+
+
+def furnish() -> None:
+    """In a sandbox just made: private memory at `/run`, for names and temporary files, and loopback up.
+
+    And as many open files as this user may have: hundreds of connections end in one process.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "sandbox", "/run"], check=True)
+    Path("/run/netns").mkdir()
+    Path(TEMPORARY).mkdir(mode=0o700)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def reap_until(child: int) -> int:
+    """What process 1 does: waits for every orphan, until the one that matters ends; its exit code as in a shell."""
     while True:
         pid, status = os.wait()
-        if pid == child.pid:
+        if pid == child:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
 

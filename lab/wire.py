@@ -74,7 +74,10 @@ class _Connection(socketserver.StreamRequestHandler):
         if headers.get("expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.wfile.flush()
-        body = self.rfile.read(int(headers.get("content-length", "0")))
+        length = int(headers.get("content-length", "0"))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return None  # the caller died in the middle: it has called nothing
         return HttpRequest(method, target, headers, body)
 
     def _write(self, reply: HttpReply) -> None:

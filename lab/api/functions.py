@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 import uuid
 from collections import Counter
@@ -77,6 +78,8 @@ class Functions:
         self._threads: set[threading.Thread] = set()
         self._closing = threading.Event()
         self.failures: list[BaseException] = []
+        self.errors: list[tuple[float, str, str]] = []
+        """Invocations that ended in an error: when (`time.monotonic()`), which function, what it said."""
         self._lock = threading.Lock()
 
     def register(self, name: str, invoke: Invoke, terms: Terms) -> str:
@@ -131,13 +134,16 @@ class Functions:
         with self._place_for(function):
             token = CURRENT.set(invocation)
             try:
-                return function.invoke(payload)
+                result = function.invoke(payload)
             except Exception as error:
                 traceback.print_exc()
                 body = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
-                return FunctionResult(json.dumps(body).encode(), "Unhandled")
+                result = FunctionResult(json.dumps(body).encode(), "Unhandled")
             finally:
                 CURRENT.reset(token)
+        if result.error is not None:
+            self.errors.append((time.monotonic(), function.name, result.payload.decode(errors="replace")))
+        return result
 
     @contextmanager
     def _place_for(self, function: _Function) -> Iterator[None]:

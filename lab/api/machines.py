@@ -29,7 +29,7 @@ def machine_of(instance: Any) -> Machine:
     return Machine(
         instance_id=instance.id,
         state=instance._state.name,
-        tags={each["key"]: each["value"] for each in instance.get_tags()},
+        tags=dict(instance.ec2_backend.tags.get(instance.id, {})),  # get_tags() searches those of all resources
         interface=nic.id if nic is not None else "",
         is_checked=bool(nic.source_dest_check) if nic is not None else True,
         zone=nic.subnet.availability_zone if nic is not None else "",

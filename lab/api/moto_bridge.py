@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,15 +17,19 @@ from urllib.parse import unquote, urlsplit
 
 import moto.backends
 import moto.core.responses
-from moto.core.base_backend import BackendDict
+import xmltodict
+from moto.core.base_backend import AccountSpecificBackend, BackendDict
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
+from moto.core.routing import get_service_router
 from moto.core.serialize import XFormedAttributePicker
 from moto.core.utils import get_service_model, method_names_from_class
 
 from lab.api.patches import Patches
 from lab.wire import HttpReply, HttpRequest
 
+_methods_once = lru_cache(method_names_from_class)
+_valid_names = lru_cache(xmltodict._validate_name)
 _SIGNED_AS = {"monitoring": "cloudwatch", "states": "stepfunctions"}
 _PARSED = "lab.params"
 
@@ -68,9 +72,12 @@ def dispatch(wire: Wire) -> HttpReply:
 
 def speed_up(patches: Patches, *, has_images: bool) -> None:
     """Moto finds out afresh on every call what never changes, and parses what the gateway has parsed already."""
-    patches.replace(moto.core.responses, "method_names_from_class", lru_cache(method_names_from_class))
+    patches.replace(moto.core.responses, "method_names_from_class", _methods_once)
     patches.replace(moto.settings, "ec2_load_default_amis", lambda: has_images)
     patches.wrap(XFormedAttributePicker, "get_possible_keys", _keys_once)
+    patches.replace(xmltodict, "_validate_name", _valid_names)
+    # Moto reads every service's whole model to learn its regions; the lab has one, and every service is there.
+    patches.replace(AccountSpecificBackend, "_generate_regions", lambda _self, _service: _regions())
     parse = moto.core.responses.BaseResponse.parse_parameters
 
     def parse_once(self: Any, request: Any) -> None:
@@ -80,6 +87,21 @@ def speed_up(patches: Patches, *, has_images: bool) -> None:
             parse(self, request)
 
     patches.replace(moto.core.responses.BaseResponse, "parse_parameters", parse_once)
+
+
+@lru_cache
+def _regions() -> list[str]:
+    from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
+
+    return [each.name for each in RegionsAndZonesBackend.regions]
+
+
+def warm_up(services: Iterable[str]) -> None:
+    """Read the models of these services now, for processes that are forked later."""
+    for service in services:
+        protocol = str(get_service_model(service).protocol)
+        if protocol == "rest-json":
+            get_service_router(service)._get_router(protocol)
 
 
 def _keys_once(original: Any) -> Any:

@@ -94,6 +94,10 @@ class Api:
         """What went wrong inside: the packet plane's refusals, moto's gaps, jobs that raised."""
         return [failure for failures in self._failures() for failure in failures]
 
+    def function_errors(self) -> list[tuple[float, str, str]]:
+        """Invocations that ended in an error: when (`time.monotonic()`), which function, what it said."""
+        return list(self._world.functions.errors)
+
     def clear_failures(self) -> None:
         """For a test that breaks the packet plane on purpose."""
         for failures in self._failures():

@@ -47,7 +47,7 @@ class BootResult:
 class Faults:
     is_hung: bool = False
     drops_forwarding: bool = False
-    loss_percent: int = 0
+    loss_percent: float = 0
 
 
 class Guest:
@@ -126,7 +126,8 @@ def _kill(process: subprocess.Popen[Any]) -> None:
 
 def _fault_rules(faults: Faults) -> str:
     """In a table of its own, before all others, so that the guest's rules stay as its boot script made them."""
-    loss = f"numgen random mod 100 < {faults.loss_percent} drop" if faults.loss_percent else ""
+    lost = round(faults.loss_percent * 100)
+    loss = f"numgen random mod 10000 < {lost} drop" if lost else ""
     return f"""
 table inet lab_faults
 delete table inet lab_faults

@@ -228,7 +228,7 @@ class Network:
         """Answers for itself and forwards nothing."""
         self._suffer(instance_id, drops_forwarding=is_on)
 
-    def packet_loss(self, instance_id: str, percent: int) -> None:
+    def packet_loss(self, instance_id: str, percent: float) -> None:
         """Of every hundred packets that arrive, lose this many."""
         self._suffer(instance_id, loss_percent=percent)
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.scenario.parameters import complaint
 from lab.scenario.reading import BadScenario, Entry, choices, read
 from lab.scenario.targets import Target, parse_target
 from lab.scenario.values import check
 from lab.scenario.vocabulary import CLOCKS, EXPECTATIONS, OWN, PARAMETERS, STEPS, TARGET_FORMS, Arg, Expect
 
 ZONES = ("a", "b", "c")
+MOST_FLOWS = 2000
+"""Each is a file descriptor of one process, of which Linux gives 4096 to an ordinary user's by default (hard limit)."""
 SPEAKS = ("client", "server", "both")
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
@@ -161,20 +164,29 @@ def _stack(top: Entry) -> dict[str, str]:
             raise given.wrong(f"unknown template parameter {key!r} in stack; {choices(key, PARAMETERS)}", key)
         if isinstance(value, (dict, bool)) or value is None:
             raise given.wrong(f"stack: {key}: {value!r} is neither a text nor a number", key)
-    return {key: ",".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in given.items()}
+    texts = {key: ",".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in given.items()}
+    for key, text in texts.items():
+        if problem := complaint(key, text):
+            raise given.wrong(f"stack: {key}: {problem}", key)
+    return texts
 
 
 def _flow(entry: Entry, zones: Sequence[str]) -> Flow:
     entry.only(("from", "count", "speaks", "every", "port"), "a flow")
     every = _given(entry, "every", Arg("seconds", False, 0.2), zones)
     port = _given(entry, "port", Arg("count", False, 443), zones)
+    count = _given(entry, "count", Arg("count", False, 1), zones)
+    if count > MOST_FLOWS:
+        raise entry.wrong(
+            f"count: {count} connections are more than one host of the lab can hold; {MOST_FLOWS} at most", "count"
+        )
     if every <= 0:
         raise entry.wrong("every: a flow that never speaks shows nothing; give seconds above 0", "every")
     if port > 65535:
         raise entry.wrong(f"port: {port} is not between 1 and 65535", "port")
     return Flow(
         group=_given(entry, "from", Arg("group"), zones),
-        count=_given(entry, "count", Arg("count", False, 1), zones),
+        count=count,
         speaks=_given(entry, "speaks", Arg("choice", False, "client", SPEAKS), zones),
         every=every,
         port=port,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -178,11 +179,16 @@ def _command(scene: Scene, step: Step) -> None:
     answer = wake(scene, {"natkeeper": {"command": step.do, **given}})
     if "refused" in answer:
         raise CannotJudge(f"step {step.text}: the controller refused it: {answer['refused']}")
+    if "errorType" in answer and not any(each.do == "crash_controller" for each in scene.scenario.timeline):
+        # An operator would see the error and type it again; a file cannot, so its step was not made.
+        raise CannotJudge(f"step {step.text}: the controller failed: {answer.get('errorMessage', answer)}")
 
 
 def wake(scene: Scene, event: Mapping[str, Any]) -> dict[str, Any]:
     """One invocation, waited for. A crash of the controller is what some scenarios want, so it is no error here."""
     result = scene.stack.hosts["controller"].invoke(json.dumps(event, default=str).encode())
+    if result.error is not None:
+        scene.failed_commands.append((time.monotonic(), "controller", result.payload.decode(errors="replace")))
     answer = json.loads(result.payload)
     return answer if isinstance(answer, dict) else {}
 

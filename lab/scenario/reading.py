@@ -60,7 +60,10 @@ def read(path: Path) -> Entry:
         raise BadScenario(path, mark.line + 1 if mark else None, f"is not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise BadScenario(path, None, f"is not YAML: {error}") from None
-    found = _value(path, node) if node is not None else None
+    try:
+        found = _value(path, node) if node is not None else None
+    except RecursionError:
+        raise BadScenario(path, 1, "is nested without end: an alias (`*name`) stands inside what it names") from None
     if not isinstance(found, Entry):
         raise BadScenario(path, 1, "is empty or not a mapping; a scenario begins with `name:`")
     return found

@@ -54,6 +54,7 @@ def of(scene: Scene, verdicts: Sequence[Verdict], started_at: datetime, seconds:
         ],
         "topology": {"before": scene.topology_before, "after": scene.topology() if has_begun else {}},
         "outages": _outages(scene) if has_begun else [],
+        "troubles": scene.troubles(),
     }
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -44,15 +45,24 @@ class Outcome:
         return not self.void and all(each.passed for each in self.verdicts)
 
 
-def play(scenario: Scenario, scale: float = 1.0, say: Say = lambda _line: None) -> Outcome:
-    """Plays one scenario. What the lab itself cannot do ends in `void`, never in a pass."""
+def play(
+    scenario: Scenario,
+    scale: float = 1.0,
+    say: Say = lambda _line: None,
+    while_building: AbstractContextManager[None] | None = None,
+) -> Outcome:
+    """Plays one scenario. What the lab itself cannot do ends in `void`, never in a pass.
+
+    `while_building` is held until the VPC stands.
+    """
     began, started_at = time.monotonic(), datetime.now(UTC)
     run: Run | None = None
     verdicts: list[Verdict] = []
     void = ""
     document: dict[str, Any] = {}
     try:
-        run = Run(scenario, scale, say)
+        with while_building or nullcontext():
+            run = Run(scenario, scale, say)
         verdicts = run.play()
     except (CannotJudge, TimeoutError, ValueError, RuntimeError) as problem:
         void = f"{type(problem).__name__}: {problem}" if not isinstance(problem, CannotJudge) else str(problem)

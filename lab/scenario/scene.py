@@ -5,6 +5,7 @@ Called by `lab.scenario.run`; steps and expectations act on it. Runs inside `lab
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -59,6 +60,7 @@ class Scene:
         self.invariants: Invariants
         self.spares: list[FunctionHost] = []
         self.initial: dict[str, list[Machine]] = {}
+        self.failed_commands: list[tuple[float, str, str]] = []
         try:
             self._hand()
             self._open_the_profile()
@@ -88,9 +90,8 @@ class Scene:
 
     def _hand(self) -> None:
         """The lab's own clients sign as a person, whom no fault concerns and no invariant binds."""
-        by_hand = boto3.Session(aws_access_key_id=HAND, aws_secret_access_key=HAND)
-        self.stack.ec2 = by_hand.client("ec2")
-        self.stack.dynamodb = by_hand.client("dynamodb")
+        self.stack.ec2 = boto3.client("ec2", aws_access_key_id=HAND, aws_secret_access_key=HAND)
+        self.stack.dynamodb = boto3.client("dynamodb", aws_access_key_id=HAND, aws_secret_access_key=HAND)
 
     def _open_the_profile(self) -> None:
         """EgressProfile all, as template.yaml's security group has it: everything from the private subnets, and out."""
@@ -119,7 +120,25 @@ class Scene:
         """natkeeper is switched on and comes to rest: home, verified, backed as far as this stack can be."""
         self.switched_on_at = time.monotonic()
         self.stack.switch_on()
-        self.until("natkeeper at rest before the first step", self.is_settled, SETTLING)
+        # As if the schedule's first minute had just come: nothing is asked of natkeeper before it is at rest.
+        threading.Thread(target=self.stack.wake, args=({"natkeeper": {"tick": True}},), daemon=True).start()
+        try:
+            self.until("natkeeper at rest before the first step", self.is_settled, SETTLING)
+        except CannotJudge as problem:
+            raise CannotJudge(f"{problem}{self._why_unsettled()}") from None
+
+    def _why_unsettled(self) -> str:
+        """Each group's last decision, and what a NAT's boot script said when it failed."""
+        last = {each.fields["group"]: each.fields for each in self.journal.decisions()}
+        said = [f"; zone {group}: {each['reason_code']}, {each['message']}" for group, each in sorted(last.items())]
+        for machine in self.stack.api.machines():
+            try:
+                boot = self.stack.network.boot_result(machine.instance_id)
+            except KeyError:
+                continue
+            if not boot.is_ok:
+                said.append(f"; user data of {machine.instance_id} ended with {boot.exit_code}: {boot.console[-300:]}")
+        return "".join(said) or "; it decided nothing"
 
     def is_settled(self) -> bool:
         last = {each.fields["group"]: each.fields for each in self.journal.decisions()}
@@ -210,6 +229,13 @@ class Scene:
     def stale_seconds(self) -> float:
         """How old an answer that natkeeper decides on may be, by the file's own will."""
         return max((each.args["seconds"] for each in self.scenario.timeline if each.do == "api_stale"), default=0.0)
+
+    def troubles(self) -> list[dict[str, Any]]:
+        """Invocations that failed, and what functions printed that is no log line: why a run may look odd."""
+        failed = sorted((*self.stack.api.function_errors(), *self.failed_commands))
+        found = [{"at": self.seconds(at), "function": name, "text": text} for at, name, text in failed]
+        printed = self.journal.tracebacks()
+        return found + ([{"at": None, "function": "controller", "text": "\n".join(printed)}] if printed else [])
 
     def topology(self) -> dict[str, Any]:
         """Who carries what now."""

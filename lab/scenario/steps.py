@@ -209,7 +209,7 @@ VERBS: Mapping[str, Callable[[Scene, Step], None]] = {
     "drop_forwarding": lambda scene, step: _packets(scene, step, scene.stack.network.drop_forwarding),
     "flush_nat": lambda scene, step: _packets(scene, step, scene.stack.network.flush_nat),
     "packet_loss": lambda scene, step: _packets(
-        scene, step, lambda each: scene.stack.network.packet_loss(each, round(step.args["percent"]))
+        scene, step, lambda each: scene.stack.network.packet_loss(each, step.args["percent"])
     ),
     "enable_source_dest_check": _check_on,
     "break_user_data": _break_user_data,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from lab.scenario.vocabulary import GROUPED, TARGET_FORMS, TARGET_KINDS
 
 PROBE_TARGETS = 3
+MOST_TABLES = 50
+"""Of one zone; AWS's default quota is 200 route tables for a whole VPC."""
 _FORM = re.compile(r"(?P<kind>[a-z_]+)(?:@(?P<group>[a-z0-9]+))?(?:\[(?P<index>\d+)\])?")
 
 
@@ -41,6 +43,10 @@ def parse_target(text: object, zones: Sequence[str], allowed: Sequence[str] = TA
         raise ValueError(f"target {text!r}: only a table or a probe_target has a number; write {_form(kind)}")
     if kind == "probe_target" and (index is None or int(index) >= PROBE_TARGETS):
         raise ValueError(f"target {text!r}: the lab has probe_target[0] to probe_target[{PROBE_TARGETS - 1}]")
+    if kind == "table" and int(index or 0) >= MOST_TABLES:
+        raise ValueError(
+            f"target {text!r}: a zone of the lab has at most {MOST_TABLES} tables, the last is [{MOST_TABLES - 1}]"
+        )
     return Target(kind, group or "", int(index or 0), str(text))
 
 

@@ -16,6 +16,9 @@ from lab.scenario.targets import parse_target
 from lab.scenario.vocabulary import ALARMS, INSTANCE, METRICS, Arg
 from natkeeper.core.plan import Reason
 
+LONGEST = 86400.0
+MOST = 100_000
+"""Beyond these a number is a slip of the pen, and the lab would go on for years."""
 SERVICES = ("ec2", "dynamodb", "lambda", "sns")
 
 
@@ -33,8 +36,8 @@ def _number(value: Any, _zones: Sequence[str]) -> float:
 
 
 def _seconds(value: Any, zones: Sequence[str]) -> float:
-    if (number := _number(value, zones)) < 0:
-        raise ValueError(f"{value!r}: durations are seconds, 0 or more")
+    if not 0 <= (number := _number(value, zones)) <= LONGEST:
+        raise ValueError(f"{value!r}: durations are seconds, 0 or more and {LONGEST:g} (a day) at most")
     return number
 
 
@@ -51,6 +54,8 @@ def _whole(low: int) -> Callable[[Any, Sequence[str]], int]:
     def read(value: Any, _zones: Sequence[str]) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise ValueError(f"{value!r} is not a whole number of {low} or more")
+        if value > MOST:
+            raise ValueError(f"{value!r} is more than the lab can do; {MOST} at most")
         return value
 
     return read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from lab.api import Api
+from lab.api.wire import HttpRequest, WireServer
 from tests.contract.conftest import Start
 from tests.contract.scenery import SESSION, Aws
 from tests.support.recording_packets import RecordingPackets
@@ -197,3 +199,20 @@ def test_a_call_costs_little(ours: Aws) -> None:
     spent = sorted(call.ended_at - call.started_at for call in ours.api.calls())
     # A median far above the measured 0.5 ms means that some hot path got lost; the margin is for slow machines.
     assert spent[25] < 0.010
+
+
+def test_a_caller_that_dies_between_head_and_body_has_called_nothing() -> None:
+    """As a function that is killed in the middle of a request; read as a call, it would be one without parameters."""
+    heard: list[HttpRequest] = []
+    server = WireServer(lambda request: heard.append(request))  # type: ignore[func-returns-value]
+    server.start()
+    try:
+        with socket.create_connection(server.server_address[:2]) as caller:
+            caller.sendall(
+                b"POST / HTTP/1.1\r\nx-amz-target: DynamoDB_20120810.UpdateItem\r\ncontent-length: 20\r\n\r\n{"
+            )
+            caller.shutdown(socket.SHUT_WR)
+            assert caller.recv(1024) == b""
+    finally:
+        server.stop()
+    assert heard == []
