@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from lab.api import Api
-from lab.api.wire import HttpRequest, WireServer
+from lab.wire import HttpRequest, WireServer
 from tests.contract.conftest import Start
 from tests.contract.scenery import SESSION, Aws
 from tests.support.recording_packets import RecordingPackets
