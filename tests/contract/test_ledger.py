@@ -44,16 +44,20 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def first(cloud: Cloud) -> DynamoLedger:
-    return DynamoLedger(cloud.dynamodb, "ledger", "first")
+    return DynamoLedger(cloud.dynamodb, "ledger", "first", now)
 
 
 @pytest.fixture
 def second(cloud: Cloud) -> DynamoLedger:
-    return DynamoLedger(cloud.dynamodb, "ledger", "second")
+    return DynamoLedger(cloud.dynamodb, "ledger", "second", now)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def until(span: timedelta = LONG) -> datetime:
-    return datetime.now(UTC) + span
+    return now() + span
 
 
 def take(ledger: DynamoLedger, span: timedelta = LONG) -> Lease:

@@ -9,10 +9,9 @@ flapping; it is not mutual exclusion, for ReplaceRoute has no fencing: every wri
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from natkeeper.adapters.aws import typed_errors
@@ -36,12 +35,13 @@ REFUSED = "ConditionalCheckFailedException"
 
 
 class DynamoLedger:
-    """`ports.Ledger` on a boto3 client."""
+    """`ports.Ledger` on a boto3 client. `holder` names this invocation; `now` is its wall clock, for lease ends."""
 
-    def __init__(self, client: DynamoDBClient, table: str, holder: str | None = None) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, holder: str, now: Callable[[], datetime]) -> None:
         self._client = client
         self._table = table
-        self._holder = holder or uuid.uuid4().hex
+        self._holder = holder
+        self._now = now
 
     def read(self) -> Mapping[str, Memory]:
         """One strongly consistent Query; three groups' items are far below its page of 1 MB."""
@@ -61,7 +61,7 @@ class DynamoLedger:
         Ours already: when the answer to the first try is lost, botocore tries again, and must not be refused by the
         lease that it took itself; the epoch goes up once more, and is the one that counts.
         """
-        now = datetime.now(UTC)
+        now = self._now()
         try:
             item = self._update(
                 group,
