@@ -21,6 +21,9 @@ two times `Policy.repair_after` (180 s), and a tick each. With something verifie
 HOME_WITHIN = 16 * MINUTE
 """The same, and the way home: proof, quiet period, landing address bare, one more tick each."""
 
+QUIET = 75 * SECOND
+"""Without a write to EC2: a tick came and went, and a boot is not under way."""
+
 
 def groups(world: World) -> list[str]:
     """The stack's."""
@@ -34,7 +37,7 @@ def is_up(world: World) -> bool:
 
 def is_held(book: Book) -> bool:
     """A bound on failovers or launches is used up: natkeeper holds and pages, on purpose (invariant 13)."""
-    held = (Reason.BUDGET_EXHAUSTED, Reason.PAUSED)
+    held = (Reason.BUDGET_EXHAUSTED, Reason.PAUSED, Reason.COMMON_MODE)
     return any(plan.reason in held for _, plan in book.plans.values()) or any(
         len(each) >= book.world.policy.max_launches_per_day for each in book.launches.values()
     )
@@ -45,7 +48,12 @@ def is_home(world: World) -> bool:
     for group in world.policy.groups:
         targets = {world.route_of(each) for each in group.table_ids}
         owner = world.ec2.owner(next(iter(targets)) or "") if len(targets) == 1 else None
-        if owner is None or owner.interface is None or owner.tag(GROUP_TAG) != group.name or owner.tag(ROLE_TAG) != "nat":
+        if (
+            owner is None
+            or owner.interface is None
+            or owner.tag(GROUP_TAG) != group.name
+            or owner.tag(ROLE_TAG) != "nat"
+        ):
             return False
         if owner.interface.public.get(owner.interface.primary) != group.public_address:
             return False
@@ -72,18 +80,21 @@ def judge_home(book: Book) -> None:
     if not is_home(world) and not is_held(book):
         carriers = {each.name: world.route_of(each.table_ids[0]) for each in world.policy.groups}
         reasons = {name: plan.reason.value for name, (_, plan) in book.plans.items()}
-        book.broke(6, f"{HOME_WITHIN / 6e7:.0f} minutes after egress was back traffic is not home: {carriers}, {reasons}")
+        book.broke(
+            6, f"{HOME_WITHIN / 6e7:.0f} minutes after egress was back traffic is not home: {carriers}, {reasons}"
+        )
 
 
 def judge_rest(book: Book) -> None:
     """5, 15, 19, 22: home and quiet for a while; then ticks and a duplicate event change nothing, and nothing is left."""
     world = book.world
-    world.hub.run(world.hub.now + 5 * MINUTE, lambda: _is_resting(book))
+    world.hub.run(world.hub.now + 12 * MINUTE, lambda: _is_resting(book))
     if not is_home(world) or not _is_resting(book):
         if not is_held(book):
-            book.broke(22, f"does not come to rest: {[(each, plan.reason.value) for each, (_, plan) in book.plans.items()]}")
+            book.broke(
+                22, f"does not come to rest: {[(each, plan.reason.value) for each, (_, plan) in book.plans.items()]}"
+            )
         return
-    world.hub.run(world.hub.now + 25 * SECOND)
     _judge_stillness(book)
     _judge_leaks(book)
     _judge_incidents(book)
@@ -91,6 +102,8 @@ def judge_rest(book: Book) -> None:
 
 def _is_resting(book: Book) -> bool:
     plans = [plan for _, plan in book.plans.values()]
+    if book.now - book.wrote_at < QUIET:
+        return False
     return len(plans) == len(book.world.policy.groups) and all(
         plan.reason is Reason.AT_REST and plan.memory.incident is None for plan in plans
     )
@@ -118,7 +131,9 @@ def _judge_leaks(book: Book) -> None:
             if each.instance_id in book.ours and each.tag(GROUP_TAG) == group.name and not each.is_gone
         ]
         if len(alive) > expected:
-            book.broke(22, f"zone {group.name} is left with {len(alive)} instances: {[each.instance_id for each in alive]}")
+            book.broke(
+                22, f"zone {group.name} is left with {len(alive)} instances: {[each.instance_id for each in alive]}"
+            )
         item = world.table.items.get(("group", group.name), {})
         if int(item.get("lease_until", {}).get("N", 0)) and not world.functions.invocations:
             book.broke(22, f"the lease of zone {group.name} is not given back")

@@ -54,15 +54,16 @@ class Book:
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     down_since: dict[str, int] = field(default_factory=dict)
     """Group to since when its own memory says that probes failed."""
-    expected: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(invocation, group) to actions whose outcome is still to come."""
-    ledgerless: set[tuple[str, str]] = field(default_factory=set)
+    expected: dict[tuple[int, str], int] = field(default_factory=dict)
+    """(invocation's serial number, group) to actions whose outcome is still to come."""
+    ledgerless: set[tuple[int, str]] = field(default_factory=set)
     ours: set[str] = field(default_factory=set)
     """Instances that are natkeeper's, whatever their tags say now."""
     closed: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    plans: dict[str, tuple[str, Plan]] = field(default_factory=dict)
+    plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
     """Group to the newest plan and whose it is."""
     writes: int = 0
+    wrote_at: int = 0
     ledger_writes: int = 0
 
     @property

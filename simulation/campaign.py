@@ -62,7 +62,9 @@ def schedule_of(seed: int, zones: int | None = None) -> Schedule:
     """The schedule that a seed stands for."""
     dice = Random(seed * 2 + 1)
     setting = _setting(dice, zones)
-    names = [dice.choices(TROUBLES, [FAULTS[each].weight for each in TROUBLES])[0] for _ in range(dice.choice((1, 1, 2)))]
+    names = [
+        dice.choices(TROUBLES, [FAULTS[each].weight for each in TROUBLES])[0] for _ in range(dice.choice((1, 1, 2)))
+    ]
     weights = [FAULTS[each].weight for each in COMPLICATIONS]
     names += dice.choices(COMPLICATIONS, weights, k=dice.choice((0, 1, 1, 2, 3)))
     injections = []
@@ -74,7 +76,7 @@ def schedule_of(seed: int, zones: int | None = None) -> Schedule:
         lasts = dice.randrange(5 * SECOND, LONGEST_FAULTS - begin)
         injections.append(Injection(name, begin, lasts, dice.getrandbits(32)))
     injections.sort(key=lambda each: each.at)
-    return Schedule(seed, setting, tuple(injections), dice.random() < HOME_SHARE)
+    return Schedule(seed, setting, tuple(injections), dice.random() < HOME_SHARE and setting.has_canary)
 
 
 def _setting(dice: Random, zones: int | None) -> Setting:
@@ -108,12 +110,21 @@ def play(schedule: Schedule, *, is_told: bool = False) -> Result:
     book = judge.book
     world.hub.run(end + SECOND, lambda: bool(book.violations))
     _stop_faults(world)
-    for phase in (aftermath.judge_egress, *((aftermath.judge_home, aftermath.judge_rest) if schedule.goes_home else ())):
+    for phase in (
+        aftermath.judge_egress,
+        *((aftermath.judge_home, aftermath.judge_rest) if schedule.goes_home else ()),
+    ):
         if not book.violations:
             phase(book)
     found = Result(
-        schedule, book.violations, world.fires, world.transitions, world.hub.now / 1e6, world.api.calls,
-        aftermath.is_held(book), world.story or [],
+        schedule,
+        book.violations,
+        world.fires,
+        world.transitions,
+        world.hub.now / 1e6,
+        world.api.calls,
+        aftermath.is_held(book),
+        world.story or [],
     )
     world.close()
     return found

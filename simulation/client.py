@@ -134,8 +134,12 @@ class LambdaClient:
         """Asynchronous: accepted. Synchronous: the report, or no answer in time."""
         invocation, world = self._invocation, self._invocation.world
         call = Call(
-            "lambda", "Invoke", {"FunctionName": FunctionName, "InvocationType": InvocationType, "Payload": Payload},
-            invocation, invocation.next_call(), world.hub.now,
+            "lambda",
+            "Invoke",
+            {"FunctionName": FunctionName, "InvocationType": InvocationType, "Payload": Payload},
+            invocation,
+            invocation.next_call(),
+            world.hub.now,
         )
         is_waited_for = InvocationType == "RequestResponse"
         answer = world.hub.wait(lambda resume: world.functions.submit(call, is_waited_for, self._patience, resume))

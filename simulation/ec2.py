@@ -119,7 +119,9 @@ class Ec2:
 
     def _interface(self, interface_id: str) -> Interface:
         if interface_id not in self.interfaces:
-            raise ApiError("InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{interface_id}' does not exist")
+            raise ApiError(
+                "InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{interface_id}' does not exist"
+            )
         return self.interfaces[interface_id]
 
     # -- addresses

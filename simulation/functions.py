@@ -45,14 +45,18 @@ class Functions:
         self.lost_results = 0
         self._numbers = 0
 
+    def next_number(self) -> int:
+        """For ids: the next one."""
+        self._numbers += 1
+        return self._numbers
+
     # -- the controller
 
     def wake(self, event: Any, request_id: str | None = None, attempt: int = 0) -> None:
         """Queues one asynchronous invocation of the controller."""
         world = self._world
         if request_id is None:
-            self._numbers += 1
-            request_id = f"r{self._numbers}"
+            request_id = f"r{self.next_number()}"
         low, high = COLD if world.dice.random() < COLD_SHARE else QUEUE
         delay = world.dice.randrange(low, high)
         world.hub.after(delay, lambda: self._begin(event, request_id, attempt), "invoke")
@@ -114,7 +118,9 @@ class Functions:
             world.hub.after(10_000, lambda: self._accept(call, request, resume), "Invoke")
             return
         world.hub.after(patience, lambda: resume(NoAnswer()), "Invoke")
-        world.hub.after(10_000, lambda: self._start(call, request, lambda run, report: _answer(resume, report)), "Invoke")
+        world.hub.after(
+            10_000, lambda: self._start(call, request, lambda run, report: _answer(resume, report)), "Invoke"
+        )
 
     def _accept(self, call: Call, request: dict[str, Any], resume: Callable[[Any], None]) -> None:
         self._start(call, request, self._deliver)
@@ -123,8 +129,7 @@ class Functions:
     def _start(self, call: Call, request: dict[str, Any], ended: Callable[[Run, dict[str, Any] | None], None]) -> None:
         world = self._world
         world.applied(call, None)
-        self._numbers += 1
-        group = request["group"]
+        number, group = self.next_number(), request["group"]
 
         def finish(run: Run, report: dict[str, Any]) -> None:
             self.probers.remove(run)
@@ -132,7 +137,7 @@ class Functions:
 
         run = Run(
             world.hub,
-            world.seed * 1_000_003 + self._numbers,
+            world.seed * 1_000_003 + number,
             request,
             world.prober_skew.get(group, 0) + self._clock_error(),
             lambda: world.paths(group),
@@ -182,5 +187,3 @@ def _answer(resume: Callable[[Any], None], report: dict[str, Any] | None) -> Non
         resume({"StatusCode": 200, "FunctionError": "Unhandled", "Payload": BytesIO(b'{"errorMessage": "died"}')})
         return
     resume({"StatusCode": 200, "Payload": BytesIO(json.dumps(report).encode())})
-
-

@@ -62,7 +62,9 @@ def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan
             return f"{plan.reason.value}: a route to {target}, which no NAT of the stack has"
         if not owner.is_running:
             return f"{plan.reason.value}: a route to {target}, whose instance is {owner.state.value}"
-        is_turned_off = any(isinstance(each, DisableSourceDestCheck) and each.interface_id == target for each in plan.actions)
+        is_turned_off = any(
+            isinstance(each, DisableSourceDestCheck) and each.interface_id == target for each in plan.actions
+        )
         assert owner.interface is not None
         if owner.interface.is_source_dest_checked and not is_turned_off:
             return f"{plan.reason.value}: a route to {target} while its source/dest check is on"
@@ -84,7 +86,7 @@ def _is_default(action: object) -> bool:
 def write_has_a_lease(book: Book, call: Call) -> str | None:
     """2. No write without a live lease (unless the ledger is unreachable), and none is begun after it ended."""
     invocation, group = call.invocation, _group_of(book, call)
-    if group is None or (invocation.request_id, group) in book.ledgerless:
+    if group is None or (invocation.serial, group) in book.ledgerless:
         return None
     item = book.world.table.items.get(("group", group), {})
     until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
@@ -112,7 +114,9 @@ def _group_of(book: Book, call: Call) -> str | None:
 
 def token_is_used_alike(book: Book, call: Call) -> str | None:
     """5. ClientToken is a function of group, incident and attempt: never the same one for another request."""
-    return None if call.operation != "RunInstances" or len(call.params["ClientToken"]) <= 64 else "ClientToken is too long"
+    return (
+        None if call.operation != "RunInstances" or len(call.params["ClientToken"]) <= 64 else "ClientToken is too long"
+    )
 
 
 # -- 8, 9: what carries traffic is left alone
@@ -158,7 +162,10 @@ def last_nat_is_kept(book: Book, call: Call) -> str | None:
     others = [
         each
         for each in machines.values()
-        if each is not machine and each.tag(GROUP_TAG) == group and each.tag(ROLE_TAG) == role and each.state == "running"
+        if each is not machine
+        and each.tag(GROUP_TAG) == group
+        and each.tag(ROLE_TAG) == role
+        and each.state == "running"
     ]
     return None if others else f"{machine.instance_id} was the last NAT of zone {group} that runs"
 
@@ -201,7 +208,7 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     world, incident = book.world, plan.memory.incident
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or incident is None:
         return None
-    if incident.cause is not Cause.PROBES_FAILED or not plan.stages:
+    if not plan.stages or _is_dead_by_state(book, invocation, plan.group):
         return None
     if invocation.control is None or not invocation.control.is_ok:
         return "failover by probes alone, without a control probe that succeeded"
@@ -209,19 +216,31 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     since = [book.down_since.get(each.name) for each in groups if each.name != plan.group]
     is_common = len(groups) > 1 and all(each is not None and book.now - each > 10 * SECOND for each in since)
     targets = {world.route_of(each.table_ids[0]) for each in groups}
-    owners = [world.ec2.owner(each or "") for each in targets]
-    are_running = all(each is not None and each.state == "running" for each in owners)
+    targets |= {plan.memory.target for _, plan in book.plans.values()}
+    owners = [invocation.seen.owner_of(each or "") if invocation.seen is not None else None for each in targets]
+    are_running = all(each is not None and each.is_running for each in owners)
     return "failover while every zone fails with its NAT running" if is_common and are_running else None
 
 
-def hysteresis_holds(book: Book, _invocation: Invocation, plan: Plan) -> str | None:
+def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
+    """What traffic is taken off is gone, stopped or unknown by EC2's own word: then no packet is asked."""
+    before = book.plans.get(group)
+    left = before[1].memory.target if before is not None else None
+    if left is None or invocation.seen is None:
+        return True
+    owner = invocation.seen.owner_of(left)
+    return not left.startswith("nat-") and (owner is None or not owner.is_running)
+
+
+def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """12. k failed rounds before traffic leaves, and a quiet period before it comes home."""
     policy, incident = book.world.policy, plan.memory.incident
     if plan.reason is Reason.GO_HOME and plan.stages:
         left = [each.at for each in book.moves[plan.group] if each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)]
         if left and book.now - left[-1] < policy.quiet_period.total_seconds() * SECOND - SECOND:
             return f"home again {(book.now - left[-1]) / 1e6:.1f} s after a failover"
-    if plan.reason is Reason.FAIL_OVER and incident is not None and incident.cause is Cause.PROBES_FAILED:
+    is_by_packets = plan.reason is Reason.FAIL_OVER and not _is_dead_by_state(book, invocation, plan.group)
+    if is_by_packets and incident is not None and incident.cause is Cause.PROBES_FAILED:
         failed = sum(not each.is_ok for each in incident.rounds)
         if failed and failed < min(policy.rounds_to_fail, 2):
             return f"failover after {failed} failed rounds"
@@ -232,7 +251,7 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
     """13. Failovers per hour are bounded; exhausted means hold."""
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or not plan.stages:
         return None
-    if (invocation.request_id, plan.group) in book.ledgerless:
+    if (invocation.serial, plan.group) in book.ledgerless:
         return None
     hour = [each for each in book.moves[plan.group] if book.now - each.at < 3600 * SECOND]
     made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
@@ -321,15 +340,19 @@ def interval_contains_the_truth(book: Book, closed: IncidentClosed) -> str | Non
         return None
     low, high = truth
     if closed.low.total_seconds() * SECOND > high:
-        return f"{closed.incident.incident_id}: at least {closed.low.total_seconds():.3f} s, but it was {high / 1e6:.3f} s"
+        return (
+            f"{closed.incident.incident_id}: at least {closed.low.total_seconds():.3f} s, but it was {high / 1e6:.3f} s"
+        )
     if closed.high is not None and closed.high.total_seconds() * SECOND < low:
-        return f"{closed.incident.incident_id}: at most {closed.high.total_seconds():.3f} s, but it was {low / 1e6:.3f} s"
+        return (
+            f"{closed.incident.incident_id}: at most {closed.high.total_seconds():.3f} s, but it was {low / 1e6:.3f} s"
+        )
     return None
 
 
 # -- 23: secrets
 
-SECRET = "AKIASIMULATEDSECRET"  # noqa: S105 - planted, so that it can be looked for
+SECRET = "AKIASIMULATEDSECRET"
 
 
 def no_secret_is_written(_book: Book, call: Call) -> str | None:
@@ -386,6 +409,7 @@ class Invariants:
                 book.broke(number, wrong)
         if error is None:
             book.writes += 1
+            book.wrote_at = book.now
         elif error.code == "IdempotentParameterMismatch":
             book.broke(5, f"token {call.params['ClientToken']} was used for another request")
 
@@ -411,19 +435,19 @@ class Invariants:
             book.down_since.pop(plan.group, None)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
             book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or ""))
-        key = (invocation.request_id, plan.group)
+        key = (invocation.serial, plan.group)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
-        book.plans[plan.group] = (invocation.request_id, plan)
+        book.plans[plan.group] = (invocation.serial, plan)
 
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
         """Each action has an outcome."""
-        self.book.expected[invocation.request_id, group] -= 1
+        self.book.expected[invocation.serial, group] -= 1
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:
         """A ledger that cannot be reached, or a lease that is lost, changes what may be asked of a pass."""
         for name in [group] if group is not None else [each.name for each in self.book.world.policy.groups]:
             if trouble.operation in ("UpdateItem", "Query"):
-                self.book.ledgerless.add((invocation.request_id, name))
+                self.book.ledgerless.add((invocation.serial, name))
 
     def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
         """Incidents."""
@@ -435,7 +459,7 @@ class Invariants:
     def ended(self, invocation: Invocation, error: BaseException | None) -> None:
         """17. Every action of every plan was tried, unless the controller died or lost its lease."""
         book = self.book
-        for key in [each for each in book.expected if each[0] == invocation.request_id]:
+        for key in [each for each in book.expected if each[0] == invocation.serial]:
             left = book.expected.pop(key)
             if left and error is None and key not in book.ledgerless:
                 book.broke(17, f"{left} actions of {key[1]}'s plan were never tried")

@@ -43,6 +43,8 @@ class Invocation:
         self.world = world
         self.event = event
         self.request_id = request_id
+        self.serial = world.functions.next_number()
+        """Its own, where a request id may be delivered twice."""
         self.skew = skew
         self.deadline = world.hub.now + TIMEOUT
         self.began_at = world.hub.now
@@ -185,7 +187,9 @@ class _Telemetry:
         """Nothing the invariants ask for."""
 
 
-def destination(request: Mapping[str, Any], function: str, report: Any, condition: str, error: str | None) -> dict[str, Any]:
+def destination(
+    request: Mapping[str, Any], function: str, report: Any, condition: str, error: str | None
+) -> dict[str, Any]:
     """A Lambda destination's record (Lambda developer guide, "Retaining records of asynchronous invocations")."""
     context = {"statusCode": 200, "executedVersion": "$LATEST"}
     return {

@@ -39,7 +39,16 @@ class Fate:
 DEAD = {
     why: Fate(False, why=why)
     for why in (
-        *("no route", "interface gone", "not running", "booting", "hung", "not forwarding", "no ruleset", "no new flows"),
+        *(
+            "no route",
+            "interface gone",
+            "not running",
+            "booting",
+            "hung",
+            "not forwarding",
+            "no ruleset",
+            "no new flows",
+        ),
         *("source/dest check", "security group", "zone down", "no public address", "gateway down", "too slow"),
         *("targets down", "prober cut off"),
     )

@@ -86,7 +86,7 @@ class World:
         for group, found in self.fates.items():
             found.append((-3600 * SECOND, self._fate(group)))
         if setting.begins != "bare":
-            self.carried_at = {each: -2 * SECOND for each in self.ec2.interfaces}
+            self.carried_at = dict.fromkeys(self.ec2.interfaces, -2 * SECOND)
 
     def start(self) -> None:
         """The schedule is enabled; everything else follows."""
@@ -217,7 +217,14 @@ class World:
 
 def _short(call: Call) -> str:
     params = call.params
-    keys = ("RouteTableId", "DestinationCidrBlock", "NetworkInterfaceId", "AllocationId", "PrivateIpAddress", "InstanceIds")
+    keys = (
+        "RouteTableId",
+        "DestinationCidrBlock",
+        "NetworkInterfaceId",
+        "AllocationId",
+        "PrivateIpAddress",
+        "InstanceIds",
+    )
     keys += ("ClientToken", "SourceDestCheck", "AssociatePublicIpAddress", "FunctionName", "InvocationType")
     said = [str(params[each]) for each in keys if each in params]
     if "Key" in params:

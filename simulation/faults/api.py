@@ -18,27 +18,35 @@ EXPIRED = ApiError("RequestExpired", "Request has expired.", 400)
 
 
 @fault(
-    "throttle-one-call", "API", complicates=True,
+    "throttle-one-call",
+    "API",
+    complicates=True,
     sees="nothing, or a failover that takes a second longer",
     does="botocore tries the call again after a random part of a second; what still fails is made up for in the next turn",
     never="gives up the other tables because one was throttled",
 )
 def _one(act: Act) -> None:
-    act.rule("throttle-one-call", [act.dice.choice(WRITES + DESCRIBES)], refuses=THROTTLED, times=act.dice.randint(1, 4))
+    act.rule(
+        "throttle-one-call", [act.dice.choice(WRITES + DESCRIBES)], refuses=THROTTLED, times=act.dice.randint(1, 4)
+    )
 
 
 @fault(
-    "throttle-all-calls", "API", complicates=True,
+    "throttle-all-calls",
+    "API",
+    complicates=True,
     sees="`Unknown` rises; failover waits until the account's bucket has refilled",
     does="looks again each time it is woken; acts as soon as a look succeeds",
-    never="reads a failed look as \"nothing there\"",
+    never='reads a failed look as "nothing there"',
 )
 def _all(act: Act) -> None:
     act.rule("throttle-all-calls", WRITES + DESCRIBES, refuses=THROTTLED, only=lambda _: act.dice.random() < 0.7)
 
 
 @fault(
-    "server-error", "API", complicates=True,
+    "server-error",
+    "API",
+    complicates=True,
     sees="nothing, or a failover that takes some seconds longer",
     does="tries again: the call had no effect",
     never="counts an error as done",
@@ -48,7 +56,10 @@ def _server_error(act: Act) -> None:
 
 
 @fault(
-    "reply-lost", "API", complicates=True, weight=4,
+    "reply-lost",
+    "API",
+    complicates=True,
+    weight=4,
     sees="nothing, or a failover that takes some seconds longer",
     does="calls again or looks: every write is harmless twice, and a launch has its token",
     never="launches a second instance for one it did not hear of",
@@ -59,7 +70,10 @@ def _reply_lost(act: Act) -> None:
 
 
 @fault(
-    "late-write", "API", complicates=True, weight=4,
+    "late-write",
+    "API",
+    complicates=True,
+    weight=4,
     sees="a route or address that moves once more, and back within a pass",
     does="sees in the next pass that something is not where it belongs, and puts it there",
     never="needs a person to undo what a late call did",
@@ -70,7 +84,9 @@ def _late(act: Act) -> None:
 
 
 @fault(
-    "slow-api", "API", complicates=True,
+    "slow-api",
+    "API",
+    complicates=True,
     sees="failover takes as much longer as two calls do",
     does="waits for each answer up to botocore's time-out, then looks again",
     never="runs into Lambda's time-out with a move half done and forgotten",
@@ -81,7 +97,9 @@ def _slow(act: Act) -> None:
 
 
 @fault(
-    "unauthorised-call", "API", complicates=True,
+    "unauthorised-call",
+    "API",
+    complicates=True,
     sees="`FailoversFailed` and the alarm behind it; the log names the call that was refused",
     does="does everything that it may; asks again in each pass",
     never="stops the other tables' moves because one call is refused",
@@ -91,7 +109,9 @@ def _unauthorised(act: Act) -> None:
 
 
 @fault(
-    "expired-credentials", "API", complicates=True,
+    "expired-credentials",
+    "API",
+    complicates=True,
     sees="`Unknown` and `controller-silent`",
     does="nothing until Lambda hands out new ones",
     never="takes its own blindness for an outage",
@@ -101,7 +121,10 @@ def _expired(act: Act) -> None:
 
 
 @fault(
-    "one-table-refuses", "API", complicates=True, weight=3,
+    "one-table-refuses",
+    "API",
+    complicates=True,
+    weight=3,
     sees="one table's hosts without egress, `FailoversFailed`, the table's id in the log",
     does="moves all the others, and tries that one again in every pass",
     never="aborts the loop at the first table that fails",
@@ -116,7 +139,9 @@ def _partial(act: Act) -> None:
 
 
 @fault(
-    "page-cut", "API", complicates=True,
+    "page-cut",
+    "API",
+    complicates=True,
     sees="nothing; `Unknown` when the second page fails",
     does="reads every page, and takes half an answer for none",
     never="decides on the first page alone",
@@ -132,7 +157,10 @@ def _pages(act: Act) -> None:
 
 
 @fault(
-    "stale-describe", "API", complicates=True, weight=4,
+    "stale-describe",
+    "API",
+    complicates=True,
+    weight=4,
     sees="nothing, or a failover one look later",
     does="looks again when an event says more than the look shows; repairs in the next pass what it did on an old look",
     never="terminates or leaves a NAT for good on the strength of one old look",
@@ -147,7 +175,9 @@ def _stale(act: Act) -> None:
 
 
 @fault(
-    "region-down", "API", complicates=True,
+    "region-down",
+    "API",
+    complicates=True,
     sees="`Unknown`; incidents are opened by packets alone, and measured",
     does="nothing: it cannot see. The first look that succeeds decides",
     never="writes without having looked",
@@ -157,7 +187,10 @@ def _region(act: Act) -> None:
 
 
 @fault(
-    "ledger-down", "API", complicates=True, weight=4,
+    "ledger-down",
+    "API",
+    complicates=True,
+    weight=4,
     sees="`Errors`; failover as always; no healing until the table answers",
     does="fails over without a lease; everything slower waits for its memory",
     never="launches, terminates or goes home without knowing what it did before",
@@ -167,7 +200,9 @@ def _ledger(act: Act) -> None:
 
 
 @fault(
-    "ledger-throttled", "API", complicates=True,
+    "ledger-throttled",
+    "API",
+    complicates=True,
     sees="nothing, or `Errors`",
     does="tries twice within two seconds, then goes on as with a ledger that is down",
     never="waits for the ledger while egress is down",

@@ -17,23 +17,33 @@ def _event(detail: Any, **changed: Any) -> dict[str, Any]:
 
 
 @fault(
-    "event-twice", "Events", complicates=True,
-    sees="nothing", does="the second pass finds nothing to do", never="acts twice on one event",
+    "event-twice",
+    "Events",
+    complicates=True,
+    sees="nothing",
+    does="the second pass finds nothing to do",
+    never="acts twice on one event",
 )
 def _twice(act: Act) -> None:
     act.world.bus.twice += act.dice.randint(1, 6)
 
 
 @fault(
-    "event-out-of-order", "Events", complicates=True,
-    sees="nothing", does="looks: what EC2 shows counts, not the order of the events", never="believes the newest event",
+    "event-out-of-order",
+    "Events",
+    complicates=True,
+    sees="nothing",
+    does="looks: what EC2 shows counts, not the order of the events",
+    never="believes the newest event",
 )
 def _shuffled(act: Act) -> None:
     act.world.bus.late += [act.dice.randrange(0, 30 * SECOND) for _ in range(act.dice.randint(2, 8))]
 
 
 @fault(
-    "event-late", "Events", complicates=True,
+    "event-late",
+    "Events",
+    complicates=True,
     sees="failover by packets after three seconds, or by the minute's tick, instead of by the event",
     does="finds the outage by itself; an event of ten minutes ago changes nothing",
     never="takes an old event for news",
@@ -43,7 +53,10 @@ def _late(act: Act) -> None:
 
 
 @fault(
-    "event-lost", "Events", complicates=True, weight=4,
+    "event-lost",
+    "Events",
+    complicates=True,
+    weight=4,
     sees="failover by packets after three seconds instead of by the event",
     does="the prober's next report or the minute's tick runs the same pass",
     never="depends on an event",
@@ -53,7 +66,10 @@ def _lost(act: Act) -> None:
 
 
 @fault(
-    "event-burst", "Events", complicates=True, weight=1,
+    "event-burst",
+    "Events",
+    complicates=True,
+    weight=1,
     sees="nothing; a few hundred milliseconds more on a failover that falls into it",
     does="each pass takes a lease or leaves its news; at rest none of them writes to EC2",
     never="makes EC2 throttle its failover by its own looking",
@@ -67,8 +83,11 @@ def _burst(act: Act) -> None:
 
 
 @fault(
-    "event-malformed", "Events", complicates=True,
-    sees="a warning in the log that names the field", does="refuses it and answers, so that nothing retries it",
+    "event-malformed",
+    "Events",
+    complicates=True,
+    sees="a warning in the log that names the field",
+    does="refuses it and answers, so that nothing retries it",
     never="guesses what was meant",
 )
 def _malformed(act: Act) -> None:
@@ -83,8 +102,13 @@ def _malformed(act: Act) -> None:
 
 
 @fault(
-    "event-forged", "Events", complicates=True, weight=3,
-    sees="nothing", does="looks, and finds the NAT running", never="moves because an event says that a NAT died",
+    "event-forged",
+    "Events",
+    complicates=True,
+    weight=3,
+    sees="nothing",
+    does="looks, and finds the NAT running",
+    never="moves because an event says that a NAT died",
 )
 def _forged(act: Act) -> None:
     act.fired("event-forged")
@@ -94,8 +118,11 @@ def _forged(act: Act) -> None:
 
 
 @fault(
-    "event-foreign", "Events", complicates=True,
-    sees="a warning in the log", does="refuses another account's, region's or service's event",
+    "event-foreign",
+    "Events",
+    complicates=True,
+    sees="a warning in the log",
+    does="refuses another account's, region's or service's event",
     never="looks because of it",
 )
 def _foreign(act: Act) -> None:
@@ -107,7 +134,9 @@ def _foreign(act: Act) -> None:
 
 
 @fault(
-    "schedule-disabled", "Events", complicates=True,
+    "schedule-disabled",
+    "Events",
+    complicates=True,
     sees="`controller-silent` if nothing else wakes it",
     does="goes on by events and by the probers' results, which start the next run",
     never="stops watching while its chain of runs is whole",
@@ -117,7 +146,9 @@ def _schedule(act: Act) -> None:
 
 
 @fault(
-    "retirement-announced", "Events", weight=3,
+    "retirement-announced",
+    "Events",
+    weight=3,
     sees="a planned move, in good time",
     does="asks EC2 what is scheduled, and moves the traffic ten minutes before",
     never="moves because of the notice alone",
@@ -140,8 +171,12 @@ def _retirement(act: Act) -> None:
 
 
 @fault(
-    "rebalance-recommended", "Events", complicates=True,
-    sees="nothing", does="looks; a recommendation announces nothing", never="leaves a healthy NAT for it",
+    "rebalance-recommended",
+    "Events",
+    complicates=True,
+    sees="nothing",
+    does="looks; a recommendation announces nothing",
+    never="leaves a healthy NAT for it",
 )
 def _rebalance(act: Act) -> None:
     found = act.running(act.group())

@@ -23,7 +23,9 @@ def _refuse(act: Act, name: str, code: str, operations: tuple[str, ...] = STARTS
 
 
 @fault(
-    "no-capacity-for-the-first-type", "Launch", weight=1,
+    "no-capacity-for-the-first-type",
+    "Launch",
+    weight=1,
     sees="a replacement of another type",
     does="asks for the next type of InstanceTypes in the same pass",
     never="waits for the first type while another can be had",
@@ -51,7 +53,9 @@ for _name, _code, _what in (
         _refuse(act, name, code)
 
     fault(
-        _name, "Launch", weight=1,
+        _name,
+        "Launch",
+        weight=1,
         sees=f"traffic stays away ({_what}); the log names EC2's code",
         does="keeps traffic on the neighbour, and asks again two minutes later, up to MaxLaunchesPerDay",
         never="takes a launch that failed for one that is on its way",
@@ -66,7 +70,9 @@ for _name, _code, _what in (
         _refuse(act, name, code, ("RunInstances",))
 
     fault(
-        _name, "Launch", weight=1,
+        _name,
+        "Launch",
+        weight=1,
         sees=f"traffic stays away ({_what}); `Errors`, and the code in the log",
         does="keeps traffic on the neighbour; launches once the stack is deployed again",
         never="stops or terminates what still works to try something else",
@@ -74,7 +80,9 @@ for _name, _code, _what in (
 
 
 @fault(
-    "kms-key-disabled", "Launch", weight=1,
+    "kms-key-disabled",
+    "Launch",
+    weight=1,
     sees="instances that go from pending to terminated",
     does="launches another when the one before is gone, up to MaxLaunchesPerDay, then holds and pages",
     never="launches without end",
@@ -94,7 +102,9 @@ def _kms(act: Act) -> None:
 
 
 @fault(
-    "user-data-fails", "Launch", weight=3,
+    "user-data-fails",
+    "Launch",
+    weight=3,
     sees="a replacement that runs and forwards nothing; traffic stays away",
     does="its canary never answers, so after three minutes it launches another; the failed one goes once home is quiet",
     never="moves a route to an instance because EC2 says that it runs",
@@ -112,7 +122,9 @@ def _user_data(act: Act) -> None:
 
 
 @fault(
-    "stuck-pending", "Launch", weight=1,
+    "stuck-pending",
+    "Launch",
+    weight=1,
     sees="a replacement that stays pending",
     does="waits three minutes for it, then launches another",
     never="waits for ever",
@@ -129,7 +141,9 @@ def _stuck(act: Act) -> None:
 
 
 @fault(
-    "not-found-after-launch", "Launch", weight=2,
+    "not-found-after-launch",
+    "Launch",
+    weight=2,
     sees="nothing",
     does="repeats the launch with the same token, or waits two minutes for what it was told was launched",
     never="launches a second one because the first is not visible yet",
@@ -138,11 +152,15 @@ def _not_found(act: Act) -> None:
     act.world.ec2.visible_after = act.dice.randrange(2, 30) * 1_000_000
     act.world.answers.keeps_history = True
     _terminate(act)
-    act.world.after_call.append(lambda call: act.fired("not-found-after-launch") if call.operation == "RunInstances" else None)
+    act.world.after_call.append(
+        lambda call: act.fired("not-found-after-launch") if call.operation == "RunInstances" else None
+    )
 
 
 @fault(
-    "tags-come-late", "Launch", weight=2,
+    "tags-come-late",
+    "Launch",
+    weight=2,
     sees="nothing",
     does="the same: an instance without its tags is not yet natkeeper's, so it waits",
     never="launches a second one",
@@ -154,7 +172,9 @@ def _tags_late(act: Act) -> None:
 
 
 @fault(
-    "spot-interruption", "Launch", weight=3,
+    "spot-interruption",
+    "Launch",
+    weight=3,
     sees="a planned move before AWS takes the instance",
     does="asks EC2 whether it is so, moves the traffic away while the NAT still works, and replaces it",
     never="moves because of the event alone",

@@ -22,15 +22,25 @@ def _break(act: Act, name: str, change: Callable[[Machine], None]) -> None:
 
 
 @fault(
-    "nat-stops", "Packets", weight=8,
-    sees="\"zone a's NAT stopped, egress was down at most 1.0 s, same address, nothing for you to do\"",
-    does=f"by the event or by packets; {AWAY}", never="waits for the instance to start before it moves the traffic",
+    "nat-stops",
+    "Packets",
+    weight=8,
+    sees='"zone a\'s NAT stopped, egress was down at most 1.0 s, same address, nothing for you to do"',
+    does=f"by the event or by packets; {AWAY}",
+    never="waits for the instance to start before it moves the traffic",
 )
 def _stops(act: Act) -> None:
     _break(act, "nat-stops", act.world.ec2.stop)
 
 
-@fault("nat-hangs", "Packets", weight=6, sees="a message three to five seconds later", does=BY_PACKETS, never=NEVER_BY_STATE)
+@fault(
+    "nat-hangs",
+    "Packets",
+    weight=6,
+    sees="a message three to five seconds later",
+    does=BY_PACKETS,
+    never=NEVER_BY_STATE,
+)
 def _hangs(act: Act) -> None:
     def hang(machine: Machine) -> None:
         machine.is_hung = True
@@ -39,7 +49,9 @@ def _hangs(act: Act) -> None:
 
 
 @fault(
-    "hang-passes", "Packets", weight=3,
+    "hang-passes",
+    "Packets",
+    weight=3,
     sees="an incident that ended by itself, or a failover and the way back",
     does="waits for three failed rounds; a shorter hang is written down and nobody is sent a message",
     never="moves for one lost round",
@@ -60,7 +72,9 @@ def _hang_passes(act: Act) -> None:
 
 
 @fault(
-    "packet-loss", "Packets", weight=4,
+    "packet-loss",
+    "Packets",
+    weight=4,
     sees="single failed rounds in the log; an incident when three in a row fail",
     does="fails over when a quorum of targets fails three rounds in a row, not for a lost packet",
     never="flaps between two NATs because of loss",
@@ -75,8 +89,11 @@ def _loss(act: Act) -> None:
 
 
 @fault(
-    "latency", "Packets",
-    sees="nothing up to the probes' time-out; beyond it a failover", does=BY_PACKETS, never="takes slow for down below ProbeTimeout",
+    "latency",
+    "Packets",
+    sees="nothing up to the probes' time-out; beyond it a failover",
+    does=BY_PACKETS,
+    never="takes slow for down below ProbeTimeout",
 )
 def _latency(act: Act) -> None:
     added = act.dice.choice((200.0, 600.0, 2000.0))
@@ -100,13 +117,21 @@ for _name, _why in (
         _break(act, name, refuse)
 
     fault(
-        _name, "Packets", sees=f"a message three to five seconds later ({_why})",
-        does=f"probes are new TCP connections, so they fail too; {AWAY}", never="takes a ping for egress",
+        _name,
+        "Packets",
+        sees=f"a message three to five seconds later ({_why})",
+        does=f"probes are new TCP connections, so they fail too; {AWAY}",
+        never="takes a ping for egress",
     )(_no_new)
 
 
 @fault(
-    "forwarding-off", "Packets", weight=3, sees="a message three to five seconds later", does=BY_PACKETS, never=NEVER_BY_STATE
+    "forwarding-off",
+    "Packets",
+    weight=3,
+    sees="a message three to five seconds later",
+    does=BY_PACKETS,
+    never=NEVER_BY_STATE,
 )
 def _forwarding(act: Act) -> None:
     def switch_off(machine: Machine) -> None:
@@ -116,7 +141,12 @@ def _forwarding(act: Act) -> None:
 
 
 @fault(
-    "ruleset-flushed", "Packets", weight=3, sees="a message three to five seconds later", does=BY_PACKETS, never=NEVER_BY_STATE
+    "ruleset-flushed",
+    "Packets",
+    weight=3,
+    sees="a message three to five seconds later",
+    does=BY_PACKETS,
+    never=NEVER_BY_STATE,
 )
 def _flushed(act: Act) -> None:
     def flush(machine: Machine) -> None:
@@ -126,7 +156,9 @@ def _flushed(act: Act) -> None:
 
 
 @fault(
-    "source-dest-check-on", "Packets", weight=4,
+    "source-dest-check-on",
+    "Packets",
+    weight=4,
     sees="a message three to five seconds later",
     does="turns it off again with one call; if that does not bring egress back, moves on",
     never="moves traffic to an interface whose check is on",
@@ -141,7 +173,9 @@ def _checked(act: Act) -> None:
 
 
 @fault(
-    "security-group-changed", "Packets", weight=3,
+    "security-group-changed",
+    "Packets",
+    weight=3,
     sees="a message; traffic stays away until the group is put right",
     does="moves to a NAT that still lets packets in; a replacement with the same group does not pass its proof",
     never="goes home to a NAT that answers the probe's packets and not the workloads'",
@@ -163,7 +197,9 @@ def _security_group(act: Act) -> None:
 
 
 @fault(
-    "prober-cut-off", "Packets", weight=3,
+    "prober-cut-off",
+    "Packets",
+    weight=3,
     sees="a failover that did not help, `LastResort` or `FailoversFailed`: the prober's own way is broken",
     does="tries each verified candidate once, then holds within MaxFailoversPerHour",
     never="moves on and on because its own eyes fail",
@@ -182,8 +218,11 @@ def _cut_off(act: Act) -> None:
 
 
 @fault(
-    "targets-down", "Packets", weight=4,
-    sees="an incident of cause `external`", does="the control probe fails as well, so it holds",
+    "targets-down",
+    "Packets",
+    weight=4,
+    sees="an incident of cause `external`",
+    does="the control probe fails as well, so it holds",
     never="moves traffic because somebody else's server is down",
 )
 def _targets(act: Act) -> None:
@@ -199,8 +238,10 @@ def _targets(act: Act) -> None:
 
 
 @fault(
-    "names-only", "Packets",
-    sees="a hole in the coverage", does="a name that cannot be resolved was never sent through the NAT: unknown, not down",
+    "names-only",
+    "Packets",
+    sees="a hole in the coverage",
+    does="a name that cannot be resolved was never sent through the NAT: unknown, not down",
     never="blames a NAT for DNS",
 )
 def _names(act: Act) -> None:
@@ -216,7 +257,9 @@ def _names(act: Act) -> None:
 
 
 @fault(
-    "zone-lost", "Packets", weight=4,
+    "zone-lost",
+    "Packets",
+    weight=4,
     sees="a message for the zone; its hosts that live use the neighbour's NAT",
     does="finds it by packets; moves what routes through the zone, and heals when the zone can launch again",
     never="launches into the lost zone without end",
@@ -235,7 +278,9 @@ def _zone(act: Act) -> None:
 
 
 @fault(
-    "all-nats-stop", "Packets", weight=2,
+    "all-nats-stop",
+    "Packets",
+    weight=2,
     sees="a message for every zone, and downtime until the first NAT has booted",
     does="starts or launches in all zones at once; the first that is proven carries everybody",
     never="waits for an order in which nothing can begin",
@@ -247,8 +292,11 @@ def _all_stop(act: Act) -> None:
 
 
 @fault(
-    "all-nats-hang", "Packets", weight=1,
-    sees="`common-mode`: every zone fails while its NAT runs", does="holds; a person looks",
+    "all-nats-hang",
+    "Packets",
+    weight=1,
+    sees="`common-mode`: every zone fails while its NAT runs",
+    does="holds; a person looks",
     never="shuffles traffic between NATs that are all dead",
 )
 def _all_hang(act: Act) -> None:

@@ -15,9 +15,12 @@ def _say(act: Act, **wish: Any) -> None:
 
 
 @fault(
-    "route-edited", "People", weight=3,
+    "route-edited",
+    "People",
+    weight=3,
     sees="an incident if packets were lost; `converge` in the log",
-    does="puts the route back where the group's traffic belongs", never="follows a route that somebody else wrote",
+    does="puts the route back where the group's traffic belongs",
+    never="follows a route that somebody else wrote",
 )
 def _edited(act: Act) -> None:
     group = act.group()
@@ -29,8 +32,11 @@ def _edited(act: Act) -> None:
 
 
 @fault(
-    "route-deleted", "People", weight=3,
-    sees="an incident of the packets that were lost", does="creates the route anew, to where the traffic belongs",
+    "route-deleted",
+    "People",
+    weight=3,
+    sees="an incident of the packets that were lost",
+    does="creates the route anew, to where the traffic belongs",
     never="leaves a private subnet pointing at nothing",
 )
 def _deleted(act: Act) -> None:
@@ -39,8 +45,11 @@ def _deleted(act: Act) -> None:
 
 
 @fault(
-    "all-routes-deleted", "People", weight=2,
-    sees="an incident of cause `route-missing`", does="creates them all",
+    "all-routes-deleted",
+    "People",
+    weight=2,
+    sees="an incident of cause `route-missing`",
+    does="creates them all",
     never="takes a stack that lost its routes for a new one",
 )
 def _all_deleted(act: Act) -> None:
@@ -51,7 +60,9 @@ def _all_deleted(act: Act) -> None:
 
 
 @fault(
-    "tag-removed", "People", weight=2,
+    "tag-removed",
+    "People",
+    weight=2,
     sees="another NAT is launched; the untagged one is left alone",
     does="no longer counts the instance as its own, moves the traffic to one that is, and launches another",
     never="touches an instance without its tag",
@@ -66,8 +77,11 @@ def _tag(act: Act) -> None:
 
 
 @fault(
-    "nat-terminated", "People", weight=6,
-    sees="a message as after a stop; a new instance", does="moves the traffic to a neighbour and launches a replacement",
+    "nat-terminated",
+    "People",
+    weight=6,
+    sees="a message as after a stop; a new instance",
+    does="moves the traffic to a neighbour and launches a replacement",
     never="waits for the dying instance to let its interface go",
 )
 def _terminated(act: Act) -> None:
@@ -93,7 +107,9 @@ def _rewrite(act: Act, name: str, every: int, machine: Machine, tables: list[str
 
 
 @fault(
-    "second-stack", "People", weight=2,
+    "second-stack",
+    "People",
+    weight=2,
     sees="`converge` again and again, and a warning",
     does="puts its routes back once a pass, no faster",
     never="fights more often than it is woken",
@@ -105,8 +121,11 @@ def _second(act: Act) -> None:
 
 
 @fault(
-    "terraform-puts-it-back", "People", weight=2,
-    sees="the same, once a minute", does="puts its route back in the next pass",
+    "terraform-puts-it-back",
+    "People",
+    weight=2,
+    sees="the same, once a minute",
+    does="puts its route back in the next pass",
     never="gives in to a route that leads to a dead NAT",
 )
 def _terraform(act: Act) -> None:
@@ -118,8 +137,11 @@ def _terraform(act: Act) -> None:
 
 
 @fault(
-    "address-moved-by-hand", "People", weight=2,
-    sees="`converge` in the log", does="moves the Elastic IP back to the landing address of the group's traffic",
+    "address-moved-by-hand",
+    "People",
+    weight=2,
+    sees="`converge` in the log",
+    does="moves the Elastic IP back to the landing address of the group's traffic",
     never="leaves a group on another address without saying so",
 )
 def _address(act: Act) -> None:
@@ -131,8 +153,12 @@ def _address(act: Act) -> None:
 
 
 @fault(
-    "paused-mid-incident", "People", complicates=True, weight=3,
-    sees="stillness, with metrics, until the pause ends or `resume`", does="observes and measures, and writes nothing",
+    "paused-mid-incident",
+    "People",
+    complicates=True,
+    weight=3,
+    sees="stillness, with metrics, until the pause ends or `resume`",
+    does="observes and measures, and writes nothing",
     never="stays paused for ever: a pause has an end",
 )
 def _paused(act: Act) -> None:
@@ -141,8 +167,12 @@ def _paused(act: Act) -> None:
 
 
 @fault(
-    "resumed", "People", complicates=True,
-    sees="what had waited is done", does="acts in the same pass", never="needs another trigger to go on",
+    "resumed",
+    "People",
+    complicates=True,
+    sees="what had waited is done",
+    does="acts in the same pass",
+    never="needs another trigger to go on",
 )
 def _resumed(act: Act) -> None:
     act.fired("resumed")
@@ -150,8 +180,11 @@ def _resumed(act: Act) -> None:
 
 
 @fault(
-    "failover-by-hand", "People", weight=2,
-    sees="a planned move", does="moves to the first verified candidate, as a planned move",
+    "failover-by-hand",
+    "People",
+    weight=2,
+    sees="a planned move",
+    does="moves to the first verified candidate, as a planned move",
     never="moves to something that is not verified because a person said so",
 )
 def _failover(act: Act) -> None:
@@ -160,8 +193,11 @@ def _failover(act: Act) -> None:
 
 
 @fault(
-    "switchover-by-hand", "People", weight=2,
-    sees="a planned move, or a warning that says why not", does="moves to the NAT that was named, if it is verified",
+    "switchover-by-hand",
+    "People",
+    weight=2,
+    sees="a planned move, or a warning that says why not",
+    does="moves to the NAT that was named, if it is verified",
     never="moves to something that is not verified because a person said so",
 )
 def _switchover(act: Act) -> None:
@@ -173,7 +209,9 @@ def _switchover(act: Act) -> None:
 
 
 @fault(
-    "old-nat-comes-back", "People", weight=3,
+    "old-nat-comes-back",
+    "People",
+    weight=3,
     sees="traffic comes home to it once it is proven",
     does="proves it by canary, waits for the quiet period, goes home as a planned move",
     never="goes home because EC2 says that it runs",

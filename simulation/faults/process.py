@@ -25,7 +25,10 @@ def _at_a_call(act: Act, chosen: int, do: Callable[[Invocation], None], hooks: l
 
 
 @fault(
-    "crash-before-a-call", "Process", complicates=True, weight=5,
+    "crash-before-a-call",
+    "Process",
+    complicates=True,
+    weight=5,
     sees="nothing, or a failover some seconds later",
     does="the next pass sees where things are and goes on; Lambda tries the event again after a minute",
     never="needs to know how far the dead one came",
@@ -40,7 +43,10 @@ def _before(act: Act) -> None:
 
 
 @fault(
-    "crash-after-a-call", "Process", complicates=True, weight=5,
+    "crash-after-a-call",
+    "Process",
+    complicates=True,
+    weight=5,
     sees="nothing, or a failover some seconds later",
     does="the same: what was applied is seen, what was not is done",
     never="repeats a launch under another token",
@@ -64,7 +70,9 @@ def _freeze(act: Act, name: str, span: int) -> None:
 
 
 @fault(
-    "controller-stalls", "Process", complicates=True,
+    "controller-stalls",
+    "Process",
+    complicates=True,
     sees="nothing, or a failover some seconds later",
     does="the next wake-up finds the lease taken and leaves its news in the inbox",
     never="acts on what it saw before it stalled, once its lease is over",
@@ -74,7 +82,10 @@ def _stalls(act: Act) -> None:
 
 
 @fault(
-    "lease-ends-mid-plan", "Process", complicates=True, weight=4,
+    "lease-ends-mid-plan",
+    "Process",
+    complicates=True,
+    weight=4,
     sees="nothing, or `Errors`",
     does="whoever has the lease now goes on; the one that woke up too late stops at its next call",
     never="begins a write after its lease is over",
@@ -84,7 +95,10 @@ def _outlives(act: Act) -> None:
 
 
 @fault(
-    "two-controllers", "Process", complicates=True, weight=4,
+    "two-controllers",
+    "Process",
+    complicates=True,
+    weight=4,
     sees="nothing",
     does="one takes the lease, the other leaves its news and asks once more",
     never="flaps because two passes disagree",
@@ -103,7 +117,10 @@ def _two(act: Act) -> None:
 
 
 @fault(
-    "invocation-delivered-twice", "Process", complicates=True, weight=3,
+    "invocation-delivered-twice",
+    "Process",
+    complicates=True,
+    weight=3,
     sees="nothing",
     does="the second has the same name in the ledger, takes the lease too, and the first notices at its next record",
     never="opens or closes an incident twice",
@@ -114,8 +131,7 @@ def _same_id(act: Act) -> None:
 
     def twice(event: object, request_id: str | None = None, attempt: int = 0) -> None:
         if request_id is None:
-            functions._numbers += 1
-            request_id = f"r{functions._numbers}"
+            request_id = f"r{functions.next_number()}"
         wake(event, request_id, attempt)
         if act.world.hub.now < act.ends_at and act.dice.random() < 0.5:
             act.fired("invocation-delivered-twice")
@@ -125,7 +141,9 @@ def _same_id(act: Act) -> None:
 
 
 @fault(
-    "clock-ahead", "Process", complicates=True,
+    "clock-ahead",
+    "Process",
+    complicates=True,
     sees="`Errors` where leases look over; downtime intervals that are wider",
     does="works as ever: spans between rounds come from one prober's clock",
     never="moves traffic because of a wall clock",
@@ -137,7 +155,9 @@ def _ahead(act: Act) -> None:
 
 
 @fault(
-    "clock-behind", "Process", complicates=True,
+    "clock-behind",
+    "Process",
+    complicates=True,
     sees="as with a clock that is ahead",
     does="works as ever, or waits a little longer for leases to end",
     never="moves traffic because of a wall clock",
@@ -149,7 +169,9 @@ def _behind(act: Act) -> None:
 
 
 @fault(
-    "prober-clock-wrong", "Process", complicates=True,
+    "prober-clock-wrong",
+    "Process",
+    complicates=True,
     sees="verifications that say nothing; failover all the same",
     does="judges by watch runs; a report from the future is not waited for",
     never="calls an outage longer or shorter than its own clock shows without widening the interval",
@@ -161,7 +183,9 @@ def _prober_clock(act: Act) -> None:
 
 
 @fault(
-    "controller-throttled", "Process", complicates=True,
+    "controller-throttled",
+    "Process",
+    complicates=True,
     sees="failover later by Lambda's back-off",
     does="every invocation that gets through does all that is due",
     never="needs reserved concurrency as a lock",
@@ -171,8 +195,12 @@ def _throttled(act: Act) -> None:
 
 
 @fault(
-    "old-memory", "Process", complicates=True, weight=3,
-    sees="nothing", does="reads what another version wrote: unknown fields are dropped, missing ones have defaults",
+    "old-memory",
+    "Process",
+    complicates=True,
+    weight=3,
+    sees="nothing",
+    does="reads what another version wrote: unknown fields are dropped, missing ones have defaults",
     never="loses a group because of a field",
 )
 def _old_memory(act: Act) -> None:
@@ -189,7 +217,10 @@ def _old_memory(act: Act) -> None:
 
 
 @fault(
-    "memory-lost", "Process", complicates=True, weight=2,
+    "memory-lost",
+    "Process",
+    complicates=True,
+    weight=2,
     sees="an incident that was under way is not closed by a message",
     does="finds where traffic is by the routes themselves, and goes on",
     never="takes an empty memory for an outage",
@@ -201,8 +232,12 @@ def _memory_lost(act: Act) -> None:
 
 
 @fault(
-    "configuration-changed", "Process", complicates=True, weight=3,
-    sees="what the new parameters say", does="the next pass works by them, on the memory of the old",
+    "configuration-changed",
+    "Process",
+    complicates=True,
+    weight=3,
+    sees="what the new parameters say",
+    does="the next pass works by them, on the memory of the old",
     never="treats a standby that is not wanted any more as a NAT to go home to",
 )
 def _configured(act: Act) -> None:
@@ -218,8 +253,12 @@ def _configured(act: Act) -> None:
 
 
 @fault(
-    "prober-crashes", "Process", complicates=True, weight=3,
-    sees="`Unknown` and a coverage below 99 %", does="starts the next run; blindness is never an outage",
+    "prober-crashes",
+    "Process",
+    complicates=True,
+    weight=3,
+    sees="`Unknown` and a coverage below 99 %",
+    does="starts the next run; blindness is never an outage",
     never="fails over because a prober died",
 )
 def _prober_dies(act: Act) -> None:
@@ -227,8 +266,12 @@ def _prober_dies(act: Act) -> None:
 
 
 @fault(
-    "prober-not-invoked", "Process", complicates=True, weight=2,
-    sees="`Errors`, and a coverage below 99 %", does="starts the run again in the next pass",
+    "prober-not-invoked",
+    "Process",
+    complicates=True,
+    weight=2,
+    sees="`Errors`, and a coverage below 99 %",
+    does="starts the run again in the next pass",
     never="counts a run that was never started as in flight",
 )
 def _not_invoked(act: Act) -> None:
@@ -239,8 +282,12 @@ def _not_invoked(act: Act) -> None:
 
 
 @fault(
-    "prober-result-lost", "Process", complicates=True, weight=3,
-    sees="a hole in the coverage", does="counts the run as lost when it is overdue, and starts another at the next tick",
+    "prober-result-lost",
+    "Process",
+    complicates=True,
+    weight=3,
+    sees="a hole in the coverage",
+    does="counts the run as lost when it is overdue, and starts another at the next tick",
     never="waits for a report for ever",
 )
 def _result_lost(act: Act) -> None:
@@ -248,8 +295,13 @@ def _result_lost(act: Act) -> None:
 
 
 @fault(
-    "prober-result-twice", "Process", complicates=True, weight=3,
-    sees="nothing", does="knows the run by its id", never="starts two runs, or counts an outage twice",
+    "prober-result-twice",
+    "Process",
+    complicates=True,
+    weight=3,
+    sees="nothing",
+    does="knows the run by its id",
+    never="starts two runs, or counts an outage twice",
 )
 def _result_twice(act: Act) -> None:
     act.world.functions.duplicates += act.dice.randint(1, 4)

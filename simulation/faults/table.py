@@ -84,7 +84,9 @@ class Act:
     def nats(self, group: str | None = None) -> list[Machine]:
         """The stack's instances that are not gone."""
         found = self.world.ec2.machines.values()
-        return [each for each in found if not each.is_gone and each.tag(ROLE_TAG) and group in (None, each.tag(GROUP_TAG))]
+        return [
+            each for each in found if not each.is_gone and each.tag(ROLE_TAG) and group in (None, each.tag(GROUP_TAG))
+        ]
 
     def running(self, group: str | None = None) -> list[Machine]:
         """Those of them that run."""
