@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper.core.incident import Cause
-from natkeeper.core.model import DEFAULT_ROUTE
+from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.plan import (
     DisableSourceDestCheck,
     Happening,
@@ -208,7 +208,7 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     world, incident = book.world, plan.memory.incident
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or incident is None:
         return None
-    if not plan.stages or _is_dead_by_state(book, invocation, plan.group):
+    if not any(_is_default(each) for each in plan.actions) or _is_dead_by_state(book, invocation, plan.group):
         return None
     if invocation.control is None or not invocation.control.is_ok:
         return "failover by probes alone, without a control probe that succeeded"
@@ -216,7 +216,8 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     since = [book.down_since.get(each.name) for each in groups if each.name != plan.group]
     is_common = len(groups) > 1 and all(each is not None and book.now - each > 10 * SECOND for each in since)
     targets = {world.route_of(each.table_ids[0]) for each in groups}
-    targets |= {plan.memory.target for _, plan in book.plans.values()}
+    if len(targets) < 2:
+        return None  # one NAT carries everybody, and it is that one's fault
     owners = [invocation.seen.owner_of(each or "") if invocation.seen is not None else None for each in targets]
     are_running = all(each is not None and each.is_running for each in owners)
     return "failover while every zone fails with its NAT running" if is_common and are_running else None
@@ -224,12 +225,19 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
 
 def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
     """What traffic is taken off is gone, stopped or unknown by EC2's own word: then no packet is asked."""
-    before = book.plans.get(group)
-    left = before[1].memory.target if before is not None else None
-    if left is None or invocation.seen is None:
+    seen, before = invocation.seen, book.plans.get(group)
+    if seen is None:
         return True
-    owner = invocation.seen.owner_of(left)
-    return not left.startswith("nat-") and (owner is None or not owner.is_running)
+    tables = [seen.tables.get(each) for each in book.world.policy.group(group).table_ids]
+    routes = [each.routes.get(DEFAULT_ROUTE) for each in tables if each is not None]
+    left = {each.target for each in routes if each is not None}
+    belonged = {before[1].memory.target} if before is not None and before[1].memory.target is not None else set()
+    return any(targets and not any(_runs(seen, each) for each in targets) for targets in (left, belonged))
+
+
+def _runs(seen: Network, target: str) -> bool:
+    owner = seen.owner_of(target)
+    return target.startswith("nat-") or (owner is not None and owner.is_running)
 
 
 def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
@@ -363,7 +371,6 @@ def no_secret_is_written(_book: Book, call: Call) -> str | None:
 
 
 WRITES: tuple[tuple[int, OfCall], ...] = (
-    (2, write_has_a_lease),
     (5, token_is_used_alike),
     (8, healthy_nat_is_left_alone),
     (9, last_nat_is_kept),
@@ -395,6 +402,11 @@ class Invariants:
         """Begins with a world as it stands."""
         self.book = Book(world)
         self.book.ours = set(world.ec2.machines)
+
+    def sent(self, call: Call) -> None:
+        """2. Judged when a call leaves: once it is on its way, nothing can hold it back."""
+        if call.is_write and (wrong := write_has_a_lease(self.book, call)) is not None:
+            self.book.broke(2, wrong)
 
     def called(self, call: Call, error: ApiError | None) -> None:
         """At the instant of a call's effect."""
