@@ -1,7 +1,7 @@
 """What must come true once the faults have stopped, and what must then stay so: liveness, and rest.
 
-Called by `simulation.campaign` in a schedule's second phase. Invariants 3, 4, 6 and 21 say that late writes, crashes and
-lost events end in the same state: here that is egress on every table, within a bound. 5, 22 and 24 hold at rest.
+Called by `simulation.campaign` in a schedule's second phase. Invariants 3, 4, 6 and 21 say that late writes, crashes
+and lost events end in the same state: here that is egress on every table, within a bound. 5, 22 and 24 hold at rest.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def judge_home(book: Book) -> None:
 
 
 def judge_rest(book: Book) -> None:
-    """5, 15, 19, 22: home and quiet for a while; then ticks and a duplicate event change nothing, and nothing is left."""
+    """5, 15, 19, 22: home and quiet for a while; then ticks and a repeated event change nothing; nothing is left."""
     world = book.world
     world.hub.run(world.hub.now + 12 * MINUTE, lambda: _is_resting(book))
     if not is_home(world) or not _is_resting(book):

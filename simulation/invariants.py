@@ -112,7 +112,7 @@ def _group_of(book: Book, call: Call) -> str | None:
 # -- 5: tokens
 
 
-def token_is_used_alike(book: Book, call: Call) -> str | None:
+def token_is_used_alike(_book: Book, call: Call) -> str | None:
     """5. ClientToken is a function of group, incident and attempt: never the same one for another request."""
     return (
         None if call.operation != "RunInstances" or len(call.params["ClientToken"]) <= 64 else "ClientToken is too long"
@@ -451,7 +451,7 @@ class Invariants:
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
 
-    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
+    def acted(self, invocation: Invocation, group: str, _outcome: Outcome) -> None:
         """Each action has an outcome."""
         self.book.expected[invocation.serial, group] -= 1
 
@@ -461,7 +461,7 @@ class Invariants:
             if trouble.operation in ("UpdateItem", "Query"):
                 self.book.ledgerless.add((invocation.serial, name))
 
-    def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
+    def happened(self, _invocation: Invocation, _group: str, happening: Happening) -> None:
         """Incidents."""
         if isinstance(happening, IncidentClosed):
             if (wrong := interval_contains_the_truth(self.book, happening)) is not None:

@@ -37,7 +37,7 @@ CONTROL_PROBE = 60_000
 
 
 class Invocation:
-    """From the event's arrival to the answer, the time-out or the crash. `skew`: microseconds its host's clock is off."""
+    """From the event's arrival to answer, time-out or crash. `skew`: microseconds that its host's clock is off."""
 
     def __init__(self, world: World, event: Any, request_id: str, skew: int) -> None:
         self.world = world

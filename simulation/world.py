@@ -221,14 +221,10 @@ class World:
 def _short(call: Call) -> str:
     params = call.params
     keys = (
-        "RouteTableId",
-        "DestinationCidrBlock",
-        "NetworkInterfaceId",
-        "AllocationId",
-        "PrivateIpAddress",
-        "InstanceIds",
+        *("RouteTableId", "DestinationCidrBlock", "NetworkInterfaceId", "AllocationId", "PrivateIpAddress"),
+        *("InstanceIds", "ClientToken", "SourceDestCheck", "AssociatePublicIpAddress"),
+        *("FunctionName", "InvocationType"),
     )
-    keys += ("ClientToken", "SourceDestCheck", "AssociatePublicIpAddress", "FunctionName", "InvocationType")
     said = [str(params[each]) for each in keys if each in params]
     if "Key" in params:
         said.append(params["Key"]["sk"]["S"])
