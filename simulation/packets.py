@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE, Interface, Machine
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Packets:
         self._ec2 = ec2
         self.zones_down: set[str] = set()
         self.targets_down = 0
+        self.targets_back_at = -3600 * SECOND
         self.are_names_dead = False
         self.cut_off: set[str] = set()
         """Groups whose prober's own way to its NAT is broken."""

@@ -68,6 +68,9 @@ class World:
         self.launches = launches_of(setting)
         self.probe_settings = probes_of(setting)
         self.fates: dict[str, list[tuple[int, Fate]]] = {each.name: [] for each in self.policy.groups}
+        self.works_since: dict[str, int | None] = {each.name: None for each in self.policy.groups}
+        """Since when a workload's connections have worked without loss, whatever the probes' targets do; None: they do
+        not."""
         self.carried_at: dict[str, int] = {}
         """Interface or gateway to when a round last went through it."""
         self.fires: Counter[str] = Counter()
@@ -87,6 +90,7 @@ class World:
         self.table.items = furnish(self.ec2, self.packets, setting)
         for group, found in self.fates.items():
             found.append((-3600 * SECOND, self._fate(group)))
+            self.works_since[group] = -3600 * SECOND if found[0][1].is_ok else None
         if setting.begins != "bare":
             self.carried_at = dict.fromkeys(self.ec2.interfaces, -2 * SECOND)
 
@@ -119,6 +123,11 @@ class World:
         """Packets may fare differently from now on."""
         for group, found in self.fates.items():
             fate = self._fate(group)
+            way = self.packets.path(group, self.policy.group(group).table_ids[0])
+            if not way.is_ok or way.loss:
+                self.works_since[group] = None
+            elif self.works_since[group] is None:
+                self.works_since[group] = self.hub.now
             if fate != found[-1][1]:
                 found.append((self.hub.now, fate))
                 self.tell(f"packets: zone {group} {'works' if fate.is_ok else fate.why}")

@@ -232,6 +232,7 @@ def _targets(act: Act) -> None:
 
     def mend() -> None:
         act.world.packets.targets_down = 0
+        act.world.packets.targets_back_at = act.world.hub.now
         act.world.packets_changed()
 
     act.later(mend)

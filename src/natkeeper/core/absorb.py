@@ -116,7 +116,7 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     if is_ok:
         memory = memory.with_proof(target, row[0].sent_at, row[-1].sent_at, policy.freshness)
         stable = memory.stable_since if memory.stable_since is not None and not memory.is_down else row[0].sent_at
-        memory = replace(memory, is_down=False, stable_since=stable)
+        memory = replace(memory, is_down=False, stable_since=stable, external_at=None, targets_back_at=None)
         return replace(memory, egress_address=_address_now(memory, report) or memory.egress_address)
     is_failed_verify = report.mode is RunMode.VERIFY and report.verdict is Verdict.DOWN
     if len(row) < policy.rounds_to_fail and not is_failed_verify:
