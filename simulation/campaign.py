@@ -151,7 +151,8 @@ def _stop_faults(world: World) -> None:
     if packets.targets_down:
         packets.targets_down, packets.targets_back_at = 0, world.hub.now
     packets.are_names_dead = False
-    packets.cut_off.clear()
+    for group in list(packets.cut_off):
+        packets.mend(group)
     world.people_go_home()
     world.packets_changed()
 

@@ -148,8 +148,11 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
     if plan is None or plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT):
         return None
     since, through = world.works_since[group], world.route_of(call.params["RouteTableId"])
-    if through == call.params.get("NetworkInterfaceId") or group in world.packets.cut_off:
-        return None  # already there; or natkeeper is deceived by its own eyes, which it bounds but cannot know
+    owner = world.ec2.owner(through or "")
+    if through == call.params.get("NetworkInterfaceId") or owner is None or owner.instance_id not in book.ours:
+        return None  # already there, or on something that is none of natkeeper's NATs
+    if call.sent_at - world.packets.seeing_again_at.get(group, -SECOND * 3600) < RACE:
+        return None  # natkeeper is deceived by its own eyes, which it bounds but cannot know
     if call.sent_at - world.packets.targets_back_at < RACE:
         return None
     if since is not None and call.sent_at - since > SETTLED:

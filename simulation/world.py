@@ -16,7 +16,7 @@ from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 from simulation.answers import Answers
 from simulation.api import Api, Call
-from simulation.bus import Bus
+from simulation.bus import TICK, Bus
 from simulation.dynamo import Table
 from simulation.ec2 import Ec2, Paces
 from simulation.errors import ApiError
@@ -95,8 +95,9 @@ class World:
             self.carried_at = dict.fromkeys(self.ec2.interfaces, -2 * SECOND)
 
     def start(self) -> None:
-        """The schedule is enabled; everything else follows."""
+        """The schedule is enabled, and a tick begins the probers' chains; everything else follows."""
         self.bus.start_schedule()
+        self.functions.wake(TICK)
 
     # -- packets
 
