@@ -141,10 +141,9 @@ def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
     known = memory.proof_of(canary.target)
     is_going_on = known is not None and row[0].sent_at - known.at <= policy.freshness
     if is_ok and (len(row) >= CANARY_PROOF_ROUNDS or is_going_on):
-        memory = memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
-        return replace(memory, is_canary_failing=False)
+        return memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
     if not is_ok and len(row) >= policy.rounds_to_fail:
-        return replace(memory.without_proof(canary.target), is_canary_failing=True)
+        return memory.without_proof(canary.target)
     return memory
 
 

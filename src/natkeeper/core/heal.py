@@ -187,7 +187,7 @@ def _prove(view: View, path: Path, home: Instance) -> Step:
         actions.append(GivePublicAddress(path.target))
     actions += point_routes(view, view.policy.canary_destination or "", path.target)
     if memory.canary is None or memory.canary.target != path.target:
-        memory = replace(memory, canary=Canary(path.target, view.now), is_canary_failing=False)
+        memory = replace(memory, canary=Canary(path.target, view.now))
     repair = memory.repair or _next_attempt(view, None)
     memory = replace(memory, repair=repair)
     begun_at = max(repair.started_at, memory.canary.pointed_at if memory.canary else repair.started_at)
@@ -267,7 +267,7 @@ def _canary_at_rest(view: View) -> Step:
     actions = point_routes(view, destination, spare.target)
     memory = view.memory
     if memory.canary is None or memory.canary.target != spare.target:
-        memory = replace(memory, canary=Canary(spare.target, view.now), is_canary_failing=False)
+        memory = replace(memory, canary=Canary(spare.target, view.now))
     if not actions:
         return Step(memory)
     return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target}, the next choice", (actions,))
