@@ -66,7 +66,7 @@ def _by_probes(view: View, control: ControlProbe | None) -> Verdict:
     if control is None:
         return Verdict(Health.NEEDS_CONTROL, detail="probes failed; the targets must be tried from outside first")
     if not control.is_ok:
-        return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too {control.detail}")
+        return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too: {control.detail}")
     others = view.others.values()
     targets = {view.target} | {each.target for each in others}
     is_common = all(each.is_down for each in others) and all(_runs(view, each) for each in targets)

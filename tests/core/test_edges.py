@@ -1,0 +1,132 @@
+"""The exact instant at which a limit begins or ends to bite: one pass too early or too late is a promise broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from natkeeper.core.absorb import MOVING
+from natkeeper.core.downtime import Downtime, measure
+from natkeeper.core.incident import Canary, Cause, Repair
+from natkeeper.core.model import Role
+from natkeeper.core.plan import IncidentClosed, LaunchInstance, Reason
+from tests.support.worlds import (
+    PENDING,
+    RUNNING,
+    STOPPED,
+    UP,
+    at,
+    away,
+    incident,
+    proofs,
+    report,
+    resting,
+    rounds,
+    secs,
+    without,
+    writes,
+)
+
+# -- reports
+
+
+def test_a_report_that_ends_where_the_last_one_ended_says_nothing_of_coverage() -> None:
+    world = resting("ab").remember(observed=42.0)
+    assert world.memories["a"].recent[-1].sent_at == at(-6)
+    assert world.decide(report("o", -6, clock="clock-2")).memory.observed == 42.0
+
+
+def test_a_report_that_overlaps_the_last_one_never_covers_more_than_all_of_the_time() -> None:
+    assert resting("ab").decide(report("o" * 10, -10, clock="clock-2")).memory.observed == 100.0
+
+
+@pytest.mark.parametrize(("seen_at", "known"), [(-3.0, "203.0.113.1"), (-2.9, "198.51.100.9")])
+def test_an_address_that_was_seen_before_the_move_is_not_the_present_one(seen_at: float, known: str) -> None:
+    world = resting("ab").remember(moved_at=at(-3))
+    seen = replace(report("ooo", -2.5), egress_address="198.51.100.9", egress_address_at=at(seen_at))
+    assert world.decide(seen).memory.egress_address == known
+
+
+@pytest.mark.parametrize(
+    ("after", "cause"),
+    [
+        (-0.001, Cause.TRANSIENT),
+        (0, Cause.PLANNED_MOVE),
+        (MOVING.total_seconds(), Cause.PLANNED_MOVE),
+        (MOVING.total_seconds() + 0.001, Cause.TRANSIENT),
+    ],
+)
+def test_a_failed_round_belongs_to_a_planned_move_while_its_calls_may_be_under_way(after: float, cause: Cause) -> None:
+    world = resting("ab").remember(moved_at=at(-20), recent=rounds("oooo", -30), watch=None)
+    plan = world.decide(report("x", -20 + after), report("oo", -10))
+    (over,) = [each for each in plan.happenings if isinstance(each, IncidentClosed)]
+    assert over.incident.cause is cause
+
+
+def test_a_success_at_the_very_instant_of_opening_is_recovery() -> None:
+    world = resting("ab").remember(incident=incident(opened=-3))
+    plan = world.decide(report("oo", -4))
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.recovered_at == at(-3)
+
+
+# -- downtime
+
+
+def test_an_outage_that_is_not_over_adds_to_the_one_before_it() -> None:
+    found = measure(rounds("oxxoxxx", 0, rtt_ms=300), secs(0.1))
+    assert found == Downtime(secs(0.7) + secs(1.7), None)
+
+
+def test_an_outage_that_is_not_over_is_shortened_by_the_clocks_difference() -> None:
+    seen = (*rounds("oxx", 0, rtt_ms=0), *rounds("x", 3, clock="clock-2"))
+    assert measure(seen, secs(0.1)) == Downtime(secs(1.9), None)
+
+
+def test_an_incident_is_closed_at_the_instant_at_which_no_report_can_come_any_more() -> None:
+    world = resting("ab").remember(incident=incident(opened=-200, recovered_at=at(-85)), watch=None)
+    closed = [isinstance(each, IncidentClosed) for now in (-0.001, 0) for each in world.decide(now=now).happenings]
+    assert closed == [True]
+
+
+# -- proofs
+
+
+def test_a_neighbours_proof_counts_up_to_its_last_second() -> None:
+    world = resting("ab", gateway="nat-1").change("i-a", state=STOPPED)
+    world.remember("a", proofs=()).remember("b", proofs=proofs("eni-b", age=120))
+    assert world.decide().memory.target == "eni-b"
+
+
+# -- repairs
+
+
+def test_a_launch_is_waited_for_while_it_may_be_invisible_and_no_longer() -> None:
+    world = away().remember(repair=Repair("r", 1, at(0), is_accepted=True))
+    world.network = without(world.seen, "i-a")
+    world.remember(proofs=proofs("eni-b", now=119))
+    assert writes(world.decide(now=119.999)) == []
+    assert writes(world.decide(now=120)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+
+
+def test_a_nat_has_all_of_its_time_to_come_up() -> None:
+    world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-180)))
+    assert writes(world.decide()) == []
+    assert writes(world.decide(now=0.001)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+
+
+def test_a_nat_has_all_of_its_time_to_forward_a_packet() -> None:
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", "1.0.0.1/32")
+    world.remember(canary=Canary("eni-a", at(-180)), repair=Repair("r", 1, at(-200)))
+    assert writes(world.decide()) == []
+    assert writes(world.decide(now=0.001)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+
+
+def test_a_lone_nat_is_replaced_once_it_has_had_its_time_to_boot() -> None:
+    world = resting("a").change("i-a", launched_at=at(-180))
+    down = report("ooxxx", -4)
+    assert writes(world.decide(down, control=UP)) == []
+    plan = world.decide(down, control=UP, now=0.001)
+    assert plan.reason is Reason.NO_CANDIDATE
+    assert [type(each) for each in writes(plan)] == [LaunchInstance]

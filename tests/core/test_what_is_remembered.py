@@ -1,0 +1,244 @@
+"""What each kind of move leaves in memory for the next pass, whole: a field that is forgotten or kept by mistake shows
+only passes later, as traffic that is moved again or an incident that never closes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from natkeeper.core.incident import Canary, Cause, Incident, Memory, Repair, WatchRun
+from natkeeper.core.model import Role
+from natkeeper.core.news import Command, Verb
+from natkeeper.core.plan import (
+    DisableSourceDestCheck,
+    IncidentOpened,
+    LaunchInstance,
+    PointRoute,
+    Reason,
+    StartInstance,
+)
+from natkeeper.core.policy import StandbyMode
+from tests.support.worlds import (
+    CANARY,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    UP,
+    World,
+    at,
+    away,
+    incident,
+    kinds,
+    nat,
+    proofs,
+    public_of,
+    resting,
+    secs,
+    verified,
+    without,
+    writes,
+)
+
+
+def homeward(**fields: object) -> World:
+    """Away on b; the own NAT runs, is proven, bare and has been quiet: the next pass brings the traffic home."""
+    world = away().change("i-a", state=RUNNING, public=None).route("rtb-a", "eni-a", CANARY)
+    usual = {
+        "proofs": (*proofs("eni-b"), *proofs("eni-a")),
+        "canary": Canary("eni-a", at(-400)),
+        "repair": Repair("r", 1, at(-420)),
+        "withdrawn_at": at(-1),
+    }
+    return world.remember(**{**usual, **fields})
+
+
+# -- the three kinds of move
+
+
+def test_a_failover_remembers_where_when_and_why_and_nothing_of_the_path_before() -> None:
+    world = resting("ab").change("i-a", state=STOPPED).remember(withdrawn_at=at(-5))
+    before = world.memories["a"]
+    plan = world.decide()
+    opened = Incident(
+        incident_id="a-20260301T120000.000",
+        group="a",
+        cause=Cause.INSTANCE_STOPPED,
+        opened_at=at(0),
+        from_target="eni-a",
+        rounds=before.recent,
+        to_target="eni-b",
+        address_before=public_of("a"),
+    )
+    assert plan.memory == replace(
+        before,
+        target="eni-b",
+        moved_at=at(0),
+        is_down=False,
+        stable_since=None,
+        withdrawn_at=None,
+        proofs=proofs("eni-b"),
+        failovers=(at(0),),
+        incident=opened,
+    )
+    assert plan.happenings == (IncidentOpened(opened),)
+
+
+def test_a_failover_wants_the_next_turn_at_once() -> None:
+    """Its verification is judged, and the own NAT started, by the same invocation."""
+    plan = resting("ab").change("i-a", state=STOPPED).decide(now=3)
+    assert plan.wake_at == at(3)
+
+
+def test_a_move_on_purpose_remembers_when_so_that_its_lost_rounds_are_called_planned() -> None:
+    world = resting("ab").remember(withdrawn_at=at(-5))
+    plan = world.decide(Command(Verb.FAILOVER, "a"))
+    assert plan.memory == replace(
+        world.memories["a"], target="eni-b", moved_at=at(0), stable_since=None, withdrawn_at=None
+    )
+    assert plan.verifies
+    assert plan.records_first
+
+
+def test_coming_home_ends_the_repair_and_the_silence_of_the_canary() -> None:
+    world = homeward()
+    plan = world.decide()
+    assert plan.reason is Reason.GO_HOME
+    assert plan.memory == replace(
+        world.memories["a"], target="eni-a", moved_at=at(0), stable_since=None, withdrawn_at=None, repair=None
+    )
+
+
+def test_at_home_what_was_left_of_a_repair_is_forgotten() -> None:
+    """Otherwise the next repair goes on counting attempts where an old one stopped."""
+    world = resting("ab").remember(repair=Repair("r", 3, at(-900)), withdrawn_at=at(-900))
+    assert world.decide().memory == replace(world.memories["a"], repair=None, withdrawn_at=None)
+
+
+# -- a path that died
+
+
+def test_a_dead_path_with_nowhere_to_go_has_not_been_stable_since() -> None:
+    plan = resting("a").change("i-a", state=STOPPED).decide()
+    assert plan.memory.stable_since is None
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.group == "a"
+
+
+def test_a_nat_that_dies_again_before_its_incident_is_closed_has_not_recovered() -> None:
+    world = resting("a").change("i-a", state=STOPPED).remember(incident=incident(opened=-20, recovered_at=at(-10)))
+    plan = world.decide()
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.recovered_at is None
+
+
+def test_a_path_that_probes_condemn_is_not_proven_whatever_was_recorded() -> None:
+    plan = resting("ab").remember(is_down=True).decide(control=UP)
+    assert plan.reason is Reason.FAIL_OVER
+    assert plan.memory.proof_of("eni-a") is None
+
+
+def test_a_last_resort_skips_what_just_failed_its_verification() -> None:
+    world = resting("abc").change("i-a", state=STOPPED)
+    for each in "abc":
+        world.remember(each, proofs=())
+    assert world.step().memory.target == "eni-b"
+    world.step(verified("xxxx"), now=3)
+    assert world.memories["a"].target == "eni-c"
+    plan = world.step(verified("xxxx", 3.5), now=6)
+    assert (plan.reason, plan.memory.target) == (Reason.NO_CANDIDATE, "eni-c")
+
+
+def test_a_last_resorts_check_is_turned_off_on_its_own_interface() -> None:
+    world = resting("ab").change("i-a", state=STOPPED).change("i-b", checked=True).remember("b", proofs=())
+    assert writes(world.decide())[0] == DisableSourceDestCheck("eni-b")
+
+
+# -- mending
+
+
+def test_routes_and_address_that_both_drifted_are_put_back_in_one_round_trip() -> None:
+    world = resting("ab", tables=2).route("rtb-a", "eni-b")
+    world.network = replace(
+        world.seen,
+        addresses={**world.seen.addresses, "eip-a": replace(world.seen.addresses["eip-a"], private="10.9.9.9")},
+    )
+    plan = world.decide()
+    assert kinds(plan) == [["MoveAddress", "PointRoute"]]
+    assert plan.verifies
+
+
+def test_a_check_that_is_turned_off_again_is_verified_with_packets() -> None:
+    assert resting("ab").change("i-a", checked=True).decide().verifies
+
+
+def test_a_launch_beside_a_mended_route_is_recorded_first_too() -> None:
+    world = away(tables=2)
+    world.network = without(world.seen, "i-a")
+    plan = world.route(world.policy.group("a").table_ids[1], "eni-x").decide()
+    assert [type(each) for each in writes(plan)] == [PointRoute, LaunchInstance]
+    assert plan.records_first
+
+
+def test_a_canary_that_is_where_it_shall_be_costs_no_stage() -> None:
+    assert (
+        homeward(proofs=proofs("eni-b"), withdrawn_at=None)
+        .change("i-a", public="198.51.100.7")
+        .remember(canary=Canary("eni-a", at(-60)), repair=Repair("r", 1, at(-60)))
+        .decide()
+        .stages
+        == ()
+    )
+
+
+def test_a_doomed_nats_successor_is_looked_at_again_as_soon_as_its_check_is_off() -> None:
+    world = resting("a").change("i-a", interruption_at=at(120))
+    world.step()
+    plan = world.step(now=10)
+    assert kinds(plan) == [["DisableSourceDestCheck"]]
+    assert plan.wake_at == at(10.5)
+
+
+# -- standbys and surplus
+
+
+def test_a_standby_that_does_not_come_up_is_replaced_under_its_own_repair() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", STOPPED, role=Role.STANDBY, public=None))
+    world.remember(standby_repair=Repair("r", 1, at(-181)))
+    assert writes(world.decide()) == [LaunchInstance("a", Role.STANDBY, "r-standby-2")]
+    world.remember(standby_repair=Repair("r", 1, at(-180)))
+    assert writes(world.decide()) == [StartInstance("i-as")]
+
+
+def test_a_standby_that_is_still_booting_keeps_its_repairs_time_limit() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", PENDING, role=Role.STANDBY, public=None))
+    world.remember(standby_repair=Repair("r", 1, at(-50)))
+    assert world.decide().memory.standby_repair == Repair("r", 1, at(-50))
+
+
+def test_a_standby_that_is_put_to_sleep_has_been_repaired() -> None:
+    world = resting("a", standby=StandbyMode.STOPPED, canary=None).add(nat("a", role=Role.STANDBY, public=None))
+    world.remember(standby_repair=Repair("r", 1, at(-50)))
+    assert world.decide().memory.standby_repair is None
+
+
+def test_a_surplus_nat_that_is_older_than_home_is_terminated_too() -> None:
+    world = resting("ab").add(nat("a", STOPPED, number=2, public=None, launched=-7200))
+    assert kinds(world.decide()) == [["TerminateInstance"]]
+
+
+def test_a_surplus_nat_that_another_groups_record_names_is_kept_even_if_no_route_shows_it_yet() -> None:
+    """Recorded first, moved afterwards: between the two only the ledger knows."""
+    world = resting("ab").add(nat("a", STOPPED, number=2, public=None)).remember("b", target="eni-a2")
+    assert writes(world.decide()) == []
+
+
+def test_a_new_group_whose_tables_cannot_be_seen_is_no_crash() -> None:
+    world = resting("a")
+    world.memories["a"] = Memory()
+    world.network = replace(world.seen, tables={})
+    assert world.decide().memory.target is None
+
+
+def test_the_run_that_is_started_is_the_run_that_is_remembered() -> None:
+    plan = resting("ab").remember(watch=None, watch_starts=()).decide(now=1.25)
+    assert plan.memory.watch == WatchRun("a-20260301T120001.250", at(1.25), secs(55))
+    assert plan.memory.watch_starts == (at(1.25),)
