@@ -8,7 +8,7 @@ import pytest
 
 from natkeeper.core.absorb import MOVING
 from natkeeper.core.downtime import Downtime, measure
-from natkeeper.core.incident import Canary, Cause, Repair
+from natkeeper.core.incident import Canary, Cause, Proof, Repair
 from natkeeper.core.model import Role
 from natkeeper.core.plan import IncidentClosed, LaunchInstance, Reason
 from tests.support.worlds import (
@@ -24,6 +24,7 @@ from tests.support.worlds import (
     resting,
     rounds,
     secs,
+    verified,
     without,
     writes,
 )
@@ -71,6 +72,49 @@ def test_a_success_at_the_very_instant_of_opening_is_recovery() -> None:
     assert plan.memory.incident.recovered_at == at(-3)
 
 
+def test_a_report_that_is_older_than_a_round_sent_this_instant_is_outdated() -> None:
+    world = resting("ab").remember(recent=rounds("o", 0))
+    assert not world.decide(report("xxx", -3)).memory.is_down
+
+
+def test_a_report_that_ends_with_the_newest_known_round_still_says_how_things_are() -> None:
+    assert resting("ab").decide(report("xxx", -8)).memory.is_down
+
+
+def test_a_round_sent_at_the_very_instant_of_a_move_speaks_of_the_path_before_it() -> None:
+    world = resting("ab").remember(moved_at=at(-3))
+    plan = world.decide(verified("x", -3), control=UP)
+    assert (plan.memory.is_down, plan.memory.exclusions) == (False, ())
+    assert plan.memory.proofs == world.memories["a"].proofs
+
+
+def test_a_canary_packet_sent_while_its_route_was_being_pointed_proves_nothing() -> None:
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", "1.0.0.1/32")
+    world.remember(canary=Canary("eni-a", at(-3)), repair=Repair("r", 1, at(-5)))
+    assert world.decide(report("ooo", -3, canary="ooo")).memory.proof_of("eni-a") is None
+    proof = world.decide(report("oooo", -3, canary="oooo"), now=1).memory.proof_of("eni-a")
+    assert proof == Proof("eni-a", at(0), at(-2))
+
+
+@pytest.mark.parametrize(("age", "last"), [(6, -1), (119, -1), (120, -120)])
+def test_one_canary_packet_keeps_a_proof_alive_that_is_still_fresh(age: float, last: float) -> None:
+    """`age` counts from now, and the packet was sent a second ago."""
+    world = resting("ab").remember(proofs=(*proofs("eni-a"), *proofs("eni-b", age=age + 2)))
+    plan = world.decide(report("o", -1, canary="o"))
+    assert plan.memory.proof_of("eni-b") == Proof("eni-b", at(last if last == -1 else -age - 2), at(-600))
+
+
+def test_a_round_that_a_closed_incident_has_measured_opens_no_other() -> None:
+    world = resting("ab").remember(measured_until=at(-1), watch=None)
+    assert world.decide(report("x", -1)).memory.incident is None
+
+
+def test_the_last_success_that_a_closed_incident_measured_is_the_next_ones_beginning() -> None:
+    world = resting("ab").remember(measured_until=at(-6), watch=None)
+    (over,) = [each for each in world.decide(report("xxooo", -5)).happenings if isinstance(each, IncidentClosed)]
+    assert over.high == secs(3.008)
+
+
 # -- downtime
 
 
@@ -88,6 +132,14 @@ def test_an_incident_is_closed_at_the_instant_at_which_no_report_can_come_any_mo
     world = resting("ab").remember(incident=incident(opened=-200, recovered_at=at(-85)), watch=None)
     closed = [isinstance(each, IncidentClosed) for now in (-0.001, 0) for each in world.decide(now=now).happenings]
     assert closed == [True]
+
+
+def test_a_run_that_began_with_the_recovery_is_waited_for() -> None:
+    known = {"recovered_at": at(-5), "address_after": "203.0.113.1"}
+    world = resting("ab").remember(incident=incident(opened=-9, **known))
+    assert world.memories["a"].watch is not None
+    assert world.memories["a"].watch.started_at == at(-5)
+    assert world.decide().happenings == ()
 
 
 # -- proofs

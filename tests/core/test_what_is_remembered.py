@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from natkeeper.core.incident import Canary, Cause, Incident, Memory, Repair, WatchRun
+from natkeeper.core.incident import Canary, Cause, Exclusion, Incident, Memory, Proof, Repair, WatchRun
 from natkeeper.core.model import Role
 from natkeeper.core.news import Command, Verb
 from natkeeper.core.plan import (
@@ -31,7 +31,9 @@ from tests.support.worlds import (
     nat,
     proofs,
     public_of,
+    report,
     resting,
+    rounds,
     secs,
     verified,
     without,
@@ -111,6 +113,57 @@ def test_at_home_what_was_left_of_a_repair_is_forgotten() -> None:
     """Otherwise the next repair goes on counting attempts where an old one stopped."""
     world = resting("ab").remember(repair=Repair("r", 3, at(-900)), withdrawn_at=at(-900))
     assert world.decide().memory == replace(world.memories["a"], repair=None, withdrawn_at=None)
+
+
+# -- reports
+
+
+def test_a_report_of_success_is_remembered_whole() -> None:
+    world = resting("ab").remember(stable_since=None, moved_at=at(-20))
+    plan = world.decide(report("xooooo", -5, run_id="watch-a", egress="198.51.100.9"))
+    assert plan.memory.is_down is False
+    assert plan.memory.stable_since == at(-4)
+    assert plan.memory.egress_address == "198.51.100.9"
+    assert plan.memory.recent == rounds("oooo", -3)
+    assert plan.memory.seen_runs == ("watch-a", "run-before")
+    assert plan.memory.proof_of("eni-a") == Proof("eni-a", at(0), at(-600))
+
+
+def test_a_report_without_an_address_leaves_the_one_that_is_known() -> None:
+    assert resting("ab").decide(report("oo", -2, egress=None)).memory.egress_address == public_of("a")
+
+
+def test_a_path_that_was_down_has_been_stable_since_its_first_success() -> None:
+    world = resting("ab").remember(is_down=True, stable_since=at(-600))
+    assert world.decide(report("ooo", -3), control=UP).memory.stable_since == at(-3)
+
+
+def test_three_failed_rounds_open_an_incident_of_their_own_and_end_the_quiet() -> None:
+    plan = resting("ab").decide(report("ooxxx", -4))
+    assert plan.memory.is_down is True
+    assert plan.memory.stable_since is None
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.incident_id == "a-20260301T115958.000"
+    assert (plan.memory.incident.group, plan.memory.incident.cause) == ("a", Cause.PROBES_FAILED)
+
+
+def test_a_report_of_failures_only_leaves_the_last_success_before_them_in_the_incident() -> None:
+    plan = resting("ab").decide(report("xxxxxx", -5))
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.rounds[0] == rounds("oooo", -9)[0]
+    assert any(each.is_ok for each in plan.memory.incident.rounds)
+
+
+def test_a_group_without_a_target_proves_nothing_by_its_rounds() -> None:
+    world = resting("a").route("rtb-a", None)
+    world.memories["a"] = Memory()
+    assert world.decide(report("ooo", -3)).memory.proofs == ()
+
+
+def test_a_failed_verification_excludes_its_target_once_and_keeps_the_others_out() -> None:
+    world = resting("abc").remember(exclusions=(Exclusion("eni-c", at(30)), Exclusion("eni-a", at(5))))
+    plan = world.decide(verified("xxxx", -1), control=UP)
+    assert plan.memory.exclusions == (Exclusion("eni-c", at(30)), Exclusion("eni-a", at(60)))
 
 
 # -- a path that died
