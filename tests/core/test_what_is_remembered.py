@@ -166,6 +166,22 @@ def test_a_failed_verification_excludes_its_target_once_and_keeps_the_others_out
     assert plan.memory.exclusions == (Exclusion("eni-c", at(30)), Exclusion("eni-a", at(60)))
 
 
+def test_rounds_from_before_the_first_route_are_not_measured_by_a_later_incident() -> None:
+    """The route came at 0, egress was there unseen, and failed from 4 to 6: five seconds more would be a lie."""
+    world = resting("ab").remember(moved_at=at(0), measured_until=at(3), recent=rounds("xxxx", -4), watch=None)
+    plan = world.decide(report("xxx", 4), now=7)
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.downtime(secs(0.1)).low == secs(2)
+
+
+def test_an_outage_that_ec2_shows_does_not_count_the_one_before_it_again() -> None:
+    """A run that ended as soon as egress was back left failed rounds among the newest, and then the NAT was stopped."""
+    world = resting("ab").remember(recent=rounds("xxoo", -5), measured_until=at(-2))
+    plan = world.change("i-a", state=STOPPED).decide()
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.rounds == rounds("o", -2)
+
+
 # -- a path that died
 
 

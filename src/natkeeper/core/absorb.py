@@ -149,8 +149,8 @@ def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
 
 def _evidence(memory: Memory, report: ProbeReport) -> Memory:
     """Keeps the rounds that an incident's downtime is measured from."""
-    recent, until = memory.recent, memory.measured_until
-    memory = replace(memory, recent=tuple(sorted((*recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:]))
+    before, until = memory, memory.measured_until
+    memory = replace(memory, recent=tuple(sorted((*memory.recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:]))
     incident = memory.incident
     if incident is None:
         fresh = tuple(each for each in report.rounds if until is None or each.sent_at > until)
@@ -159,8 +159,7 @@ def _evidence(memory: Memory, report: ProbeReport) -> Memory:
             return memory
         first = next(each.sent_at for each in fresh if not each.is_ok)
         cause = Cause.PROBES_FAILED if memory.is_down else _passing_cause(memory, first)
-        before = tuple(each for each in recent if until is None or each.sent_at >= until)
-        incident = extend(open_incident(report.group, cause, first, memory, before), fresh)
+        incident = extend(open_incident(report.group, cause, first, before), fresh)
     else:
         incident = extend(incident, report.rounds)
     return replace(memory, incident=_recover(incident, memory, report))
@@ -190,10 +189,12 @@ def _recover(incident: Incident, memory: Memory, report: ProbeReport) -> Inciden
     return incident
 
 
-def open_incident(
-    group: str, cause: Cause, opened_at: datetime, memory: Memory, rounds: Sequence[Round] = ()
-) -> Incident:
-    """A new incident; its id is a function of group and instant, so that a replay opens the same one."""
+def open_incident(group: str, cause: Cause, opened_at: datetime, memory: Memory) -> Incident:
+    """A new incident; its id is a function of group and instant, so that a replay opens the same one.
+
+    Of the newest rounds it gets those that no closed incident has measured, and the success that such a one ended with.
+    """
+    until = memory.measured_until
     return extend(
         Incident(
             incident_id=f"{group}-{opened_at:%Y%m%dT%H%M%S}.{opened_at.microsecond // 1000:03d}",
@@ -203,5 +204,5 @@ def open_incident(
             from_target=memory.target,
             address_before=memory.egress_address,
         ),
-        tuple(rounds or memory.recent),
+        tuple(each for each in memory.recent if until is None or each.sent_at >= until),
     )
