@@ -8,9 +8,9 @@ import pytest
 
 from natkeeper.core.absorb import MOVING
 from natkeeper.core.downtime import Downtime, measure
-from natkeeper.core.incident import Canary, Cause, Proof, Repair
-from natkeeper.core.model import Role
-from natkeeper.core.plan import IncidentClosed, LaunchInstance, Reason
+from natkeeper.core.incident import Canary, Cause, Exclusion, Memory, Proof, Repair
+from natkeeper.core.model import DEFAULT_ROUTE, Role
+from natkeeper.core.plan import IncidentClosed, LaunchInstance, MoveAddress, PointRoute, Reason
 from tests.support.worlds import (
     PENDING,
     RUNNING,
@@ -19,6 +19,7 @@ from tests.support.worlds import (
     at,
     away,
     incident,
+    kinds,
     proofs,
     report,
     resting,
@@ -149,6 +150,47 @@ def test_a_neighbours_proof_counts_up_to_its_last_second() -> None:
     world = resting("ab", gateway="nat-1").change("i-a", state=STOPPED)
     world.remember("a", proofs=()).remember("b", proofs=proofs("eni-b", age=120))
     assert world.decide().memory.target == "eni-b"
+
+
+def test_a_canary_that_passed_when_its_owner_left_a_neighbour_does_not_speak_for_it() -> None:
+    world = resting("abc").change("i-a", state=STOPPED).remember("a", proofs=proofs("eni-b", age=20))
+    world.remember("b", target="eni-c", moved_at=at(-20), proofs=())
+    assert world.decide().memory.target == "eni-c"
+
+
+def test_an_exclusion_ends_at_its_instant() -> None:
+    known = Memory(exclusions=(Exclusion("eni-a", at(30)),))
+    assert known.is_excluded("eni-a", at(29.999))
+    assert not known.is_excluded("eni-a", at(30))
+
+
+@pytest.mark.parametrize(("due", "reason"), [(600, Reason.LEAVE_DOOMED), (600.001, Reason.AT_REST)])
+def test_traffic_leaves_ten_minutes_before_an_announced_stop(due: float, reason: Reason) -> None:
+    assert resting("ab").change("i-a", interruption_at=at(due)).decide().reason is reason
+
+
+# -- mending
+
+
+@pytest.mark.parametrize(("age", "reason"), [(29.999, Reason.CONVERGE), (30, Reason.FAIL_OVER)])
+def test_a_half_done_move_to_a_blamed_nat_is_mended_while_it_is_fresh(age: float, reason: Reason) -> None:
+    world = resting("abc", tables=2).route("rtb-a2", "eni-b")
+    world.remember(is_down=True, moved_at=at(-age), exclusions=(Exclusion("eni-a", at(30)),))
+    assert world.decide(control=UP).reason is reason
+
+
+def test_a_path_that_no_route_takes_is_mended_however_often_it_was_blamed() -> None:
+    """Failed probes say nothing against a NAT that they did not go through."""
+    world = resting("abc").route("rtb-a", None)
+    world.remember(is_down=True, moved_at=at(-300), exclusions=(Exclusion("eni-a", at(30)),))
+    plan = world.decide(control=UP)
+    assert (plan.reason, writes(plan)) == (Reason.CONVERGE, [PointRoute("rtb-a", DEFAULT_ROUTE, "eni-a", True)])
+
+
+def test_a_failover_that_was_lost_whole_is_made_up_for_in_one_round_trip() -> None:
+    world = resting("abc").change("i-a", state=STOPPED)
+    world.carry_out(world.decide(), failing=[PointRoute, MoveAddress])
+    assert kinds(world.step(verified("xxxx"), now=3)) == [["MoveAddress", "PointRoute"]]
 
 
 # -- repairs

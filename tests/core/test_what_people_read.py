@@ -181,6 +181,11 @@ HEALED: list[Case] = [
         "waiting for probes to confirm the present path",
     ),
     (lambda: proven(stable_since=at(-10)).decide(), Reason.HEALING, "i-a is proven; quiet until 12:04:50"),
+    (
+        lambda: away().add(nat("a", number=2, public="198.51.100.7", launched=-7200)).decide(),
+        Reason.HEALING,
+        "proving i-a2 with canary packets",
+    ),
     (lambda: proven().decide(), Reason.HEALING, "making the landing address of i-a bare"),
 ]
 
@@ -241,6 +246,11 @@ WARNED: list[Case] = [
         Reason.NO_CANDIDATE,
         "group a has no egress and nothing can carry it: probes from the private subnet fail, the control probe does "
         "not; waiting for the newest NAT, which may still be booting",
+    ),
+    (
+        lambda: new("a").change("i-a", state=STOPPED).remember(moved_at=at(-60)).decide(),
+        Reason.NO_CANDIDATE,
+        "group a has no egress and nothing can carry it: no default route in the group's tables; starting i-a",
     ),
 ]
 

@@ -123,7 +123,7 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
         return memory
     memory = memory.without_proof(target)
     if is_failed_verify:
-        kept = tuple(each for each in memory.exclusions if now < each.until and each.target != target)
+        kept = tuple(each for each in memory.exclusions if each.target != target)
         memory = replace(memory, exclusions=(*kept, Exclusion(target, now + policy.exclusion)))
     return replace(memory, is_down=True, stable_since=None)
 
