@@ -221,6 +221,24 @@ def test_a_last_resorts_check_is_turned_off_on_its_own_interface() -> None:
     assert writes(world.decide())[0] == DisableSourceDestCheck("eni-b")
 
 
+# -- proofs that die
+
+
+def test_a_proof_from_before_a_stop_does_not_speak_for_the_nat_that_was_started_again() -> None:
+    world = resting("ab").remember("b", proofs=()).change("i-b", state=STOPPED)
+    world.step()
+    plan = world.change("i-b", state=RUNNING).change("i-a", state=STOPPED).decide(now=10)
+    assert plan.reason is Reason.LAST_RESORT
+
+
+def test_a_canary_that_strayed_from_the_path_in_use_takes_no_proof_from_it() -> None:
+    """After coming home it stands there for a moment, and somebody deletes its route: the rounds are proof enough."""
+    world = resting("ab").remember(canary=Canary("eni-a", at(-100)))
+    plan = world.decide()
+    assert plan.reason is Reason.AT_REST
+    assert plan.memory.proof_of("eni-a") is not None
+
+
 # -- mending
 
 
