@@ -15,6 +15,7 @@ from natkeeper.core.plan import (
     PointRoute,
     Reason,
     StartInstance,
+    TakePublicAddress,
 )
 from natkeeper.core.policy import StandbyMode
 from tests.support.worlds import (
@@ -107,6 +108,13 @@ def test_coming_home_ends_the_repair_and_the_silence_of_the_canary() -> None:
     assert plan.memory == replace(
         world.memories["a"], target="eni-a", moved_at=at(0), stable_since=None, withdrawn_at=None, repair=None
     )
+
+
+def test_taking_the_public_address_away_is_remembered_so_that_the_silent_canary_is_not_blamed() -> None:
+    world = homeward(withdrawn_at=None).change("i-a", public="198.51.100.7")
+    plan = world.decide()
+    assert writes(plan) == [TakePublicAddress("eni-a")]
+    assert plan.memory == replace(world.memories["a"], withdrawn_at=at(0))
 
 
 def test_at_home_what_was_left_of_a_repair_is_forgotten() -> None:

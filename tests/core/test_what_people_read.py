@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from natkeeper.core.incident import Canary, Memory, Repair
+from natkeeper.core.message import tell
 from natkeeper.core.model import Role, Unknown
 from natkeeper.core.news import Command, InstanceChanged, Verb
-from natkeeper.core.plan import Plan, Reason, Warned
+from natkeeper.core.plan import IncidentClosed, Plan, Reason, Warned
 from natkeeper.core.policy import StandbyMode
 from tests.support.worlds import (
     CANARY,
@@ -22,10 +23,12 @@ from tests.support.worlds import (
     World,
     at,
     away,
+    incident,
     nat,
     proofs,
     report,
     resting,
+    secs,
     without,
 )
 
@@ -271,6 +274,39 @@ def test_a_person_is_told_of_a_last_resort_and_for_which_group() -> None:
 
 
 def test_a_doomed_nat_that_nothing_can_stand_in_for_says_what_is_done_about_it() -> None:
-    plan = resting("a").change("i-a", interruption_at=at(120)).decide()
-    text = "AWS will stop eni-a soon, and nothing verified can take over; launching a nat for group a, attempt 1"
-    assert (plan.reason, plan.detail, said(plan)) == (Reason.NO_CANDIDATE, text, [])
+    world = resting("a").change("i-a", interruption_at=at(120))
+    for second, done in enumerate(("launching a nat for group a, attempt 1", "turning source/dest check of i-a2 off")):
+        plan = world.step(now=second)
+        text = f"AWS will stop eni-a soon, and nothing verified can take over; {done}"
+        assert (plan.reason, plan.detail, said(plan)) == (Reason.NO_CANDIDATE, text, [])
+
+
+# -- the sentence an incident ends in
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"address_after": "203.0.113.1"},
+            "zone a's NAT stopped, egress was down 1.0 s to 2.0 s, same address 203.0.113.1, nothing for you to do",
+        ),
+        (
+            {},
+            "zone a's NAT stopped, egress was down 1.0 s to 2.0 s, the egress address after it is not known yet, "
+            "nothing for you to do",
+        ),
+        (
+            {"address_after": "198.51.100.1"},
+            "zone a's NAT stopped, egress was down 1.0 s to 2.0 s, the egress address changed from 203.0.113.1 to "
+            "198.51.100.1, allow-lists at the far end may need the new address",
+        ),
+        (
+            {"address_after": "203.0.113.1", "is_last_resort": True},
+            "zone a's NAT stopped, egress was down 1.0 s to 2.0 s, same address 203.0.113.1, moved to a NAT that was "
+            "not verified before: please look",
+        ),
+    ],
+)
+def test_an_incident_is_told_in_one_sentence(fields: dict[str, object], sentence: str) -> None:
+    assert tell(IncidentClosed(incident(**fields), secs(1), secs(2), at(0))) == sentence

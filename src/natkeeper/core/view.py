@@ -52,7 +52,7 @@ class View:
     @property
     def majority(self) -> str | None:
         """What most of the group's default routes target; None when most have no default route."""
-        counted = Counter(self.points_at(DEFAULT_ROUTE).values()).most_common(1)
+        counted = Counter(self.points_at(DEFAULT_ROUTE).values()).most_common()
         return counted[0][0] if counted else None
 
     @property
