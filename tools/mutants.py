@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -193,7 +194,9 @@ def main() -> int:
     mark.write_text("provisional" if is_new and chosen.survivors else digest)
     run([each.name for each in results() if each.status not in NOTICED] if chosen.survivors else (), chosen.jobs)
     is_well = tell(list(results()), explained(EXPLAINED))
-    print(f"took {time.monotonic() - began:.0f} s with {chosen.jobs} at a time")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = used.ru_utime + used.ru_stime
+    print(f"took {time.monotonic() - began:.0f} s with {chosen.jobs} at a time, {spent:.0f} s of them computing")
     return 0 if is_well else 1
 
 
