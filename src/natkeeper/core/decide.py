@@ -164,7 +164,7 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
     if present is not None and is_doomed:
         return make_way_for(view, present)
     step = heal(view)
-    if step.reason is None and view.is_home:
+    if step.reason is None:
         step = tidy(replace(view, memory=step.memory))
     return from_step(view, step)
 

@@ -141,7 +141,6 @@ class Memory:
     watch: WatchRun | None = None
     watch_starts: tuple[datetime, ...] = ()
     canary: Canary | None = None
-    is_canary_failing: bool = False
     withdrawn_at: datetime | None = None
     """When the public address of the home candidate was taken away on purpose, before it comes home."""
     repair: Repair | None = None

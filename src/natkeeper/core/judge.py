@@ -66,7 +66,7 @@ def _by_probes(view: View, control: ControlProbe | None) -> Verdict:
     if control is None:
         return Verdict(Health.NEEDS_CONTROL, detail="probes failed; the targets must be tried from outside first")
     if not control.is_ok:
-        return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too {control.detail}")
+        return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too: {control.detail}")
     if view.memory.external_at is not None and not _has_failed_since_then(view):
         return Verdict(Health.EXTERNAL, detail="the targets are back; rounds sent since then will tell")
     others = view.others.values()
