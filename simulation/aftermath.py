@@ -19,8 +19,8 @@ UP_WITHIN = 8 * MINUTE
 """A tick, a hung NAT that must be found, a launch that must boot, and the launch after it where that one is bad:
 two times `Policy.repair_after` (180 s), and a tick each. With something verified it takes seconds."""
 FAST_WITHIN = 150 * SECOND
-"""While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead pass
-still holds (25 s), three failed rounds."""
+"""While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead
+pass still holds (25 s), three failed rounds."""
 HOME_WITHIN = 16 * MINUTE
 """The same, and the way home: proof, quiet period, landing address bare, one more tick each."""
 
@@ -117,11 +117,18 @@ def judge_rest(book: Book) -> None:
 
 def _is_resting(book: Book) -> bool:
     plans = [plan for _, plan in book.plans.values()]
-    if book.now - book.wrote_at < QUIET:
+    if book.now - book.wrote_at < QUIET or not _are_standbys_ready(book.world):
         return False
     return len(plans) == len(book.world.policy.groups) and all(
         plan.reason is Reason.AT_REST and plan.memory.incident is None for plan in plans
     )
+
+
+def _are_standbys_ready(world: World) -> bool:
+    """Each group has the standby that the user asked for, in the state asked for."""
+    wanted = {"none": None, "stopped": "stopped", "running": "running"}[world.policy.standby.value]
+    standbys = [each for each in world.ec2.machines.values() if each.tag(ROLE_TAG) == "standby" and not each.is_gone]
+    return wanted is None or [each.state for each in standbys] == [wanted] * len(world.policy.groups)
 
 
 def _judge_stillness(book: Book) -> None:

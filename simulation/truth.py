@@ -6,8 +6,10 @@ would have failed (`core.downtime`); outages that no round could see are not the
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from natkeeper.core.downtime import HANDOVER
 from natkeeper.core.incident import Incident
 from simulation.book import on_hub
 from simulation.hub import SECOND
@@ -15,6 +17,7 @@ from simulation.hub import SECOND
 if TYPE_CHECKING:
     from simulation.world import World
 
+MICROSECOND = timedelta(microseconds=1)
 ROUNDING = 1_500
 """Microseconds: reports carry milliseconds with three digits, the ledger whole microseconds."""
 TRUSTED_SKEW = 60_000
@@ -30,13 +33,24 @@ def truth_of(world: World, incident: Incident) -> tuple[int, int] | None:
     if spans is None:
         return None
     failed = [on_hub(each.sent_at) for each in incident.rounds if not each.is_ok]
+    most = sum(end - begin for begin, end in _merged(spans))
     near = [span for span in spans if any(span[0] - TRUSTED_SKEW <= at <= span[1] + TRUSTED_SKEW for at in failed)]
-    whole = sum(end - begin for begin, end in spans)
     if not failed:
         inside = [span for span in spans if span[0] >= begin - TRUSTED_SKEW and span[1] <= end + TRUSTED_SKEW]
         longest = max((each[1] - each[0] for each in inside), default=0)
-        return longest - ROUNDING, whole + ROUNDING
-    return sum(each[1] - each[0] for each in near) - ROUNDING, whole + ROUNDING
+        return longest - ROUNDING, most + ROUNDING
+    return sum(each[1] - each[0] for each in near) - ROUNDING, most + ROUNDING
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Egress that came back for less than the time between two runs is not seen to have come back."""
+    merged: list[tuple[int, int]] = []
+    for begin, end in spans:
+        if merged and begin - merged[-1][1] < HANDOVER // MICROSECOND:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((begin, end))
+    return merged
 
 
 def spans_of(world: World, group: str, begin: int, end: int) -> list[tuple[int, int]] | None:

@@ -15,6 +15,7 @@ from natkeeper.core.finish import from_step, plan_for
 from natkeeper.core.heal import heal, make_way, replace_hung, rouse_standby
 from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
+from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.move import Stages, stages_to
 from natkeeper.core.plan import DisableSourceDestCheck, Plan, Reason, Warned
 from natkeeper.core.view import Path, View
@@ -38,6 +39,11 @@ def fail_over(view: View, verdict: Verdict) -> Plan:
     verified = [each for each in others if view.is_verified(each)]
     if is_new:
         return _set_up(view, verified)
+    routed = set(view.points_at(DEFAULT_ROUTE).values())
+    settled = next((each for each in others if routed == {each.target}), None)
+    if settled is not None and verdict.cause is not Cause.PROBES_FAILED:
+        # Moved without a ledger, so the record is old: what carries the traffic is verified, not left for another.
+        return _move(view, settled, Reason.FAIL_OVER, f"{verdict.detail}; routes are on {settled.target} already")
     if len(view.memory.failovers) >= view.policy.max_failovers_per_hour:
         # Traffic stays where it is; getting the group's own NAT to run again moves nothing, so that goes on.
         text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
