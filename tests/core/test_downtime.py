@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from natkeeper.core.downtime import Downtime, measure
+from natkeeper.core.downtime import Downtime, is_hole, measure
 from natkeeper.core.incident import KEPT_ROUNDS, extend
 from natkeeper.core.news import Round
 from tests.support.worlds import at, incident, rounds, secs
@@ -150,6 +152,7 @@ def test_an_incident_that_gets_its_rounds_in_any_portions_contains_the_truth(dra
 def test_thinning_loses_nothing_that_is_measured(drawn: tuple[timedelta, list[Round]]) -> None:
     _, seen = drawn
     ends = (Round(at(0), "clock-0", True, 200.0), Round(at(200), "clock-0", True, 200.0))
-    rounds_of = (*ends, *seen)
+    rounds_of = sorted((*ends, *seen), key=lambda each: (each.sent_at, each.clock))
+    marked = [replace(after, is_after_hole=is_hole(before, after)) for before, after in pairwise(rounds_of)]
     kept = extend(incident(), rounds_of)
-    assert kept.downtime(secs(ERROR)) == measure(rounds_of, secs(ERROR))
+    assert kept.downtime(secs(ERROR)) == measure((rounds_of[0], *marked), secs(ERROR))
