@@ -2,7 +2,7 @@
 
 Run by `make mutants`. mutmut makes the mutants and runs the tests that reach each one; this module gives it a copy of
 the sources to work on (build/mutants), then prints the score and every survivor. Fails when the score is under FLOOR,
-when a survivor has no reason in `tests/core/equivalent_mutants.toml`, or when the run did not get to its end. A run
+when a survivor has no reason in `tools/equivalent_mutants.toml`, or when the run did not get to its end. A run
 that was interrupted goes on where it stopped, as long as neither sources nor tests changed.
 """
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGE = ROOT / "build" / "mutants"
 CORE = Path("src/natkeeper/core")
 COPIED = ("src/natkeeper", "tests/core", "tests/support")
-EXPLAINED = ROOT / "tests" / "core" / "equivalent_mutants.toml"
+EXPLAINED = ROOT / "tools" / "equivalent_mutants.toml"
 FLOOR = 90.0
 """Percent; from issue 4."""
 NOTICED = ("killed", "timeout", "segfault")
@@ -140,8 +140,8 @@ def _changed(path: Path, function: str) -> str:
     assert spans is not None, f"no spans of {path}"
     plain = function.rpartition("__mutmut_")[0]
     names = (f"{plain}__mutmut_orig", function)
-    before, after = ([line.strip() for line in each.splitlines()] for each in spans.read_function_sources(names))
-    before[0], after[0] = (line.replace(name, "") for line, name in zip((before[0], after[0]), names, strict=True))
+    sources = zip(spans.read_function_sources(names), names, strict=True)
+    before, after = ([line.strip() for line in source.replace(name, plain).splitlines()] for source, name in sources)
     added = [each for each in after if after.count(each) > before.count(each)]
     lost = [f"- {each}" for each in before if before.count(each) > after.count(each)]
     return " ".join(dict.fromkeys(added or lost))

@@ -85,6 +85,12 @@ def test_a_failover_remembers_where_when_and_why_and_nothing_of_the_path_before(
     assert plan.happenings == (IncidentOpened(opened),)
 
 
+def test_an_incidents_name_is_its_instant_to_the_millisecond() -> None:
+    plan = resting("ab").change("i-a", state=STOPPED).decide(now=0.999)
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.incident_id == "a-20260301T120000.999"
+
+
 def test_a_failover_wants_the_next_turn_at_once() -> None:
     """Its verification is judged, and the own NAT started, by the same invocation."""
     plan = resting("ab").change("i-a", state=STOPPED).decide(now=3)
@@ -99,6 +105,13 @@ def test_a_move_on_purpose_remembers_when_so_that_its_lost_rounds_are_called_pla
     )
     assert plan.verifies
     assert plan.records_first
+
+
+def test_a_first_route_begins_a_quiet_period_of_its_own() -> None:
+    world = resting("ab").route("rtb-a", None)
+    world.memories["a"] = Memory(stable_since=at(-600))
+    plan = world.decide()
+    assert (plan.reason, plan.memory.stable_since) == (Reason.ADOPT, None)
 
 
 def test_coming_home_ends_the_repair_and_the_silence_of_the_canary() -> None:
@@ -334,6 +347,6 @@ def test_a_new_group_whose_tables_cannot_be_seen_is_no_crash() -> None:
 
 
 def test_the_run_that_is_started_is_the_run_that_is_remembered() -> None:
-    plan = resting("ab").remember(watch=None, watch_starts=()).decide(now=1.25)
-    assert plan.memory.watch == WatchRun("a-20260301T120001.250", at(1.25), secs(55))
-    assert plan.memory.watch_starts == (at(1.25),)
+    plan = resting("ab").remember(watch=None, watch_starts=()).decide(now=1.999)
+    assert plan.memory.watch == WatchRun("a-20260301T120001.999", at(1.999), secs(55))
+    assert plan.memory.watch_starts == (at(1.999),)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mutmut.mutation.data import MutantLineSpans
+from mutmut.mutation.file_mutation import mutate_file_contents
 
 from tools import mutants
 from tools.mutants import Mutant, score, stage, tell
@@ -60,6 +62,20 @@ def test_every_reason_of_the_repository_can_be_read() -> None:
 )
 def test_a_mutant_is_found_again_by_the_name_of_its_function(mangled: str, plain: str) -> None:
     assert mutants._function(mangled) == plain
+
+
+def test_a_survivor_is_described_by_the_line_that_changed_or_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.mutmut]\nsource_paths = ["."]\n')
+    source = "def least(a, b):\n    return min(\n        a,\n        b,\n    ) < 2\n"
+    made = mutate_file_contents("least.py", source)
+    (tmp_path / "mutants").mkdir()
+    (tmp_path / "mutants" / "least.py").write_text(made.code)
+    MutantLineSpans(path="least.py", span_by_function_name=made.line_span_by_function_name).save()
+    said = {mutants._changed(Path("least.py"), each) for each in made.mutant_names}
+    assert {") <= 2", "None,", "- a,"} <= said
 
 
 def test_the_copy_has_plain_properties_and_keeps_the_times_of_what_did_not_change(tmp_path: Path) -> None:
