@@ -75,7 +75,10 @@ class Ec2:
 
     def owner(self, interface_id: str) -> Machine | None:
         """The machine whose interface this is."""
-        return next((each for each in self.machines.values() if _has(each, interface_id)), None)
+        for each in self.machines.values():
+            if each.interface is not None and each.interface.interface_id == interface_id:
+                return each
+        return None
 
     # -- routes
 
@@ -313,10 +316,6 @@ class Ec2:
         if machine is None or self.hub.now < machine.visible_from:
             raise ApiError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
         return machine
-
-
-def _has(machine: Machine, interface_id: str) -> bool:
-    return machine.interface is not None and machine.interface.interface_id == interface_id
 
 
 _OPERATIONS: dict[str, Callable[[Ec2, Mapping[str, Any]], dict[str, Any]]] = {

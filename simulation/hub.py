@@ -41,13 +41,14 @@ class Killed(Exception):
 class Task:
     """Blocking code that runs in virtual time. `waiters`: called once with the task when it is over."""
 
-    __slots__ = ("_children", "_glet", "_hub", "_run", "error", "is_over", "result", "waiters")
+    __slots__ = ("_glet", "_hub", "_run", "children", "error", "is_over", "result", "waiters")
 
     def __init__(self, hub: Hub, run: Callable[[], Any]) -> None:
         self._hub = hub
         self._run = run
         self._glet: Any = None
-        self._children: list[Task] = []
+        self.children: Sequence[Task] = ()
+        """Those it waits for; they die with it."""
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_over = False
@@ -82,13 +83,9 @@ class Task:
             self._glet.switch(value)
         hub.current = None
 
-    def adopt(self, child: Task) -> None:
-        """The child dies with this task."""
-        self._children.append(child)
-
     def kill(self) -> None:
         """From the hub only: it stops where it waits, and runs no more."""
-        for each in self._children:
+        for each in self.children:
             each.kill()
         if self.is_over:
             return
@@ -177,22 +174,21 @@ class Hub:
         assert parent is not None, "only a task can wait"
         tasks = [Task(self, each) for each in calls]
         left = len(tasks)
+        if not left:
+            return tasks
 
-        def arm(resume: Callable[[Any], None]) -> None:
-            def one_ended(_: Task) -> None:
-                nonlocal left
-                left -= 1
-                if not left:
-                    self.after(0, lambda: resume(None), "join")
+        def one_ended(_: Task) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self.after(0, parent.resume, "join")
 
-            for each in tasks:
-                each.waiters.append(one_ended)
-                parent.adopt(each)
-                self.after(0, each.resume, "")
-
-        if tasks:
-            self.wait(arm)
-            parent._children = [each for each in parent._children if not each.is_over]
+        for each in tasks:
+            each.waiters.append(one_ended)
+            self.after(0, each.resume)
+        parent.children = tasks
+        self.main.switch()
+        parent.children = ()
         return tasks
 
     # -- the world's engine
