@@ -75,6 +75,8 @@ class World:
         self.prober_skew: dict[str, int] = {}
         self.before_call: list[Callable[[Call], None]] = []
         self.after_call: list[Callable[[Call], None]] = []
+        self._ups: dict[str, bool] = {}
+        """What `is_up` said since packets last fared differently."""
         self.bus = Bus(self)
         self.ec2 = Ec2(self.hub, self.dice, paces or Paces(), self.bus.state_changed, self._changed)
         self.packets = Packets(self.ec2)
@@ -114,7 +116,8 @@ class World:
         self.packets_changed()
 
     def packets_changed(self) -> None:
-        """Packets may fare differently from now on."""
+        """Packets may fare differently from now on. Whoever changes what they meet on their way says so here."""
+        self._ups.clear()
         for group, found in self.fates.items():
             fate = self._fate(group)
             if fate != found[-1][1]:
@@ -125,7 +128,11 @@ class World:
 
     def is_up(self, group: str) -> bool:
         """Every table of the group has egress, for a workload."""
-        return all(self.packets.path(group, each).is_ok for each in self.policy.group(group).table_ids)
+        found = self._ups.get(group)
+        if found is None:
+            found = all(self.packets.path(group, each).is_ok for each in self.policy.group(group).table_ids)
+            self._ups[group] = found
+        return found
 
     def route_of(self, table_id: str) -> str | None:
         """Where a table's default route points."""

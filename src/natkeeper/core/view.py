@@ -14,6 +14,8 @@ from natkeeper.core.incident import Memory, Proof
 from natkeeper.core.model import DEFAULT_ROUTE, Instance, InstanceState, Network, Role
 from natkeeper.core.policy import Group, Policy
 
+NOTHING = Memory()
+
 
 @dataclass(frozen=True)
 class Path:
@@ -41,7 +43,10 @@ class View:
         """The same view with another memory; itself where the memory is the same one."""
         if memory is self.memory:
             return self
-        return View(self.group, self.network, memory, self.others, self.policy, self.now)
+        view = View(self.group, self.network, memory, self.others, self.policy, self.now)
+        # Places come from the look alone: they are the same with any memory.
+        vars(view)["paths"] = self.paths
+        return view
 
     # -- where the traffic is
 
@@ -142,7 +147,7 @@ class View:
         own = self.memory.proof_of(path.target)
         if path.instance.group == self.group.name:
             return own is not None and self._is_fresh(own)
-        owner = self.others.get(path.instance.group, Memory())
+        owner = self.others.get(path.instance.group, NOTHING)
         if owner.is_down and owner.target == path.target:
             return False
         theirs = owner.proof_of(path.target)
