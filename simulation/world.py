@@ -14,11 +14,12 @@ from typing import Any, Protocol
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
+from simulation.account import Paces
 from simulation.answers import Answers
 from simulation.api import Api, Call
 from simulation.bus import Bus
 from simulation.dynamo import Table
-from simulation.ec2 import Ec2, Paces
+from simulation.ec2 import Ec2
 from simulation.errors import ApiError
 from simulation.functions import Functions
 from simulation.hub import SECOND, Hub
