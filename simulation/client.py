@@ -8,6 +8,7 @@ do not come are tried again after a random part of 1, 2, 4 … seconds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,7 @@ class Wire:
     def __init__(self, invocation: Invocation, service: str, config: Config) -> None:
         self._invocation = invocation
         self._service = service
-        self._patience = int(_option(config, "read_timeout") * SECOND)
-        self._attempts = _option(config, "retries")["total_max_attempts"]
+        self._patience, self._attempts = _limits(config)
 
     def call(self, operation: str, params: Mapping[str, Any], page: int = 0) -> Any:
         """The answer of the last attempt, raised if it is an error."""
@@ -61,9 +61,18 @@ class Wire:
         raise AssertionError("no attempt was made")
 
 
-def _option(config: Config, name: str) -> Any:
-    """botocore sets a Config's options on the instance, where its types do not show them."""
-    return getattr(config, name)
+@cache
+def _limits(config: Config) -> tuple[int, int]:
+    """(microseconds until an answer is given up, attempts). botocore sets a Config's options on the instance, where its
+    types do not show them."""
+    options: Any = config
+    return int(options.read_timeout * SECOND), (options.retries or {}).get("total_max_attempts", 1)
+
+
+@cache
+def _operation(method: str) -> str:
+    """`replace_route` is ReplaceRoute."""
+    return "".join(each.capitalize() for each in method.split("_"))
 
 
 def _is_worth_another(answer: ApiError | NoAnswer) -> bool:
@@ -107,7 +116,7 @@ class Ec2Client:
         return SimpleNamespace(paginate=paginate)
 
     def __getattr__(self, name: str) -> Any:
-        operation = "".join(each.capitalize() for each in name.split("_"))
+        operation = _operation(name)
         return lambda **params: self._wire.call(operation, params)
 
 
@@ -134,7 +143,7 @@ class LambdaClient:
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
-        self._patience = int(_option(VERIFYING, "read_timeout") * SECOND)
+        self._patience, _ = _limits(VERIFYING)
 
     def invoke(self, **params: Any) -> Any:
         """Asynchronous: accepted. Synchronous: the report, or no answer in time."""

@@ -8,13 +8,15 @@ the EC2 API reference and user guide (shared facts: "Routes and addresses", "Emu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from simulation.account import Account, Paces
 from simulation.errors import ApiError
-from simulation.hub import SECOND, Hub
-from simulation.machines import DEFAULT_ROUTE, FOREVER, Elastic, Interface, Machine, Table
+from simulation.hub import Hub
+from simulation.machines import FOREVER, Interface, Machine
+
+__all__ = ["Ec2", "Paces"]
 
 ADDRESSES = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
 """Private addresses per interface of the t4g sizes (EC2 user guide, "IP addresses per network interface")."""
@@ -22,183 +24,23 @@ Emit = Callable[[str, str], None]
 """(instance id, state): an EC2 Instance State-change Notification."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paces:
-    """How long AWS takes, in microseconds (from, to). Boot and start: shared facts, "The NAT instance" (21 to 26 s);
-    remap and public addresses are *unproven* on AWS, so the world draws them widely."""
-
-    to_running: tuple[int, int] = (4 * SECOND, 12 * SECOND)
-    script: tuple[int, int] = (8 * SECOND, 18 * SECOND)
-    to_stopped: tuple[int, int] = (2 * SECOND, 25 * SECOND)
-    to_terminated: tuple[int, int] = (2 * SECOND, 20 * SECOND)
-    remap: tuple[int, int] = (0, SECOND)
-    public: tuple[int, int] = (0, 8 * SECOND)
-
-
-class Ec2:
-    """The state and its operations. `on_change` is called after everything that packets or answers could notice."""
+class Ec2(Account):
+    """The account with its machines' lives, and the one way in for calls."""
 
     def __init__(self, hub: Hub, dice: Random, paces: Paces, emit: Emit, on_change: Callable[[], None]) -> None:
-        self.hub = hub
-        self.dice = dice
-        self.paces = paces
-        self.machines: dict[str, Machine] = {}
-        self.interfaces: dict[str, Interface] = {}
-        self.tables: dict[str, Table] = {}
-        self.elastics: dict[str, Elastic] = {}
-        self.subnets: dict[str, str] = {}
-        """Subnet to zone."""
+        super().__init__(hub, dice, paces, on_change)
+        self.emit = emit
         self.is_script_broken: Callable[[str], bool] = lambda _zone: False
         self.visible_after = 0
         self.tagged_after = 0
         self.stuck_pending = False
-        self.emit = emit
-        self.on_change = on_change
         self.tokens: dict[str, tuple[str, str]] = {}
-        self._numbers = 0
 
     # -- entry
 
     def apply(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """One writing call reaches AWS. Raises ApiError as AWS would answer."""
         return _OPERATIONS[operation](self, params)
-
-    def draw(self, span: tuple[int, int]) -> int:
-        """An instant inside a span."""
-        low, high = span
-        return low if low == high else self.dice.randrange(low, high)
-
-    def number(self) -> int:
-        """For ids: the next one."""
-        self._numbers += 1
-        return self._numbers
-
-    def owner(self, interface_id: str) -> Machine | None:
-        """The machine whose interface this is."""
-        return next((each for each in self.machines.values() if _has(each, interface_id)), None)
-
-    # -- routes
-
-    def _replace_route(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        table, destination = self._table(params["RouteTableId"]), params["DestinationCidrBlock"]
-        if destination not in table.routes:
-            code = "InvalidRoute.NotFound" if self.dice.random() < 0.5 else "InvalidParameterValue"
-            raise ApiError(code, f"There is no route defined for '{destination}'. Use CreateRoute instead")
-        table.routes[destination] = self._route_target(params)
-        self.on_change()
-        return {}
-
-    def _create_route(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        table, destination = self._table(params["RouteTableId"]), params["DestinationCidrBlock"]
-        target = self._route_target(params)
-        if table.routes.get(destination, target) != target:
-            raise ApiError("RouteAlreadyExists", f"The route identified by {destination} already exists")
-        table.routes[destination] = target
-        self.on_change()
-        return {"Return": True}
-
-    def delete_route(self, table_id: str, destination: str = DEFAULT_ROUTE) -> None:
-        """A person does it."""
-        self.tables[table_id].routes.pop(destination, None)
-        self.on_change()
-
-    def set_route(self, table_id: str, target: str, destination: str = DEFAULT_ROUTE) -> None:
-        """A person does it."""
-        self.tables[table_id].routes[destination] = target
-        self.on_change()
-
-    def _table(self, table_id: str) -> Table:
-        if table_id not in self.tables:
-            raise ApiError("InvalidRouteTableID.NotFound", f"The routeTable ID '{table_id}' does not exist")
-        return self.tables[table_id]
-
-    def _route_target(self, params: Mapping[str, Any]) -> str:
-        if "NatGatewayId" in params:
-            return str(params["NatGatewayId"])
-        if "InstanceId" in params:
-            # EC2 API reference, ReplaceRoute: refused once the instance has a second interface, so never counted on.
-            text = f"There are multiple interfaces attached to instance '{params['InstanceId']}'"
-            raise ApiError("InvalidInstanceID", text)
-        return self._interface(params["NetworkInterfaceId"]).interface_id
-
-    def _interface(self, interface_id: str) -> Interface:
-        if interface_id not in self.interfaces:
-            raise ApiError(
-                "InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{interface_id}' does not exist"
-            )
-        return self.interfaces[interface_id]
-
-    # -- addresses
-
-    def _associate_address(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        elastic = self.elastics.get(params["AllocationId"])
-        if elastic is None:
-            raise ApiError("InvalidAllocationID.NotFound", "The allocation ID does not exist")
-        interface, private = self._interface(params["NetworkInterfaceId"]), params["PrivateIpAddress"]
-        if private not in interface.addresses:
-            raise ApiError("InvalidParameterValue", f"{private} is not on {interface.interface_id}")
-        if (elastic.interface_id, elastic.private) != (interface.interface_id, private):
-            self.release(elastic)
-            interface.public.pop(private, None)
-            elastic.interface_id, elastic.private = interface.interface_id, private
-            delay = self.draw(self.paces.remap)
-            elastic.works_from = self.hub.now + delay
-            self.hub.after(delay, lambda: self._map(elastic, interface, private), "remap")
-            self.on_change()
-        return {"AssociationId": f"eipassoc-{elastic.allocation_id}"}
-
-    def _map(self, elastic: Elastic, interface: Interface, private: str) -> None:
-        if elastic.interface_id == interface.interface_id and elastic.private == private:
-            interface.public[private] = elastic.public
-            self.on_change()
-
-    def release(self, elastic: Elastic) -> None:
-        """Takes it off whatever it is on, which may get an address of AWS's again."""
-        interface = self.interfaces.get(elastic.interface_id or "")
-        if interface is not None and elastic.private is not None:
-            if interface.public.get(elastic.private) == elastic.public:
-                del interface.public[elastic.private]
-            self._give_public(interface)
-        elastic.interface_id = elastic.private = None
-
-    def _give_public(self, interface: Interface) -> None:
-        """An auto-assigned address comes after a while, if the attribute is on and the primary has none."""
-
-        def come() -> None:
-            owner = self.owner(interface.interface_id)
-            is_free = interface.primary not in interface.public and not self._elastic_on(interface)
-            if interface.has_auto_public and is_free and owner is not None and owner.state in ("pending", "running"):
-                interface.public[interface.primary] = f"198.51.100.{self.number() % 250 + 1}"
-                self.on_change()
-
-        if interface.has_auto_public:
-            self.hub.after(self.draw(self.paces.public), come, "public address")
-
-    def _elastic_on(self, interface: Interface) -> bool:
-        return any(
-            each.interface_id == interface.interface_id and each.private == interface.primary
-            for each in self.elastics.values()
-        )
-
-    # -- interfaces
-
-    def _modify_interface(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        interface = self._interface(params["NetworkInterfaceId"])
-        if "SourceDestCheck" in params:
-            interface.is_checked = params["SourceDestCheck"]["Value"]
-        if "AssociatePublicIpAddress" in params:
-            interface.has_auto_public = params["AssociatePublicIpAddress"]
-            if interface.has_auto_public:
-                self._give_public(interface)
-            elif not self._elastic_on(interface) and interface.primary in interface.public:
-                self.hub.after(self.draw(self.paces.public), lambda: self._take_public(interface), "public address")
-        self.on_change()
-        return {}
-
-    def _take_public(self, interface: Interface) -> None:
-        if not interface.has_auto_public and not self._elastic_on(interface):
-            interface.public.pop(interface.primary, None)
-            self.on_change()
 
     # -- machines
 
@@ -317,10 +159,6 @@ class Ec2:
         if machine is None or self.hub.now < machine.visible_from:
             raise ApiError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
         return machine
-
-
-def _has(machine: Machine, interface_id: str) -> bool:
-    return machine.interface is not None and machine.interface.interface_id == interface_id
 
 
 _OPERATIONS: dict[str, Callable[[Ec2, Mapping[str, Any]], dict[str, Any]]] = {

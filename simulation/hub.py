@@ -39,30 +39,30 @@ class Killed(Exception):
 
 
 class Task:
-    """Blocking code that runs in virtual time. `ended`: called once with the task when it is over."""
+    """Blocking code that runs in virtual time. `waiters`: called once with the task when it is over."""
 
-    __slots__ = ("_children", "_glet", "_hub", "error", "is_over", "result", "waiters")
+    __slots__ = ("_glet", "_hub", "_run", "children", "error", "is_over", "result", "waiters")
 
     def __init__(self, hub: Hub, run: Callable[[], Any]) -> None:
         self._hub = hub
-        self._children: list[Task] = []
+        self._run = run
+        self._glet: Any = None
+        self.children: Sequence[Task] = ()
+        """Those it waits for; they die with it."""
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_over = False
         self.waiters: list[Callable[[Task], None]] = []
-        self._glet = greenlet(self._run(run), parent=hub.main)
 
-    def _run(self, run: Callable[[], Any]) -> Callable[[Any], None]:
-        def body(_: Any) -> None:
-            try:
-                self.result = run()
-            except GreenletExit:
-                self.error = Killed()
-            except BaseException as error:
-                self.error = error
-            self._end()
-
-        return body
+    def perform(self) -> None:
+        """From its greenlet only: all of it, from begin to end."""
+        try:
+            self.result = self._run()
+        except GreenletExit:
+            self.error = Killed()
+        except BaseException as error:
+            self.error = error
+        self._end()
 
     def _end(self) -> None:
         self.is_over = True
@@ -72,28 +72,43 @@ class Task:
 
     def resume(self, value: Any = None) -> None:
         """From the hub only: let it go on, the wait answered with `value`."""
-        if not self.is_over:
-            self._hub.current = self
+        if self.is_over:
+            return
+        hub = self._hub
+        hub.current = self
+        if self._glet is None:
+            self._glet = hub.worker()
+            self._glet.switch(self)
+        else:
             self._glet.switch(value)
-            self._hub.current = None
-
-    def adopt(self, child: Task) -> None:
-        """The child dies with this task."""
-        self._children.append(child)
+        hub.current = None
 
     def kill(self) -> None:
         """From the hub only: it stops where it waits, and runs no more."""
-        for each in self._children:
+        for each in self.children:
             each.kill()
         if self.is_over:
             return
-        if not self._glet:  # never started: there is nothing to unwind
+        if self._glet is None:  # never started: there is nothing to unwind
             self.error = Killed()
             self._end()
             return
         self._hub.current = self
         self._glet.throw(GreenletExit)
         self._hub.current = None
+
+
+_idle: list[Any] = []
+"""Greenlets whose task is over, for the next ones of any world: making one takes ten times as long as switching."""
+
+
+def _work(task: Task) -> None:
+    """A greenlet's life: one task after the other; between them it waits in `_idle`."""
+    me = getcurrent()
+    while True:
+        task.perform()
+        _idle.append(me)
+        task = me.parent.switch()
 
 
 class Hub:
@@ -120,6 +135,14 @@ class Hub:
         task = Task(self, run)
         self.after(delay, task.resume, label)
         return task
+
+    def worker(self) -> Any:
+        """A greenlet that will perform the task it is switched to with."""
+        while _idle:
+            found = _idle.pop()
+            if found.parent is self.main:
+                return found
+        return greenlet(_work, parent=self.main)
 
     # -- inside a task
 
@@ -151,22 +174,21 @@ class Hub:
         assert parent is not None, "only a task can wait"
         tasks = [Task(self, each) for each in calls]
         left = len(tasks)
+        if not left:
+            return tasks
 
-        def arm(resume: Callable[[Any], None]) -> None:
-            def one_ended(_: Task) -> None:
-                nonlocal left
-                left -= 1
-                if not left:
-                    self.after(0, lambda: resume(None), "join")
+        def one_ended(_: Task) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self.after(0, parent.resume, "join")
 
-            for each in tasks:
-                each.waiters.append(one_ended)
-                parent.adopt(each)
-                self.after(0, each.resume, "")
-
-        if tasks:
-            self.wait(arm)
-            parent._children = [each for each in parent._children if not each.is_over]
+        for each in tasks:
+            each.waiters.append(one_ended)
+            self.after(0, each.resume)
+        parent.children = tasks
+        self.main.switch()
+        parent.children = ()
         return tasks
 
     # -- the world's engine
@@ -176,8 +198,10 @@ class Hub:
         case."""
         queue = self._queue
         while queue and queue[0][0] <= until:
-            at, timer = self._next()
-            self.now = at
+            if self.chooser is None:
+                self.now, _, timer = heappop(queue)
+            else:
+                self.now, timer = self._next(self.chooser)
             run = timer.run
             if run is None:
                 continue
@@ -188,9 +212,9 @@ class Hub:
                 return
         self.now = max(self.now, until)
 
-    def _next(self) -> tuple[int, Timer]:
+    def _next(self, chooser: Chooser) -> tuple[int, Timer]:
         at, _, timer = heappop(self._queue)
-        if self.chooser is None or not self._queue or self._queue[0][0] != at:
+        if not self._queue or self._queue[0][0] != at:
             return at, timer
         due = [timer] if timer.run is not None else []
         while self._queue and self._queue[0][0] == at:
@@ -199,7 +223,7 @@ class Hub:
                 due.append(other)
         if not due:
             return at, timer
-        chosen = due.pop(self.chooser([each.label for each in due]) if len(due) > 1 else 0)
+        chosen = due.pop(chooser([each.label for each in due]) if len(due) > 1 else 0)
         self._put_back(at, due)
         return at, chosen
 

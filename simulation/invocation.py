@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from natkeeper.adapters.ec2 import Ec2
@@ -103,7 +104,7 @@ class Invocation:
         """`ports.Together` in virtual time."""
         if len(calls) == 1:
             return [_attempt(calls[0])]
-        tasks = self.world.hub.together([lambda call=each: _attempt(call) for each in calls])  # type: ignore[misc]
+        tasks = self.world.hub.together([partial(_attempt, each) for each in calls])
         for each in tasks:
             if each.error is not None:
                 raise each.error

@@ -161,8 +161,9 @@ class Packets:
             return interface.primary
         else:
             number = self._orders.get((owner, group))
-        spare = sorted(interface.addresses[1:], key=lambda each: int(IPv4Address(each)))
-        return spare[number] if number is not None and number < len(spare) else interface.primary
+        if number is None or number >= len(interface.addresses) - 1:
+            return interface.primary
+        return sorted(interface.addresses[1:], key=lambda each: int(IPv4Address(each)))[number]
 
     @property
     def outside(self) -> bool:

@@ -105,12 +105,37 @@ class Run:
     def _send_until(self, at: int) -> None:
         """Works out the rounds that left before `at`, as far as the run goes on for so long."""
         every = self._every()
+        if self._is_steady():
+            self._send_alike(min(at, self.t0 + self._lasts()), every)
+            return
         while (due := self.t0 + len(self.rounds) * every) < at:
             if due >= self.t0 + self._lasts() and not (self._goes_on() and due < self.t0 + LIMIT):
                 return
             self._send(due)
             if self._found is not None:
                 return
+
+    def _is_steady(self) -> bool:
+        """Nothing that the rounds can bring will end the run, and they are all alike."""
+        assert self._now is not None
+        if self.is_verify or self._has_failed:
+            return False
+        return all(each is None or (each.is_ok and each.is_known and not each.loss) for each in self._now)
+
+    def _send_alike(self, until: int, every: int) -> None:
+        assert self._now is not None
+        path, canary = self._now
+        sent = range(self.t0 + len(self.rounds) * every, until, every)
+        if not sent:
+            return
+        later = int(path.rtt_ms * 1000)
+        self.rounds += [Sent(due, True, due + later, path.rtt_ms, path) for due in sent]
+        self._passes += len(sent)
+        self.carried(path, sent[-1])
+        if canary is not None:
+            later = int(canary.rtt_ms * 1000)
+            self.canary += [Sent(due, True, due + later, canary.rtt_ms, canary) for due in sent]
+            self.carried(canary, sent[-1])
 
     def _send(self, due: int) -> None:
         assert self._now is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 from natkeeper.adapters.codec import encode
 from natkeeper.adapters.ec2 import LaunchSettings
@@ -89,12 +89,8 @@ def tables_of(zone: str, count: int) -> list[str]:
 
 @cache
 def launches_of(setting: Setting) -> LaunchSettings:
-    """With the boot script that EC2 would get."""
-    settings = settings_of(setting)
-    rendered = {
-        (group.name, role): user_data(settings, group.name, role) for group in settings.policy.groups for role in Role
-    }
-    return LaunchSettings("lt-1", "1", "sg-1", lambda group, role: rendered[group, role])
+    """With the boot script that EC2 would get, rendered when something is launched."""
+    return LaunchSettings("lt-1", "1", "sg-1", cache(partial(user_data, settings_of(setting))))
 
 
 def probes_of(setting: Setting) -> ProbeSettings:

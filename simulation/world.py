@@ -14,11 +14,12 @@ from typing import Any, Protocol
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
+from simulation.account import Paces
 from simulation.answers import Answers
 from simulation.api import Api, Call
 from simulation.bus import TICK, Bus
 from simulation.dynamo import Table
-from simulation.ec2 import Ec2, Paces
+from simulation.ec2 import Ec2
 from simulation.errors import ApiError
 from simulation.functions import Functions
 from simulation.hub import SECOND, Hub
@@ -80,6 +81,8 @@ class World:
         self.prober_skew: dict[str, int] = {}
         self.before_call: list[Callable[[Call], None]] = []
         self.after_call: list[Callable[[Call], None]] = []
+        self._ups: dict[str, bool] = {}
+        """What `is_up` said since packets last fared differently."""
         self.bus = Bus(self)
         self.ec2 = Ec2(self.hub, self.dice, paces or Paces(), self.bus.state_changed, self._changed)
         self.packets = Packets(self.ec2)
@@ -121,7 +124,8 @@ class World:
         self.packets_changed()
 
     def packets_changed(self) -> None:
-        """Packets may fare differently from now on."""
+        """Packets may fare differently from now on. Whoever changes what they meet on their way says so here."""
+        self._ups.clear()
         for group, found in self.fates.items():
             fate = self._fate(group)
             way = self.packets.path(group, self.policy.group(group).table_ids[0])
@@ -137,7 +141,11 @@ class World:
 
     def is_up(self, group: str) -> bool:
         """Every table of the group has egress, for a workload."""
-        return all(self.packets.path(group, each).is_ok for each in self.policy.group(group).table_ids)
+        found = self._ups.get(group)
+        if found is None:
+            found = all(self.packets.path(group, each).is_ok for each in self.policy.group(group).table_ids)
+            self._ups[group] = found
+        return found
 
     def route_of(self, table_id: str) -> str | None:
         """Where a table's default route points."""

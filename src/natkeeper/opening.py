@@ -31,6 +31,7 @@ from natkeeper.core.policy import Policy
 from natkeeper.errors import Trouble
 from natkeeper.ports import Held, Lease, Ports
 
+NOTHING = Memory()
 LEASE = timedelta(seconds=25)
 """Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
 
@@ -153,8 +154,8 @@ def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequen
         return GroupPass(name, answer.memory, None, (), reasons=["held-by-another-pass"])
     if isinstance(answer, Trouble):
         ports.telemetry.troubled(name, answer)
-        return GroupPass(name, others.get(name, Memory()), None, tuple(news), is_ledgerless=True)
-    return GroupPass(name, others.get(name, Memory()), None, tuple(news))
+        return GroupPass(name, others.get(name, NOTHING), None, tuple(news), is_ledgerless=True)
+    return GroupPass(name, others.get(name, NOTHING), None, tuple(news))
 
 
 def _insist(name: str, answer: object, until: datetime, news: Sequence[News], ports: Ports) -> object:

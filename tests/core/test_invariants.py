@@ -248,7 +248,7 @@ def view_of(world: World, plan: Plan) -> View:
 
 
 def path_of(view: View, target: str) -> Path | None:
-    return next((each for each in view.paths() if each.target == target), None)
+    return next((each for each in view.paths if each.target == target), None)
 
 
 @MANY
@@ -292,7 +292,7 @@ def test_a_last_resort_is_taken_only_when_nothing_verified_is_left(situation) ->
         view = view_of(world, plan)
         assert plan.memory.incident is not None
         left = plan.memory.incident.from_target
-        for path in view.paths():
+        for path in view.paths:
             if path.target not in (left, plan.memory.target, world.memories.get("a", Memory()).target):
                 assert not (view.is_usable(path) and view.is_verified(path))
 

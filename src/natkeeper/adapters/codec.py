@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -21,13 +21,13 @@ Writer = Callable[[Any], Any]
 
 def encode(value: Any) -> Any:
     """JSON-able form; defaults are left out, so that a memory at rest stays small."""
-    write = _writer(cast(Any, type(value)))
+    write = _WRITERS[type(value)]
     return value if write is None else write(value)
 
 
 def decode(kind: type[T], raw: Mapping[str, Any]) -> T:
     """The dataclass `kind` from what `encode` made, whatever version made it."""
-    readers = _readers(cast(Any, kind))
+    readers = _READERS[kind]
     known = {}
     for key, each in raw.items():
         if key in readers:
@@ -36,10 +36,21 @@ def decode(kind: type[T], raw: Mapping[str, Any]) -> T:
     return kind(**known)
 
 
+class _OncePerType(dict[type, T]):
+    """What `make` finds for a type, found when it is first asked for."""
+
+    def __init__(self, make: Callable[[type], T]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, kind: type) -> T:
+        found = self[kind] = self._make(kind)
+        return found
+
+
 # -- writing
 
 
-@cache
 def _writer(kind: type) -> Writer | None:
     """How values of exactly this type are written; None: as they are."""
     if is_dataclass(kind):
@@ -58,7 +69,7 @@ def _write_fields(named: Iterable[tuple[str, Any]], value: Any) -> dict[str, Any
     for name, default in named:
         each = getattr(value, name)
         if each is not default and each != default:
-            write = _writer(cast(Any, type(each)))
+            write = _WRITERS[type(each)]
             found[name] = each if write is None else write(each)
     return found
 
@@ -67,10 +78,12 @@ def _write_row(row: tuple[Any, ...]) -> list[Any]:
     return [encode(each) for each in row]
 
 
+_WRITERS = _OncePerType(_writer)
+
+
 # -- reading
 
 
-@cache
 def _readers(kind: type) -> dict[str, Reader | None]:
     return {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
 
@@ -108,3 +121,6 @@ def _maybe(read: Reader, raw: Any) -> Any:
 def _read_row(read: Reader | None, raw: Iterable[Any]) -> tuple[Any, ...]:
     known = raw if read is None else map(read, raw)
     return tuple(each for each in known if each is not None)
+
+
+_READERS = _OncePerType(_readers)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from natkeeper.adapters.aws import typed_errors
@@ -188,7 +189,14 @@ class _Refused(Exception):
 
 
 def _memory(item: Mapping[str, Any]) -> Memory:
-    return decode(Memory, json.loads(item["memory"]["S"])) if "memory" in item else Memory()
+    return _memory_of(item["memory"]["S"]) if "memory" in item else Memory()
+
+
+@lru_cache(maxsize=32)
+def _memory_of(text: str) -> Memory:
+    """Kept, because a pass reads every group's item and most of them are as the pass before left them. 32: the items of
+    three groups, several times over."""
+    return decode(Memory, json.loads(text))
 
 
 def _inbox(item: Mapping[str, Any]) -> list[News]:

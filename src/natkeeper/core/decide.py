@@ -59,13 +59,21 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
 
 def _forget(memory: Memory, now: datetime) -> Memory:
     """Drops what is older than the window it is counted in."""
+    failovers = tuple(each for each in memory.failovers if now - each < HOUR)
+    launches = tuple(each for each in memory.launches if now - each < DAY)
+    starts = tuple(each for each in memory.watch_starts if now - each < WATCH_WINDOW)
+    exclusions = tuple(each for each in memory.exclusions if now < each.until)
+    paused_until = memory.paused_until if memory.is_paused(now) else None
+    kept = (failovers, launches, starts, exclusions, paused_until)
+    if kept == (memory.failovers, memory.launches, memory.watch_starts, memory.exclusions, memory.paused_until):
+        return memory
     return replace(
         memory,
-        failovers=tuple(each for each in memory.failovers if now - each < HOUR),
-        launches=tuple(each for each in memory.launches if now - each < DAY),
-        watch_starts=tuple(each for each in memory.watch_starts if now - each < WATCH_WINDOW),
-        exclusions=tuple(each for each in memory.exclusions if now < each.until),
-        paused_until=memory.paused_until if memory.is_paused(now) else None,
+        failovers=failovers,
+        launches=launches,
+        watch_starts=starts,
+        exclusions=exclusions,
+        paused_until=paused_until,
     )
 
 
@@ -82,7 +90,7 @@ def _settle(view: View) -> View:
     seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
     kept = (each for each in memory.dooms if each.instance_id not in seen and view.now - each.at < DAY)
     dooms = (*kept, *(Doom(instance_id, at) for instance_id, at in seen.items()))
-    return replace(view, memory=replace(memory, dooms=dooms))
+    return view.remembering(memory if dooms == memory.dooms else replace(memory, dooms=dooms))
 
 
 def _without_stray_canary(view: View, memory: Memory) -> Memory:
@@ -165,7 +173,7 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
         return make_way_for(view, present)
     step = heal(view)
     if step.reason is None:
-        step = tidy(replace(view, memory=step.memory))
+        step = tidy(view.remembering(step.memory))
     return from_step(view, step)
 
 
@@ -229,7 +237,7 @@ def _wish(view: View, news: Sequence[News]) -> Command | None:
 
 def _obey(view: View, wish: Command) -> Plan:
     """An operator's move is a planned one, and goes only where packets have been."""
-    for path in view.paths():
+    for path in view.paths:
         if path.target == view.target or not _is_wanted(view, path, wish):
             continue
         if view.is_usable(path) and view.is_verified(path):

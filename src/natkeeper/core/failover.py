@@ -30,12 +30,12 @@ def fail_over(view: View, verdict: Verdict) -> Plan:
     """The present path is dead: mend it with one call, move, or hold and heal."""
     is_new = view.memory.incident is None and view.memory.moved_at is None and verdict.cause is Cause.ROUTE_MISSING
     if not is_new:
-        view = replace(view, memory=_mark_dead(view, verdict))
+        view = view.remembering(_mark_dead(view, verdict))
     repair = repair_check(view)
     if repair and verdict.cause is Cause.PROBES_FAILED:
         # One call mends the path in use; if it does not, the failed verification sends the next turn elsewhere.
         return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
-    others = [each for each in view.paths() if each.target != view.target and view.is_usable(each)]
+    others = [each for each in view.paths if each.target != view.target and view.is_usable(each)]
     verified = [each for each in others if view.is_verified(each)]
     if is_new:
         return _set_up(view, verified)
@@ -56,7 +56,7 @@ def fail_over(view: View, verdict: Verdict) -> Plan:
 
 def _set_up(view: View, verified: Sequence[Path]) -> Plan:
     """A group that never had a default route: launch, prove, and only then let the first packet in."""
-    running = [each for each in view.paths() if each.instance is view.home and view.home and view.home.is_running]
+    running = [each for each in view.paths if each.instance is view.home and view.home and view.home.is_running]
     if verified:
         plan = _move(view, verified[0], Reason.ADOPT, "the group's first route")
     elif running and view.policy.canary is None:
@@ -79,7 +79,7 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
 
 def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
-    for path in view.paths():
+    for path in view.paths:
         is_excluded = view.memory.is_excluded(path.target, view.now)
         if path.target != view.target and path.instance and path.instance.is_running and not is_excluded:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
@@ -124,7 +124,7 @@ def planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
 
 def leave(view: View, present: Path) -> Plan | None:
     """A planned move away from a NAT that AWS will stop; None when nothing verified can take over."""
-    for path in view.paths():
+    for path in view.paths:
         if path.target != present.target and view.is_usable(path) and view.is_verified(path):
             return planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon")
     return None
@@ -140,7 +140,7 @@ def make_way_for(view: View, present: Path) -> Plan:
 
 def present_path(view: View) -> Path | None:
     """The path the traffic belongs on; None when its target is none of ours."""
-    return next((each for each in view.paths() if each.target == view.target), None)
+    return next((each for each in view.paths if each.target == view.target), None)
 
 
 def repair_check(view: View) -> Stages:

@@ -53,7 +53,8 @@ def heal(view: View) -> Step:
     if home.state is not InstanceState.RUNNING:
         return _wake(view, home)
     if view.is_home:
-        return Step(replace(view.memory, repair=None, withdrawn_at=None))
+        is_done = view.memory.repair is None and view.memory.withdrawn_at is None
+        return Step(view.memory if is_done else replace(view.memory, repair=None, withdrawn_at=None))
     if view.is_doomed(home):
         return _launch(view, Role.NAT)
     return _bring_home(view, home)
@@ -92,7 +93,7 @@ def tidy(view: View) -> Step:
         found = step(view)
         if found.reason is not None:
             return found
-        view = replace(view, memory=found.memory)
+        view = view.remembering(found.memory)
     return Step(view.memory)
 
 
@@ -260,7 +261,7 @@ def _canary_at_rest(view: View) -> Step:
     destination = view.policy.canary_destination
     if destination is None:
         return Step(view.memory)
-    running = [each for each in view.paths() if each.instance is not None and each.instance.is_running]
+    running = [each for each in view.paths if each.instance is not None and each.instance.is_running]
     other = [each for each in running if each.target != view.target and not view.is_checked(each)]
     spare = next((each for each in other if each.instance is not view.home), None)
     if spare is None:

@@ -175,7 +175,8 @@ class Memory:
 
     def without_proof(self, target: str) -> Memory:
         """Forgets that `target` ever worked."""
-        return replace(self, proofs=tuple(each for each in self.proofs if each.target != target))
+        others = tuple(each for each in self.proofs if each.target != target)
+        return self if others == self.proofs else replace(self, proofs=others)
 
     def is_excluded(self, target: str, now: datetime) -> bool:
         """It failed a verification a short while ago."""
