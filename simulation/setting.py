@@ -87,10 +87,18 @@ def tables_of(zone: str, count: int) -> list[str]:
     return [f"rtb-{zone}{number}" for number in range(1, count + 1)]
 
 
-@cache
 def launches_of(setting: Setting) -> LaunchSettings:
-    """With the boot script that EC2 would get, rendered when something is launched."""
-    return LaunchSettings("lt-1", "1", "sg-1", cache(partial(user_data, settings_of(setting))))
+    """With the boot script that EC2 would get, rendered when something is launched.
+
+    Stacks whose scripts are alike share them: rendering one takes as long as a whole schedule.
+    """
+    return _launches(setting.zones, setting.has_canary)
+
+
+@cache
+def _launches(zones: int, has_canary: bool) -> LaunchSettings:
+    alike = settings_of(Setting(zones=zones, has_canary=has_canary))
+    return LaunchSettings("lt-1", "1", "sg-1", cache(partial(user_data, alike)))
 
 
 def probes_of(setting: Setting) -> ProbeSettings:
