@@ -193,7 +193,9 @@ def main() -> int:
     if is_new and not chosen.survivors:
         shutil.rmtree(STAGE / "mutants", ignore_errors=True)
     mark.write_text("provisional" if is_new and chosen.survivors else digest)
-    run([each.name for each in results() if each.status not in NOTICED] if chosen.survivors else (), chosen.jobs)
+    if chosen.survivors and (again := [each.name for each in results() if each.status not in NOTICED]):
+        run(again, chosen.jobs)
+    run((), chosen.jobs)
     is_well = tell(list(results()), explained(EXPLAINED), is_strict=not chosen.floor_only)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = used.ru_utime + used.ru_stime

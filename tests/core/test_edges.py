@@ -143,6 +143,17 @@ def test_a_run_that_began_with_the_recovery_is_waited_for() -> None:
     assert world.decide().happenings == ()
 
 
+def test_a_run_that_was_started_ten_minutes_ago_is_counted_no_longer() -> None:
+    world = resting("ab").remember(watch_starts=(at(-600), at(-599.999)))
+    assert world.decide().memory.watch_starts == (at(-599.999),)
+
+
+@pytest.mark.parametrize(("ago", "starts"), [(19.999, 0), (20, 1)])
+def test_only_runs_that_follow_each_other_closely_use_up_the_chains_share(ago: float, starts: int) -> None:
+    world = resting("ab").remember(watch=None, watch_starts=tuple(at(-ago) for _ in range(50)))
+    assert len(world.decide().actions) == starts
+
+
 # -- proofs
 
 

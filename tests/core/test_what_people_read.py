@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.incident import Canary, Memory, Repair
+from natkeeper.core.incident import Canary, Exclusion, Memory, Repair
 from natkeeper.core.message import tell
 from natkeeper.core.model import Role, Unknown
 from natkeeper.core.news import Command, InstanceChanged, Verb
@@ -159,6 +159,7 @@ MOVED: list[Case] = [
 
 HEALED: list[Case] = [
     (lambda: away().decide(), Reason.HEALING, "starting i-a"),
+    (lambda: away().add(nat("a", STOPPED, number=2, launched=-10)).decide(), Reason.HEALING, "starting i-a2"),
     (lambda: away().change("i-a", state=PENDING).decide(), Reason.HEALING, "waiting for i-a, which is pending"),
     (lambda: gone().decide(), Reason.HEALING, "launching a nat for group a, attempt 1"),
     (
@@ -279,6 +280,25 @@ def test_a_doomed_nat_that_nothing_can_stand_in_for_says_what_is_done_about_it()
         plan = world.step(now=second)
         text = f"AWS will stop eni-a soon, and nothing verified can take over; {done}"
         assert (plan.reason, plan.detail, said(plan)) == (Reason.NO_CANDIDATE, text, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_backed"),
+    [
+        ({}, True),
+        ({"proofs": proofs("eni-a")}, False),
+        ({"exclusions": (Exclusion("eni-b", at(30)),)}, False),
+    ],
+)
+def test_a_group_is_backed_when_another_nat_is_both_usable_and_verified(
+    fields: dict[str, object], is_backed: bool
+) -> None:
+    world = resting("ab").remember("b", proofs=()).remember("a", **fields)
+    assert world.decide().is_backed is is_backed
+
+
+def test_a_plan_made_blind_says_whose_it_is() -> None:
+    assert blind().decide().group == "a"
 
 
 # -- the sentence an incident ends in
