@@ -12,10 +12,8 @@ from natkeeper.adapters.ec2 import Ec2
 from natkeeper.core import absorb, decide, failover, finish, heal, incident, judge
 from natkeeper.core.downtime import Downtime
 from natkeeper.core.incident import Memory
-from natkeeper.core.model import InstanceState
 from natkeeper.core.move import point_routes
-from natkeeper.core.news import InstanceChanged
-from natkeeper.core.plan import DisableSourceDestCheck, LaunchInstance, MoveAddress, Reason, TerminateInstance
+from natkeeper.core.plan import DisableSourceDestCheck, MoveAddress, Reason, TerminateInstance
 from natkeeper.core.view import View
 from natkeeper.errors import Trouble
 from simulation.planted.peers import DEAD_BY_PACKETS, NO_LAUNCH
@@ -41,7 +39,7 @@ def _no_common_mode() -> Sequence[Patch]:
 @mutant(
     "event-is-the-truth",
     "an event that says a NAT stopped is enough to move",
-    breaks=(8,),
+    breaks=(8, 11),
     among=("event-forged",),
 )
 def _believes() -> Sequence[Patch]:
@@ -188,61 +186,63 @@ def _kept() -> Sequence[Patch]:
     "canary-went-another-way",
     "a canary whose route is not where the record says still proves the NAT on record",
     breaks=(1,),
-    among=("route-edited", "one-table-refuses", "nat-terminated", "user-data-fails", "nat-stops"),
+    among=("one-table-refuses", "unauthorised-call", "late-write"),
+    home=True,
 )
 def _stray() -> Sequence[Patch]:
     return [Patch(decide, "_without_stray_canary", lambda _view, memory: memory)]
 
 
 @mutant(
-    "old-canary-proves-the-new",
-    "canary rounds from before the route was pointed prove what it points at now",
+    "running-long-enough-is-proven",
+    "a group's own NAT that has run for the quiet period is gone home to, whatever its canary says",
     breaks=(1,),
-    among=("nat-terminated", "nat-stops", "user-data-fails"),
+    among=("user-data-fails", "old-nat-comes-back", "nat-stops"),
 )
-def _before_pointing() -> Sequence[Patch]:
-    canary = absorb._canary
+def _unasked() -> Sequence[Patch]:
+    def prove(view: View, path: Any, home: Any) -> Any:
+        since = max(home.launched_at, view.memory.moved_at or home.launched_at)
+        return heal._return(
+            replace(view, memory=view.memory.with_proof(path.target, since, view.now, ZERO)), path, home
+        )
 
-    def any_round(memory: Memory, report: Any, policy: Any) -> Memory:
-        if memory.canary is None:
-            return canary(memory, report, policy)
-        pointed = memory.canary
-        early = replace(memory, canary=replace(pointed, pointed_at=pointed.pointed_at - timedelta(hours=1)))
-        found = canary(early, report, policy)
-        return replace(found, canary=pointed) if found.canary is not None else found
-
-    return [Patch(absorb, "_canary", any_round)]
-
-
-@mutant(
-    "proof-does-not-age",
-    "packets that went through once prove a NAT for ever",
-    breaks=(1,),
-    among=("prober-crashes", "region-down", "zone-lost", "nat-terminated"),
-)
-def _ageless() -> Sequence[Patch]:
-    return [Patch(View, "_is_fresh", lambda _self, _proof: True)]
+    return [Patch(heal, "_prove", prove)]
 
 
 # -- what is left alone
 
 
 @mutant(
-    "surplus-may-carry",
-    "a second NAT is terminated without looking whose traffic is on it",
+    "surplus-is-the-wrong-one",
+    "of two NATs the one that carries the traffic is terminated",
     breaks=(8, 9),
-    among=(*NAT_LOST, "user-data-fails"),
+    among=("user-data-fails", "stuck-pending", *DEAD_BY_PACKETS),
     home=True,
 )
-def _kills_carriers() -> Sequence[Patch]:
-    def surplus(view: View) -> Any:
-        for each in view.instances(heal.Role.NAT):
-            if each is not view.home:
-                kill = ((TerminateInstance(each.instance_id),),)
-                return heal.Step(view.memory, Reason.TIDYING, "surplus", kill)
-        return heal.Step(view.memory)
+def _wrong_one() -> Sequence[Patch]:
+    surplus = heal._surplus
 
-    return [Patch(heal, "_surplus", surplus)]
+    def other(view: View) -> Any:
+        found = surplus(view)
+        if found.stages and view.home is not None:
+            return replace(found, stages=((TerminateInstance(view.home.instance_id),),))
+        return found
+
+    return [Patch(heal, "_surplus", other)]
+
+
+@mutant(
+    "killed-before-it-is-replaced",
+    "a group's own NAT that does not pass its proof is terminated first and replaced then",
+    breaks=(9,),
+    among=DEAD_BY_PACKETS,
+)
+def _kill_first() -> Sequence[Patch]:
+    def prove(view: View, _path: Any, home: Any) -> Any:
+        kill = ((TerminateInstance(home.instance_id),),)
+        return heal.Step(view.memory, Reason.HEALING, "it does not forward", kill)
+
+    return [Patch(heal, "_prove", prove)]
 
 
 @mutant(
@@ -280,22 +280,6 @@ def _no_pause() -> Sequence[Patch]:
     return [Patch(decide, "_act", go_on)]
 
 
-@mutant(
-    "foreign-route-is-followed",
-    "where the routes point is where traffic belongs, whoever pointed them there",
-    breaks=(6, 21, 22),
-    among=("route-edited", "second-stack"),
-)
-def _follows() -> Sequence[Patch]:
-    settle = decide._settle
-
-    def follow(view: View) -> View:
-        majority = view.majority or view.memory.target
-        return settle(replace(view, memory=replace(view.memory, target=majority)))
-
-    return [Patch(decide, "_settle", follow)]
-
-
 # -- bounds
 
 
@@ -303,7 +287,8 @@ def _follows() -> Sequence[Patch]:
     "failovers-are-not-counted",
     "the memory of failovers is dropped, so the bound on them never bites",
     breaks=(13,),
-    among=("prober-cut-off", "zone-lost", "security-group-changed"),
+    bounds=True,
+    among=("prober-cut-off", "zone-lost", "security-group-changed", "nat-stops", *DEAD_BY_PACKETS),
 )
 def _uncounted() -> Sequence[Patch]:
     forget = decide._forget
@@ -314,7 +299,8 @@ def _uncounted() -> Sequence[Patch]:
     "launches-are-not-counted",
     "the memory of launches is dropped, so the bound on them never bites",
     breaks=(13,),
-    among=("kms-key-disabled", "user-data-fails", "stuck-pending"),
+    bounds=True,
+    among=("kms-key-disabled", "user-data-fails", "stuck-pending", *NO_LAUNCH),
 )
 def _endless() -> Sequence[Patch]:
     forget = decide._forget
@@ -417,7 +403,7 @@ def _too_short() -> Sequence[Patch]:
 
 @mutant(
     "incident-stays-open",
-    "an incident whose address is not known again is never closed",
+    "an incident that is over is never closed",
     breaks=(19, 22),
     among=NAT_LOST,
     home=True,
@@ -482,6 +468,3 @@ def _busy() -> Sequence[Patch]:
 )
 def _not_doomed() -> Sequence[Patch]:
     return [Patch(View, "is_doomed", lambda _self, _instance: False)]
-
-
-_ = (InstanceChanged, InstanceState, LaunchInstance, NO_LAUNCH)

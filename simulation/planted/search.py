@@ -39,6 +39,8 @@ def seeds_for(mutant: Mutant) -> Iterator[int]:
 def _could_show(mutant: Mutant, schedule: Schedule) -> bool:
     if mutant.home and not schedule.goes_home:
         return False
+    if mutant.bounds and min(schedule.setting.failovers, schedule.setting.launches) > 2:
+        return False
     return not mutant.among or any(each.fault in mutant.among for each in schedule.injections)
 
 

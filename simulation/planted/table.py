@@ -29,6 +29,7 @@ class Mutant:
 
     `breaks`: the invariants that are about it; the campaign must catch it by one of these. `among`: faults of which a
     schedule needs one for the bug to show. `home`: only schedules that are followed until all is home can show it.
+    `bounds`: only stacks with bounds so small that they are used up.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Mutant:
     breaks: tuple[int, ...]
     among: tuple[str, ...]
     home: bool
+    bounds: bool
 
 
 MUTANTS: dict[str, Mutant] = {}
@@ -51,12 +53,13 @@ def mutant(
     among: tuple[str, ...] = (),
     anchor: int | None = None,
     home: bool = False,
+    bounds: bool = False,
 ) -> Callable[[Make], Make]:
     """Adds a row."""
 
     def add(make: Make) -> Make:
         assert name not in MUTANTS, name
-        MUTANTS[name] = Mutant(name, mistake, make, anchor, breaks, among, home)
+        MUTANTS[name] = Mutant(name, mistake, make, anchor, breaks, among, home, bounds)
         return make
 
     return add

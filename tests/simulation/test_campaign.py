@@ -38,9 +38,7 @@ def test_every_reason_and_cause_is_a_transition(kind: type[Enum]) -> None:
 
 
 def test_every_action_happening_and_trouble_is_a_transition() -> None:
-    troubles = [
-        each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.Trouble)
-    ]
+    troubles = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.Trouble)]
     names = [f"action:{each.__name__}" for each in get_args(Action)]
     names += [each.__name__ for each in get_args(Happening)]
     names += [f"trouble:{each.__name__}" for each in troubles if each is not errors.Trouble]
