@@ -25,7 +25,7 @@ def _break(act: Act, name: str, change: Callable[[Machine], None]) -> None:
     "nat-stops",
     "Packets",
     weight=8,
-    sees='"zone a\'s NAT stopped, egress was down at most 1.0 s, same address, nothing for you to do"',
+    sees='"zone a\'s NAT stopped, egress was down 0.4 s to 1.9 s, same address 192.0.2.1, nothing for you to do"',
     does=f"by the event or by packets; {AWAY}",
     never="waits for the instance to start before it moves the traffic",
 )
@@ -178,7 +178,7 @@ def _checked(act: Act) -> None:
     weight=3,
     sees="a message; traffic stays away until the group is put right",
     does="moves to a NAT that still lets packets in; a replacement with the same group does not pass its proof",
-    never="goes home to a NAT that answers the probe's packets and not the workloads'",
+    never="goes home to a NAT through which no packet of this private subnet went",
 )
 def _security_group(act: Act) -> None:
     def close(machine: Machine) -> None:
@@ -200,8 +200,8 @@ def _security_group(act: Act) -> None:
     "prober-cut-off",
     "Packets",
     weight=3,
-    sees="a failover that did not help, `LastResort` or `FailoversFailed`: the prober's own way is broken",
-    does="tries each verified candidate once, then holds within MaxFailoversPerHour",
+    sees="a failover that did not help, `LastResort` or `failover-failed`: the prober's own way is broken",
+    does="tries what is verified, each candidate at most once a minute, and holds at MaxFailoversPerHour",
     never="moves on and on because its own eyes fail",
 )
 def _cut_off(act: Act) -> None:
