@@ -88,8 +88,9 @@ def schedule_of(seed: int, zones: int | None = None) -> Schedule:
 def _rarer(dice: Random, schedule: Schedule) -> Schedule:
     """Some schedules with tighter bounds or longer faults; drawn apart, so that the others stay as they are."""
     if dice.random() < TIGHT_SHARE:
-        bounds = {"failovers": dice.choice((1, 2, 6)), "launches": dice.choice((1, 2, 6))}
-        schedule = replace(schedule, setting=replace(schedule.setting, **bounds))
+        failovers, launches = dice.choice((1, 2, 6)), dice.choice((1, 2, 6))
+        setting = replace(schedule.setting, failovers=failovers, launches=launches)
+        schedule = replace(schedule, setting=setting)
     if dice.random() < SLOW_SHARE:
         slower = (replace(each, at=each.at * SLOWER, lasts=each.lasts * SLOWER) for each in schedule.injections)
         schedule = replace(schedule, injections=tuple(slower))

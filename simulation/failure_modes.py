@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -93,13 +94,18 @@ def page() -> Iterator[str]:
     yield from HEAD.splitlines()
     for area, title in AREAS.items():
         rows = [each for each in FAULTS.values() if each.area == area]
-        yield from ("", f"## {title}", "", " · ".join(f"[{each.name}](#{each.name})" for each in rows))
+        yield from ("", f"## {title}", "", *_wrapped(" · ".join(f"[{each.name}](#{each.name})" for each in rows)))
         for each in rows:
             yield from ("", f"### {each.name}", "")
-            yield f"- **You see** {each.sees}."
-            yield f"- **natkeeper** {each.does}."
-            yield f"- **It never** {each.never}."
-            yield f"- **Shown by** {_shown_by(each, seeds)}"
+            yield from _wrapped(f"- **You see:** {each.sees}.")
+            yield from _wrapped(f"- **What natkeeper does:** {each.does}.")
+            yield from _wrapped(f"- **It never** {each.never}.")
+            yield from _wrapped(f"- **Shown by** {_shown_by(each, seeds)}")
+
+
+def _wrapped(text: str) -> list[str]:
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.wrap(text, 120, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def _shown_by(fault: Fault, seeds: dict[str, int]) -> str:

@@ -1,6 +1,6 @@
-"""`python -m simulation.planted`: the planted bugs and their seeds; with `--search`, finds the seeds anew.
+"""`python -m simulation.planted` prints docs/planted-bugs.md; with `--search`, it finds the seeds anew first.
 
-A seed that still catches its bug is kept. Exit 1 when a bug is left that nothing catches.
+A seed that still catches its bug, and holds without it, is kept. Exit 1 when a bug is left that nothing catches.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 
 from simulation.planted import MUTANTS, Mutant
-from simulation.planted.search import SEEDS, caught_by, known, search
+from simulation.planted.search import SEEDS, is_still_right, known, page, search
 
 
 def main() -> int:
@@ -23,18 +23,15 @@ def main() -> int:
     if options.search:
         for each in chosen:
             _search(each, options.most)
-    seeds = known()
-    for each in chosen:
-        row = seeds.get(each.name)
-        caught = f"seed {row['seed']} breaks invariant {row['invariant']}" if row else "NOT CAUGHT"
-        print(f"{each.name:<36} {caught}: {each.mistake}")
-    return int(any(each.name not in seeds for each in chosen))
+    for line in page():
+        print(line)
+    return int(any(each.name not in known() for each in chosen))
 
 
 def _search(mutant: Mutant, most: int) -> None:
     seeds = known()
     row = seeds.pop(mutant.name, None)
-    if row is not None and caught_by(mutant, row["seed"]) == row["invariant"]:
+    if row is not None and is_still_right(mutant, row):
         return
     found = search(mutant, most)
     print(f"{mutant.name}: {found}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from natkeeper.core.incident import Memory
 from natkeeper.core.plan import DisableSourceDestCheck
 from natkeeper.core.view import View
 from simulation.planted.peers import DEAD_BY_PACKETS, NO_LAUNCH
-from simulation.planted.table import Patch, mutant
+from simulation.planted.table import Patch, mutant, original
 
 ZERO = timedelta(0)
 NAT_LOST = ("nat-stops", "nat-terminated")
@@ -88,7 +88,7 @@ def _outlives() -> Sequence[Patch]:
     among=("old-memory",),
 )
 def _strict() -> Sequence[Patch]:
-    decode = ledger.decode
+    decode = original(ledger, "decode")
 
     def strict(kind: Any, raw: Any) -> Any:
         if unknown := set(raw) - {each.name for each in fields(kind)}:
@@ -122,7 +122,7 @@ def _counted() -> Sequence[Patch]:
     among=(*NAT_LOST, *DEAD_BY_PACKETS),
 )
 def _too_short() -> Sequence[Patch]:
-    measure = incident.measure
+    measure = original(incident, "measure")
 
     def short(rounds: Any, clock_error: Any) -> Downtime:
         failed = sorted(each.sent_at for each in rounds if not each.is_ok)
@@ -180,7 +180,7 @@ def _blames() -> Sequence[Patch]:
     home=True,
 )
 def _busy() -> Sequence[Patch]:
-    tidy = decide.tidy
+    tidy = original(decide, "tidy")
 
     def again(view: View) -> Any:
         step = tidy(view)

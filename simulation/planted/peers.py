@@ -20,7 +20,7 @@ from natkeeper.core.news import ProbeReport, Round, RunMode, Verdict
 from natkeeper.core.plan import LaunchInstance, Reason
 from natkeeper.core.view import View
 from natkeeper.triggers import report
-from simulation.planted.table import Patch, mutant
+from simulation.planted.table import Patch, mutant, original
 
 DEAD_BY_PACKETS = ("nat-hangs", "forwarding-off", "ruleset-flushed", "new-flows-fail", "conntrack-full", "tcp-refused")
 NO_LAUNCH = ("no-capacity", "vcpu-quota", "address-quota", "interface-quota", "subnet-full")
@@ -68,7 +68,7 @@ def _no_connection() -> Sequence[Patch]:
     among=("hang-passes", "packet-loss", *DEAD_BY_PACKETS),
 )
 def _no_hysteresis() -> Sequence[Patch]:
-    absorb, request = decide.absorb, LambdaProber._request
+    absorb, request = original(decide, "absorb"), LambdaProber._request
 
     def hasty(group: Any, memory: Any, news: Any, now: Any, policy: Any) -> Any:
         return absorb(group, memory, news, now, replace(policy, rounds_to_fail=1))
@@ -156,13 +156,14 @@ def _no_lease() -> Sequence[Patch]:
     home=True,
 )
 def _terminates_anything() -> Sequence[Patch]:
+    read = ec2_facts.instance
     ours = {"Key": ec2_facts.ROLE_TAG, "Value": Role.NAT.value}
 
     def instances(self: Any) -> list[Instance]:
         pages = self._client.get_paginator("describe_instances").paginate()
         found = [item for page in pages for each in page["Reservations"] for item in each["Instances"]]
         zone = {"Key": ec2_facts.GROUP_TAG, "Value": self._policy.groups[0].name}
-        parsed = (ec2.instance(each) or ec2.instance({**each, "Tags": [ours, zone]}) for each in found)
+        parsed = (read(each) or read({**each, "Tags": [ours, zone]}) for each in found)
         return [each for each in parsed if each is not None]
 
     return [Patch(ec2.Ec2, "_instances", instances)]

@@ -11,10 +11,32 @@ from pathlib import Path
 from typing import Any
 
 from simulation.campaign import Result, Schedule, schedule_of
-from simulation.planted.table import Mutant, planted
+from simulation.planted.table import MUTANTS, Mutant, planted
 from simulation.tally import attempt
 
 SEEDS = Path(__file__).with_name("seeds.json")
+HEAD = """\
+# Planted bugs
+
+Each of these was put into natkeeper's own logic, in memory, to see that the simulation's campaign catches it: first the
+mistakes that others made in such controllers, by their line in our notes, then some of our own. Each seed is
+played with the bug, where that invariant must break, and without it, where nothing may: `tests/simulation/test_planted.py`.
+When natkeeper or the simulation changes, `python -m simulation.planted --search` finds new seeds and prints this page.
+
+| planted | what the code does then | line | caught by |
+|---|---|---|---|
+"""
+ELSEWHERE = (
+    ("empty configuration", "a list of nothing is taken for a list, so its guard never fires", 2),
+    ("terminating or tagging without a condition", "the role may do it to any instance", 8),
+    ("only the probe is let in", "the NAT's security group lets the prober in, and workloads not", 13),
+)
+"""Mistakes in settings and template: planted by `tests/template/test_planted.py`."""
+TAIL = """\
+
+The last three are about settings and the template, which a simulated stack does not go through: there the test of the
+real thing is run on the broken one, and must fail.
+"""
 
 
 @dataclass
@@ -25,10 +47,6 @@ class Found:
     invariant: int | None = None
     played: int = 0
     others: Counter[int] = field(default_factory=Counter)
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return {"seed": self.seed, "invariant": self.invariant, "played": self.played}
 
 
 def seeds_for(mutant: Mutant) -> Iterator[int]:
@@ -64,6 +82,12 @@ def caught_by(mutant: Mutant, seed: int) -> int | None:
     return result.violations[0].number if result.violations else None
 
 
+def is_still_right(mutant: Mutant, row: dict[str, Any]) -> bool:
+    """The seed catches the bug as written down, and holds without it."""
+    is_caught = row["invariant"] in mutant.breaks and caught_by(mutant, row["seed"]) == row["invariant"]
+    return is_caught and not attempt(schedule_of(row["seed"])).violations
+
+
 def with_bug(mutant: Mutant, seed: int) -> Result:
     """Plays the seed with the bug planted."""
     with planted(mutant):
@@ -73,3 +97,16 @@ def with_bug(mutant: Mutant, seed: int) -> Result:
 def known() -> dict[str, dict[str, Any]]:
     """Mutant to its seed and the invariant that catches it there, as checked in."""
     return dict(json.loads(SEEDS.read_text())) if SEEDS.exists() else {}
+
+
+def page() -> Iterator[str]:
+    """docs/planted-bugs.md."""
+    seeds = known()
+    yield from HEAD.splitlines()
+    for each in MUTANTS.values():
+        row = seeds.get(each.name)
+        caught = f"invariant {row['invariant']}, seed {row['seed']}" if row else "**nothing**"
+        yield f"| `{each.name}` | {each.mistake} | {each.anchor or ''} | {caught} |"
+    for name, mistake, line in ELSEWHERE:
+        yield f"| {name} | {mistake} | {line} | `tests/template/test_planted.py` |"
+    yield from TAIL.splitlines()

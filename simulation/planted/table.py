@@ -65,15 +65,20 @@ def mutant(
     return add
 
 
+def original(owner: Any, name: str) -> Any:
+    """What `owner.name` is now, also where the module only imported it."""
+    return owner.__dict__[name]
+
+
 @contextmanager
 def planted(each: Mutant) -> Iterator[None]:
     """While this lasts, natkeeper has the bug."""
     patches = each.make()
-    before = [(one.owner, one.name, one.owner.__dict__[one.name]) for one in patches]
+    before = [(one.owner, one.name, original(one.owner, one.name)) for one in patches]
     try:
         for one in patches:
             setattr(one.owner, one.name, one.replacement)
         yield
     finally:
-        for owner, name, original in before:
-            setattr(owner, name, original)
+        for owner, name, was in before:
+            setattr(owner, name, was)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from simulation.campaign import schedule_of
 from simulation.planted import MUTANTS, Patch, planted
-from simulation.planted.search import caught_by, known
+from simulation.planted.search import ELSEWHERE, caught_by, known, page
 from simulation.planted.table import Mutant
 from simulation.tally import attempt
 
-ELSEWHERE = {2, 13}
-"""Lines of the peers' mistakes that a simulated stack does not go through: tests/template/test_planted.py."""
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "planted-bugs.md"
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -27,7 +28,9 @@ def test_the_same_seed_holds_without_the_bug(name: str) -> None:
 
 
 def test_every_mistake_of_the_peers_is_planted() -> None:
-    assert {each.anchor for each in MUTANTS.values() if each.anchor} | ELSEWHERE == set(range(1, 14))
+    assert {each.anchor for each in MUTANTS.values() if each.anchor} | {line for _, _, line in ELSEWHERE} == set(
+        range(1, 14)
+    )
 
 
 def test_there_are_at_least_twenty() -> None:
@@ -55,3 +58,8 @@ def test_a_bug_that_raises_is_taken_out_all_the_same() -> None:
     with pytest.raises(RuntimeError, match="changed"), planted(bug):
         raise RuntimeError(Owner.word)
     assert Owner.word == "as it was"
+
+
+def test_the_page_is_what_the_table_makes() -> None:
+    made = "\n".join(page()) + "\n"
+    assert PAGE.read_text() == made, "python -m simulation.planted > docs/planted-bugs.md makes it anew"
