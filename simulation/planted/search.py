@@ -19,8 +19,8 @@ HEAD = """\
 # Planted bugs
 
 Each of these was put into natkeeper's own logic, in memory, to see that the simulation's campaign catches it: first the
-mistakes that others made in such controllers, by their line in our notes, then some of our own. Each seed is
-played with the bug, where that invariant must break, and without it, where nothing may: `tests/simulation/test_planted.py`.
+mistakes that others made in such controllers, by their line in our notes, then some of our own. Each seed is played
+with the bug, where that invariant must break, and without it, where nothing may: `tests/simulation/test_planted.py`.
 When natkeeper or the simulation changes, `python -m simulation.planted --search` finds new seeds and prints this page.
 
 | planted | what the code does then | line | caught by |
