@@ -7,10 +7,14 @@ Exit 0 when all is well, 1 when an expectation does not hold, 2 for a bad file o
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli import lab, simulate
+from cli import lab
+
+CANNOT = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,12 +46,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     if options.command == "simulate":
-        if options.replay:
-            return simulate.replay(options.seed, options.zones, options.keep)
-        return simulate.campaign(options.seed, options.schedules, options.zones, options.json, options.jobs)
+        return _simulate(options)
     if options.lab_command == "run":
         return lab.run(options.files, options.json, options.report, options.time_scale, options.jobs)
     return lab.listing() if options.lab_command == "list" else lab.shell()
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("greenlet") is None:
+        print("natkeeper simulate needs greenlet: install natkeeper[simulation]", file=sys.stderr)
+        return CANNOT
+    from cli import simulate
+
+    if options.replay:
+        return simulate.replay(options.seed, options.zones, options.keep)
+    return simulate.campaign(options.seed, options.schedules, options.zones, options.json, options.jobs)
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:

@@ -98,6 +98,19 @@ def test_an_exception_is_a_violation_and_not_the_end(monkeypatch: pytest.MonkeyP
     assert "nobody thought of it" in found.broken[0].text
 
 
+def test_a_schedule_that_raises_is_told_and_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raises(_schedule: object) -> None:
+        raise KeyError("nobody thought of it")
+
+    monkeypatch.setattr(tally, "play", raises)
+    assert main(["simulate", "--seed", "5", "--schedules", "1", "--jobs", "1"]) == simulate.BROKEN
+    told = capsys.readouterr().out
+    assert "raised KeyError('nobody thought of it') in raises" in told
+    assert "replay: natkeeper simulate --seed 5 --replay" in told
+
+
 # -- failures: the planted bug `one-table-is-enough` makes one
 
 
@@ -189,3 +202,11 @@ def test_wrong_use_ends_with_two(words: list[str]) -> None:
 def test_kept_faults_are_the_ones_that_were_numbered() -> None:
     seed = next(each for each in range(100) if len(schedule_of(each).injections) >= 3)
     assert kept(seed, None, [3, 1]).injections == schedule_of(seed).injections[::2][:2]
+
+
+def test_without_greenlet_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert main(["simulate", "--schedules", "1"]) == 3
+    assert "natkeeper[simulation]" in capsys.readouterr().err
