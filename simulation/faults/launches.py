@@ -165,7 +165,7 @@ def _not_found(act: Act) -> None:
     "Launch",
     weight=2,
     sees="nothing",
-    does="the same: an instance without its tags is not yet natkeeper's, so it waits",
+    does="waits two minutes for what it was told was launched: an instance without its tags is not yet natkeeper's",
     never="launches a second one",
 )
 def _tags_late(act: Act) -> None:

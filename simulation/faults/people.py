@@ -125,7 +125,7 @@ def _second(act: Act) -> None:
     "terraform-puts-it-back",
     "People",
     weight=2,
-    sees="the same, once a minute",
+    sees="`converge` in the log once a minute",
     does="puts its route back in the next pass",
     never="gives in to a route that leads to a dead NAT",
 )

@@ -48,7 +48,7 @@ def _before(act: Act) -> None:
     complicates=True,
     weight=5,
     sees="nothing, or a failover some seconds later",
-    does="the same: what was applied is seen, what was not is done",
+    does="the next pass sees what was applied, and does what was not",
     never="repeats a launch under another token",
 )
 def _after(act: Act) -> None:
@@ -158,7 +158,7 @@ def _ahead(act: Act) -> None:
     "clock-behind",
     "Process",
     complicates=True,
-    sees="as with a clock that is ahead",
+    sees="nothing, or a pass that finds a lease not over yet; downtime intervals that are wider",
     does="works as ever, or waits a little longer for leases to end",
     never="moves traffic because of a wall clock",
 )
