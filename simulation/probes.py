@@ -19,8 +19,8 @@ TO_RECOVER = 2
 HTTPS_EVERY = 15
 """`probing.engine.ROUNDS_TO_RECOVER`, `probing.request.Request.https_every`."""
 LIMIT = 328 * SECOND
-"""The last instant at which a run sends: the function's time-out (330 s, template.yaml) less the reserve of
-`handlers.prober`. Without it a run that failed and then can resolve no name would never end."""
+"""The last instant at which a run sends: the function's time-out (330 s, template.yaml), the reserve of
+`handlers.prober`, and a probe's own. Without it a run that failed and then can resolve no name would never end."""
 MASK = (1 << 64) - 1
 
 
