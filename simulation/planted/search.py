@@ -77,9 +77,9 @@ def search(mutant: Mutant, most: int) -> Found:
 
 
 def caught_by(mutant: Mutant, seed: int) -> int | None:
-    """The first invariant that breaks with the bug planted."""
-    result = with_bug(mutant, seed)
-    return result.violations[0].number if result.violations else None
+    """The invariant that breaks with the bug planted: one that is about the bug, where several break at once."""
+    numbers = [each.number for each in with_bug(mutant, seed).violations]
+    return next((each for each in numbers if each in mutant.breaks), next(iter(numbers), None))
 
 
 def is_still_right(mutant: Mutant, row: dict[str, Any]) -> bool:
