@@ -13,6 +13,9 @@ from natkeeper.core.plan import Action, Happening, IncidentClosed, Reason
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 
+NO_INCIDENTS = (Cause.ROUTE_MISSING,)
+"""Nothing is recorded and no table has a route: the group is being set up, which opens no incident (decision 9)."""
+
 
 def of_happening(happening: Happening) -> tuple[str, ...]:
     """An incident's cause counts when it closes: it may get a better one while it is open."""
@@ -35,7 +38,7 @@ def of_outcome(outcome: Outcome) -> str:
 TRANSITIONS: tuple[str, ...] = (
     *(each.value for each in Reason),
     *(each.__name__ for each in get_args(Happening)),
-    *(f"cause:{each.value}" for each in Cause),
+    *(f"cause:{each.value}" for each in Cause if each not in NO_INCIDENTS),
     *(f"trouble:{each.__name__}" for each in Trouble.__subclasses__()),
     *(f"action:{each.__name__}" for each in get_args(Action)),
 )

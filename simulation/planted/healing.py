@@ -95,7 +95,8 @@ def _kept() -> Sequence[Patch]:
     "canary-went-another-way",
     "a canary whose route is not where the record says still proves the NAT on record",
     breaks=(1,),
-    among=("one-table-refuses", "unauthorised-call", "late-write"),
+    among=("one-table-refuses", "unauthorised-call"),
+    lasts=60,
     home=True,
 )
 def _stray() -> Sequence[Patch]:
@@ -109,7 +110,7 @@ def _stray() -> Sequence[Patch]:
     among=("user-data-fails", "old-nat-comes-back", "nat-stops"),
 )
 def _unasked() -> Sequence[Patch]:
-    def prove(view: View, path: Any, home: Any) -> Any:
+    def prove(view: View, path: Any, home: Any, *_: Any) -> Any:
         since = max(home.launched_at, view.memory.moved_at or home.launched_at)
         return heal._return(
             replace(view, memory=view.memory.with_proof(path.target, since, view.now, ZERO)), path, home

@@ -136,7 +136,7 @@ def _wrong_one() -> Sequence[Patch]:
     among=DEAD_BY_PACKETS,
 )
 def _kill_first() -> Sequence[Patch]:
-    def prove(view: View, _path: Any, home: Any) -> Any:
+    def prove(view: View, _path: Any, home: Any, *_: Any) -> Any:
         kill = ((TerminateInstance(home.instance_id),),)
         return heal.Step(view.memory, Reason.HEALING, "it does not forward", kill)
 

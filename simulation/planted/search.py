@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simulation.campaign import Result, Schedule, schedule_of
+from simulation.hub import SECOND
 from simulation.planted.table import MUTANTS, Mutant, planted
 from simulation.tally import attempt
 
@@ -59,7 +60,8 @@ def _could_show(mutant: Mutant, schedule: Schedule) -> bool:
         return False
     if mutant.bounds and min(schedule.setting.failovers, schedule.setting.launches) > 2:
         return False
-    return not mutant.among or any(each.fault in mutant.among for each in schedule.injections)
+    found = [each for each in schedule.injections if not mutant.among or each.fault in mutant.among]
+    return any(each.lasts >= mutant.lasts * SECOND for each in found)
 
 
 def search(mutant: Mutant, most: int) -> Found:

@@ -29,7 +29,7 @@ class Mutant:
 
     `breaks`: the invariants that are about it; the campaign must catch it by one of these. `among`: faults of which a
     schedule needs one for the bug to show. `home`: only schedules that are followed until all is home can show it.
-    `bounds`: only stacks with bounds so small that they are used up.
+    `bounds`: only stacks with bounds so small that they are used up. `lasts`: seconds that such a fault must last.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Mutant:
     among: tuple[str, ...]
     home: bool
     bounds: bool
+    lasts: int
 
 
 MUTANTS: dict[str, Mutant] = {}
@@ -54,12 +55,13 @@ def mutant(
     anchor: int | None = None,
     home: bool = False,
     bounds: bool = False,
+    lasts: int = 0,
 ) -> Callable[[Make], Make]:
     """Adds a row."""
 
     def add(make: Make) -> Make:
         assert name not in MUTANTS, name
-        MUTANTS[name] = Mutant(name, mistake, make, anchor, breaks, among, home, bounds)
+        MUTANTS[name] = Mutant(name, mistake, make, anchor, breaks, among, home, bounds, lasts)
         return make
 
     return add

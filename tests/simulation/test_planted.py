@@ -54,7 +54,7 @@ def test_a_bug_that_raises_is_taken_out_all_the_same() -> None:
     class Owner:
         word = "as it was"
 
-    bug = Mutant("a", "b", lambda: [Patch(Owner, "word", "changed")], None, (), (), False, False)
+    bug = Mutant("a", "b", lambda: [Patch(Owner, "word", "changed")], None, (), (), False, False, 0)
     with pytest.raises(RuntimeError, match="changed"), planted(bug):
         raise RuntimeError(Owner.word)
     assert Owner.word == "as it was"
