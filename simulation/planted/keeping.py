@@ -84,7 +84,7 @@ def _outlives() -> Sequence[Patch]:
 @mutant(
     "field-of-tomorrow-is-an-error",
     "a memory that another version wrote cannot be read",
-    breaks=(6, 21),
+    breaks=(6, 20, 21),
     among=("old-memory",),
 )
 def _strict() -> Sequence[Patch]:

@@ -231,3 +231,14 @@ def _no_verification() -> Sequence[Patch]:
         group.news = (*group.news, made_up)
 
     return [Patch(reconcile, "_verify", claim)]
+
+
+@mutant(
+    "moves-are-not-verified",
+    "after a move nobody asks the prober: the next watch run will tell",
+    anchor=12,
+    breaks=(21,),
+    among=("nat-stops", "nat-terminated", *DEAD_BY_PACKETS),
+)
+def _unverified() -> Sequence[Patch]:
+    return [Patch(reconcile, "_verify", lambda _group, _ports: None)]
