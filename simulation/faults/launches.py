@@ -87,7 +87,7 @@ for _name, _code, _what in (
     weight=1,
     sees="instances that go from pending to terminated",
     does="launches another when the one before is gone, up to MaxLaunchesPerDay; then it holds, and `failover-failed` "
-        "rings",
+    "rings",
     never="launches without end",
 )
 def _kms(act: Act) -> None:

@@ -65,7 +65,7 @@ def _all_deleted(act: Act) -> None:
     weight=2,
     sees="another NAT is launched; the untagged one is left alone",
     does="no longer counts the instance as its own: launches another, proves it, and moves the traffic to it; until "
-        "then the untagged one carries it",
+    "then the untagged one carries it",
     never="touches an instance without its tag",
 )
 def _tag(act: Act) -> None:
