@@ -118,8 +118,9 @@ def _tell(tally: Tally, zones: int | None, took: float, workers: int) -> None:
 
 
 def _table(counts: dict[str, int]) -> None:
-    cells = [f"{name} {count}" for name, count in counts.items()]
-    width = max(map(len, cells)) + 2
+    """What never happened is told apart."""
+    cells = [f"{name} {count}" for name, count in counts.items() if count]
+    width = max(map(len, cells), default=0) + 2
     columns = max(1, 116 // width)
     for start in range(0, len(cells), columns):
         print("  " + "".join(each.ljust(width) for each in cells[start : start + columns]).rstrip())
