@@ -271,7 +271,7 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
     """13. Failovers per hour are bounded; exhausted means hold."""
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or not plan.stages:
         return None
-    if (invocation.serial, plan.group) in book.ledgerless:
+    if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
     hour = [each for each in book.moves[plan.group] if book.now - each.at < 3600 * SECOND]
     made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
@@ -282,8 +282,8 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
 def launches_are_bounded(book: Book, call: Call) -> str | None:
     """13. Launches per day are bounded."""
     group = _group_of(book, call) if call.operation == "RunInstances" else None
-    if group is None:
-        return None
+    if group is None or book.world.fires["memory-lost"]:
+        return None  # somebody deleted the count
     made = book.launches[group]
     limit = book.world.policy.max_launches_per_day
     return f"{len(made)} launches for zone {group} in a day; {limit} are allowed" if len(made) > limit else None
