@@ -23,6 +23,8 @@ STRETCH = 20
 """Seeds that a process plays before it hands in its figures: about a second's work."""
 TOLD = 3
 """Failures that are told in full; of the others the seed."""
+MOST_NAMED = 40
+"""Of a campaign too small to have everything happen, no more are named."""
 
 
 def campaign(seed: int | None, schedules: int, zones: int | None, json_out: Path | None, jobs: int | None) -> int:
@@ -104,10 +106,7 @@ def _tell(tally: Tally, zones: int | None, took: float, workers: int) -> None:
     for each in tally.broken[TOLD:]:
         print(f"seed {each.seed}: invariant {each.invariant}: {each.text}")
     if tally.never:
-        word = (
-            "FAILED, because these" if tally.is_large else f"(of fewer than {COMPLETE_FROM} schedules not asked) these"
-        )
-        print(f"\n{word} never happened: {', '.join(tally.never)}")
+        print(f"\n{_left_out(tally)}")
     rate = tally.schedules / took
     print(
         f"\n{tally.schedules} schedules, {len(tally.broken)} broken; {tally.held} held on purpose, {tally.went_home} "
@@ -115,6 +114,15 @@ def _tell(tally: Tally, zones: int | None, took: float, workers: int) -> None:
         f"{rate:.0f} schedules a second, {rate / workers:.0f} in each of {workers} processes",
         flush=True,
     )
+
+
+def _left_out(tally: Tally) -> str:
+    names = ", ".join(tally.never)
+    if tally.is_large:
+        return f"FAILED, because these never happened: {names}"
+    if len(tally.never) > MOST_NAMED:
+        names = f"{len(tally.never)} faults and transitions"
+    return f"never happened, which {COMPLETE_FROM} schedules would be asked for: {names}"
 
 
 def _table(counts: dict[str, int]) -> None:
