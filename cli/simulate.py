@@ -23,7 +23,6 @@ STRETCH = 20
 """Seeds that a process plays before it hands in its figures: about a second's work."""
 TOLD = 3
 """Failures that are told in full; of the others the seed."""
-
 MOST_NAMED = 40
 """Of a campaign too small to have everything happen, no more are named."""
 
@@ -122,7 +121,7 @@ def _left_out(tally: Tally) -> str:
     if tally.is_large:
         return f"FAILED, because these never happened: {names}"
     if len(tally.never) > MOST_NAMED:
-        return f"{len(tally.never)} faults and transitions never happened, which {COMPLETE_FROM} schedules would be asked for"
+        names = f"{len(tally.never)} faults and transitions"
     return f"never happened, which {COMPLETE_FROM} schedules would be asked for: {names}"
 
 
