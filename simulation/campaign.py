@@ -19,6 +19,11 @@ from simulation.setting import Setting
 from simulation.world import World
 
 LONGEST_FAULTS = 40 * SECOND
+TIGHT_SHARE = 0.1
+"""Of the stacks has a bound on failovers or launches so small that a schedule can use it up."""
+SLOW_SHARE = 0.04
+SLOWER = 6
+"""So much longer do the faults of those last: long enough for proofs to grow old, and for a prober to give up."""
 HOME_SHARE = 0.12
 """Of the schedules is followed until everything is home and at rest; the others until there is egress."""
 
@@ -76,7 +81,20 @@ def schedule_of(seed: int, zones: int | None = None) -> Schedule:
         lasts = dice.randrange(5 * SECOND, LONGEST_FAULTS - begin)
         injections.append(Injection(name, begin, lasts, dice.getrandbits(32)))
     injections.sort(key=lambda each: each.at)
-    return Schedule(seed, setting, tuple(injections), dice.random() < HOME_SHARE and setting.has_canary)
+    goes_home = dice.random() < HOME_SHARE and setting.has_canary
+    return _rarer(Random(seed * 2), Schedule(seed, setting, tuple(injections), goes_home))
+
+
+def _rarer(dice: Random, schedule: Schedule) -> Schedule:
+    """Some schedules with tighter bounds or longer faults; drawn apart, so that the others stay as they are."""
+    if dice.random() < TIGHT_SHARE:
+        failovers, launches = dice.choice((1, 2, 6)), dice.choice((1, 2, 6))
+        setting = replace(schedule.setting, failovers=failovers, launches=launches)
+        schedule = replace(schedule, setting=setting)
+    if dice.random() < SLOW_SHARE:
+        slower = (replace(each, at=each.at * SLOWER, lasts=each.lasts * SLOWER) for each in schedule.injections)
+        schedule = replace(schedule, injections=tuple(slower))
+    return schedule
 
 
 def _setting(dice: Random, zones: int | None) -> Setting:

@@ -32,7 +32,7 @@ from simulation.answers import BEGINNING
 from simulation.api import Call
 from simulation.book import MOVES, Book, Move, on_hub
 from simulation.errors import ApiError
-from simulation.hub import SECOND
+from simulation.hub import SECOND, Killed
 from simulation.invocation import Invocation
 from simulation.truth import truth_of
 
@@ -271,7 +271,7 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
     """13. Failovers per hour are bounded; exhausted means hold."""
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or not plan.stages:
         return None
-    if (invocation.serial, plan.group) in book.ledgerless:
+    if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
     hour = [each for each in book.moves[plan.group] if book.now - each.at < 3600 * SECOND]
     made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
@@ -282,8 +282,8 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
 def launches_are_bounded(book: Book, call: Call) -> str | None:
     """13. Launches per day are bounded."""
     group = _group_of(book, call) if call.operation == "RunInstances" else None
-    if group is None:
-        return None
+    if group is None or book.world.fires["memory-lost"]:
+        return None  # somebody deleted the count
     made = book.launches[group]
     limit = book.world.policy.max_launches_per_day
     return f"{len(made)} launches for zone {group} in a day; {limit} are allowed" if len(made) > limit else None
@@ -430,6 +430,8 @@ class Invariants:
     def called(self, call: Call, error: ApiError | None) -> None:
         """At the instant of a call's effect."""
         book = self.book
+        if call.operation == "Invoke" and call.params["InvocationType"] == "RequestResponse":
+            book.unproven -= {each for each in book.unproven if each[0] == call.invocation.serial}
         if not call.is_write:
             book.ledger_writes += call.service == "dynamodb" and call.operation != "Query" and error is None
             return
@@ -467,6 +469,8 @@ class Invariants:
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
             book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or ""))
         key = (invocation.serial, plan.group)
+        if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
+            book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
 
@@ -479,6 +483,8 @@ class Invariants:
         for name in [group] if group is not None else [each.name for each in self.book.world.policy.groups]:
             if trouble.operation in ("UpdateItem", "Query"):
                 self.book.ledgerless.add((invocation.serial, name))
+            if trouble.operation == "Invoke":
+                self.book.unproven.discard((invocation.serial, name))
 
     def happened(self, _invocation: Invocation, _group: str, happening: Happening) -> None:
         """Incidents."""
@@ -488,8 +494,15 @@ class Invariants:
             self.book.closed[happening.incident.incident_id] += 1
 
     def ended(self, invocation: Invocation, error: BaseException | None) -> None:
-        """17. Every action of every plan was tried, unless the controller died or lost its lease."""
+        """17. Every action of every plan was tried, unless the controller died or lost its lease. 20. A pass ends by
+        itself: an exception is a bug. 21. Whoever moved a group asked whether packets get through."""
         book = self.book
+        if error is not None and not isinstance(error, Killed):
+            book.broke(20, f"a pass raised {error!r}")
+        for key in [each for each in book.unproven if each[0] == invocation.serial]:
+            book.unproven.discard(key)
+            if error is None and key not in book.ledgerless:
+                book.broke(21, f"zone {key[1]} was moved, and nobody asked whether packets get through")
         for key in [each for each in book.expected if each[0] == invocation.serial]:
             left = book.expected.pop(key)
             if left and error is None and key not in book.ledgerless:

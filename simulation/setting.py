@@ -47,6 +47,9 @@ class Setting:
     run: int = 30
     instance_types: str = "t4g.nano,t4g.micro"
     begins: str = "at-rest"
+    failovers: int = 6
+    launches: int = 6
+    """MaxFailoversPerHour and MaxLaunchesPerDay: small ones are used up within a schedule."""
 
 
 @cache
@@ -66,6 +69,8 @@ def settings_of(setting: Setting) -> Settings:
         "NATKEEPER_TOPIC": "topic",
         "NATKEEPER_QUIET_PERIOD": str(setting.quiet),
         "NATKEEPER_PROBE_RUN": str(setting.run),
+        "NATKEEPER_MAX_FAILOVERS_PER_HOUR": str(setting.failovers),
+        "NATKEEPER_MAX_LAUNCHES_PER_DAY": str(setting.launches),
     }
     for number, zone in enumerate("abc"[: setting.zones]):
         env[f"NATKEEPER_GROUP_{zone.upper()}"] = json.dumps(

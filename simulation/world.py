@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
+from simulation import transitions
 from simulation.account import Paces
 from simulation.answers import Answers
 from simulation.api import Api, Call
@@ -200,17 +201,18 @@ class World:
 
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
         """An action was answered."""
+        self.transitions[transitions.of_outcome(outcome)] += 1
         self.judge.acted(invocation, group, outcome)
 
     def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
         """An incident opened or closed, or a warning."""
-        self.transitions[type(happening).__name__] += 1
+        self.transitions.update(transitions.of_happening(happening))
         self.tell(f"{invocation.request_id}: {group} {type(happening).__name__}")
         self.judge.happened(invocation, group, happening)
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:
         """A call outside a plan failed."""
-        self.transitions[f"trouble:{type(trouble).__name__}"] += 1
+        self.transitions[transitions.of_trouble(trouble)] += 1
         self.tell(f"{invocation.request_id}: {group or 'stack'} trouble {trouble}")
         self.judge.troubled(invocation, group, trouble)
 

@@ -37,7 +37,7 @@ def _one(act: Act) -> None:
     "throttle-all-calls",
     "API",
     complicates=True,
-    sees="`Unknown` rises; failover waits until the account's bucket has refilled",
+    sees="`Unknown` rises; failover waits until calls get through again",
     does="looks again each time it is woken; acts as soon as a look succeeds",
     never='reads a failed look as "nothing there"',
 )
@@ -102,7 +102,7 @@ def _slow(act: Act) -> None:
     "unauthorised-call",
     "API",
     complicates=True,
-    sees="`FailoversFailed` and the alarm behind it; the log names the call that was refused",
+    sees="`Errors`, and `failover-failed` unless it is a launch; the log names the call that was refused",
     does="does everything that it may; asks again in each pass",
     never="stops the other tables' moves because one call is refused",
 )
@@ -114,7 +114,7 @@ def _unauthorised(act: Act) -> None:
     "expired-credentials",
     "API",
     complicates=True,
-    sees="`Unknown` and `controller-silent`",
+    sees="`Unknown` and `a call failed` in the log; no alarm, for passes go on and could-not-look is not down",
     does="nothing until Lambda hands out new ones",
     never="takes its own blindness for an outage",
 )
@@ -127,7 +127,7 @@ def _expired(act: Act) -> None:
     "API",
     complicates=True,
     weight=3,
-    sees="one table's hosts without egress, `FailoversFailed`, the table's id in the log",
+    sees="one table's hosts without egress, `failover-failed`, the table's id in the log",
     does="moves all the others, and tries that one again in every pass",
     never="aborts the loop at the first table that fails",
 )
@@ -194,7 +194,7 @@ def _region(act: Act) -> None:
     complicates=True,
     weight=4,
     sees="`Errors`; failover as always; no healing until the table answers",
-    does="fails over without a lease; everything slower waits for its memory",
+    does="fails over without a lease, on what packets and EC2 show; everything slower waits for its memory",
     never="launches, terminates or goes home without knowing what it did before",
 )
 def _ledger(act: Act) -> None:

@@ -70,7 +70,7 @@ def _lost(act: Act) -> None:
     "Events",
     complicates=True,
     weight=1,
-    sees="nothing; a few hundred milliseconds more on a failover that falls into it",
+    sees="nothing, or a failover a moment later: its news waits in the inbox of the pass that has the lease",
     does="each pass takes a lease or leaves its news; at rest none of them writes to EC2",
     never="makes EC2 throttle its failover by its own looking",
 )

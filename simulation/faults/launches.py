@@ -57,7 +57,8 @@ for _name, _code, _what in (
         "Launch",
         weight=1,
         sees=f"traffic stays away ({_what}); the log names EC2's code",
-        does="keeps traffic on the neighbour, and asks again two minutes later, up to MaxLaunchesPerDay",
+        does="keeps traffic on the neighbour and asks again in every pass; each two minutes count as one of the day's "
+        "MaxLaunchesPerDay, after which it holds, and `failover-failed` rings",
         never="takes a launch that failed for one that is on its way",
     )(_inject)
 
@@ -74,7 +75,8 @@ for _name, _code, _what in (
         "Launch",
         weight=1,
         sees=f"traffic stays away ({_what}); `Errors`, and the code in the log",
-        does="keeps traffic on the neighbour; launches once the stack is deployed again",
+        does="keeps traffic on the neighbour and asks again in every pass; once MaxLaunchesPerDay is used up (two "
+        "minutes each), it holds, even if the stack was deployed again meanwhile",
         never="stops or terminates what still works to try something else",
     )(_inject_gone)
 
@@ -84,7 +86,8 @@ for _name, _code, _what in (
     "Launch",
     weight=1,
     sees="instances that go from pending to terminated",
-    does="launches another when the one before is gone, up to MaxLaunchesPerDay, then holds and pages",
+    does="launches another when the one before is gone, up to MaxLaunchesPerDay; then it holds, and `failover-failed` "
+    "rings",
     never="launches without end",
 )
 def _kms(act: Act) -> None:
@@ -162,7 +165,7 @@ def _not_found(act: Act) -> None:
     "Launch",
     weight=2,
     sees="nothing",
-    does="the same: an instance without its tags is not yet natkeeper's, so it waits",
+    does="waits two minutes for what it was told was launched: an instance without its tags is not yet natkeeper's",
     never="launches a second one",
 )
 def _tags_late(act: Act) -> None:

@@ -10,6 +10,7 @@ from simulation.machines import Machine
 
 AWAY = "moves the traffic to a verified neighbour, then proves or replaces the NAT and goes home"
 BY_PACKETS = f"finds it by packets within four seconds; {AWAY}"
+SOON = "egress is down for some four seconds; the message comes once that is measured, within a minute or two"
 NEVER_BY_STATE = "trusts EC2's word that a NAT runs"
 
 
@@ -25,7 +26,7 @@ def _break(act: Act, name: str, change: Callable[[Machine], None]) -> None:
     "nat-stops",
     "Packets",
     weight=8,
-    sees='"zone a\'s NAT stopped, egress was down at most 1.0 s, same address, nothing for you to do"',
+    sees='"zone a\'s NAT stopped, egress was down 0.4 s to 1.9 s, same address 192.0.2.1, nothing for you to do"',
     does=f"by the event or by packets; {AWAY}",
     never="waits for the instance to start before it moves the traffic",
 )
@@ -37,7 +38,7 @@ def _stops(act: Act) -> None:
     "nat-hangs",
     "Packets",
     weight=6,
-    sees="a message three to five seconds later",
+    sees=SOON,
     does=BY_PACKETS,
     never=NEVER_BY_STATE,
 )
@@ -75,7 +76,7 @@ def _hang_passes(act: Act) -> None:
     "packet-loss",
     "Packets",
     weight=4,
-    sees="single failed rounds in the log; an incident when three in a row fail",
+    sees="incidents of cause `transient`, without a message; a failover when three rounds in a row fail",
     does="fails over when a quorum of targets fails three rounds in a row, not for a lost packet",
     never="flaps between two NATs because of loss",
 )
@@ -119,7 +120,7 @@ for _name, _why in (
     fault(
         _name,
         "Packets",
-        sees=f"a message three to five seconds later ({_why})",
+        sees=f"{SOON} ({_why})",
         does=f"probes are new TCP connections, so they fail too; {AWAY}",
         never="takes a ping for egress",
     )(_no_new)
@@ -129,7 +130,7 @@ for _name, _why in (
     "forwarding-off",
     "Packets",
     weight=3,
-    sees="a message three to five seconds later",
+    sees=SOON,
     does=BY_PACKETS,
     never=NEVER_BY_STATE,
 )
@@ -144,7 +145,7 @@ def _forwarding(act: Act) -> None:
     "ruleset-flushed",
     "Packets",
     weight=3,
-    sees="a message three to five seconds later",
+    sees=SOON,
     does=BY_PACKETS,
     never=NEVER_BY_STATE,
 )
@@ -159,7 +160,7 @@ def _flushed(act: Act) -> None:
     "source-dest-check-on",
     "Packets",
     weight=4,
-    sees="a message three to five seconds later",
+    sees=SOON,
     does="turns it off again with one call; if that does not bring egress back, moves on",
     never="moves traffic to an interface whose check is on",
 )
@@ -178,7 +179,7 @@ def _checked(act: Act) -> None:
     weight=3,
     sees="a message; traffic stays away until the group is put right",
     does="moves to a NAT that still lets packets in; a replacement with the same group does not pass its proof",
-    never="goes home to a NAT that answers the probe's packets and not the workloads'",
+    never="goes home to a NAT through which no packet of this private subnet went",
 )
 def _security_group(act: Act) -> None:
     def close(machine: Machine) -> None:
@@ -200,8 +201,8 @@ def _security_group(act: Act) -> None:
     "prober-cut-off",
     "Packets",
     weight=3,
-    sees="a failover that did not help, `LastResort` or `FailoversFailed`: the prober's own way is broken",
-    does="tries each verified candidate once, then holds within MaxFailoversPerHour",
+    sees="a failover that did not help, `LastResort` or `failover-failed`: the prober's own way is broken",
+    does="tries what is verified, each candidate at most once a minute, and holds at MaxFailoversPerHour",
     never="moves on and on because its own eyes fail",
 )
 def _cut_off(act: Act) -> None:
@@ -221,7 +222,7 @@ def _cut_off(act: Act) -> None:
     "targets-down",
     "Packets",
     weight=4,
-    sees="an incident of cause `external`",
+    sees="nothing while two of three answer; else an incident of cause `external`",
     does="the control probe fails as well, so it holds",
     never="moves traffic because somebody else's server is down",
 )
@@ -241,7 +242,7 @@ def _targets(act: Act) -> None:
 @fault(
     "names-only",
     "Packets",
-    sees="a hole in the coverage",
+    sees="`Unknown` rises and `Observed` falls",
     does="a name that cannot be resolved was never sent through the NAT: unknown, not down",
     never="blames a NAT for DNS",
 )
@@ -283,7 +284,8 @@ def _zone(act: Act) -> None:
     "Packets",
     weight=2,
     sees="a message for every zone, and downtime until the first NAT has booted",
-    does="starts or launches in all zones at once; the first that is proven carries everybody",
+    does="starts or launches in all zones at once; the first that runs is tried by all as `last-resort`, for "
+    "nothing is proven",
     never="waits for an order in which nothing can begin",
 )
 def _all_stop(act: Act) -> None:
@@ -296,7 +298,7 @@ def _all_stop(act: Act) -> None:
     "all-nats-hang",
     "Packets",
     weight=1,
-    sees="`common-mode`: every zone fails while its NAT runs",
+    sees="`egress-down` in every zone, and `common-mode` in the log: all fail while their NATs run",
     does="holds; a person looks",
     never="shuffles traffic between NATs that are all dead",
 )

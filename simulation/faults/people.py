@@ -48,7 +48,7 @@ def _deleted(act: Act) -> None:
     "all-routes-deleted",
     "People",
     weight=2,
-    sees="an incident of cause `route-missing`",
+    sees="an incident of the packets that were lost, in every zone; `converge` in the log",
     does="creates them all",
     never="takes a stack that lost its routes for a new one",
 )
@@ -64,7 +64,8 @@ def _all_deleted(act: Act) -> None:
     "People",
     weight=2,
     sees="another NAT is launched; the untagged one is left alone",
-    does="no longer counts the instance as its own, moves the traffic to one that is, and launches another",
+    does="no longer counts the instance as its own: launches another, proves it, and moves the traffic to it; until "
+    "then the untagged one carries it",
     never="touches an instance without its tag",
 )
 def _tag(act: Act) -> None:
@@ -110,7 +111,7 @@ def _rewrite(act: Act, name: str, every: int, machine: Machine, tables: list[str
     "second-stack",
     "People",
     weight=2,
-    sees="`converge` again and again, and a warning",
+    sees="`converge` again and again in the log",
     does="puts its routes back once a pass, no faster",
     never="fights more often than it is woken",
 )
@@ -124,7 +125,7 @@ def _second(act: Act) -> None:
     "terraform-puts-it-back",
     "People",
     weight=2,
-    sees="the same, once a minute",
+    sees="`converge` in the log once a minute",
     does="puts its route back in the next pass",
     never="gives in to a route that leads to a dead NAT",
 )

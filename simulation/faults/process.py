@@ -48,7 +48,7 @@ def _before(act: Act) -> None:
     complicates=True,
     weight=5,
     sees="nothing, or a failover some seconds later",
-    does="the same: what was applied is seen, what was not is done",
+    does="the next pass sees what was applied, and does what was not",
     never="repeats a launch under another token",
 )
 def _after(act: Act) -> None:
@@ -158,7 +158,7 @@ def _ahead(act: Act) -> None:
     "clock-behind",
     "Process",
     complicates=True,
-    sees="as with a clock that is ahead",
+    sees="nothing, or a pass that finds a lease not over yet; downtime intervals that are wider",
     does="works as ever, or waits a little longer for leases to end",
     never="moves traffic because of a wall clock",
 )
@@ -257,7 +257,7 @@ def _configured(act: Act) -> None:
     "Process",
     complicates=True,
     weight=3,
-    sees="`Unknown` and a coverage below 99 %",
+    sees="`Unknown`, and `Observed` below 99 %",
     does="starts the next run; blindness is never an outage",
     never="fails over because a prober died",
 )
@@ -270,7 +270,7 @@ def _prober_dies(act: Act) -> None:
     "Process",
     complicates=True,
     weight=2,
-    sees="`Errors`, and a coverage below 99 %",
+    sees="`Errors`, and `Observed` below 99 %",
     does="starts the run again in the next pass",
     never="counts a run that was never started as in flight",
 )
@@ -286,7 +286,7 @@ def _not_invoked(act: Act) -> None:
     "Process",
     complicates=True,
     weight=3,
-    sees="a hole in the coverage",
+    sees="`Observed` below 100 %",
     does="counts the run as lost when it is overdue, and starts another at the next tick",
     never="waits for a report for ever",
 )
