@@ -1,4 +1,4 @@
-"""Where a controller dies, and which of two controllers goes first: the hooks that replay one chosen order of calls.
+"""Where a controller dies, and which of two goes first: the hooks that replay one chosen order of calls.
 
 Called by `simulation.small_worlds`. A crash is placed at a call of one invocation; an order of two invocations' calls is
 a list of how many calls the one makes before the other takes over, and so on. While one is at it the other stands
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from simulation.api import Call
@@ -86,7 +87,7 @@ class Race:
         self._serials: dict[int, str] = {}
         self._alive: dict[str, Invocation] = {}
         self.last_turn = 0
-        """Calls made since the last switch while the other was alive and stood still."""
+        """Calls made since the last switch while the other stood still: after each of them it could take over."""
         self.switches = 0
         world.before_call.append(self._before)
 
@@ -112,11 +113,10 @@ class Race:
 
     def _takes(self) -> bool:
         """Whether the holder may make one more call; if not, it is the other's turn."""
-        if self._left is None or _other(self._holder) in self._over:
-            self.last_turn += 1
+        if self._over:
             return True
-        if self._left > 0:
-            self._left -= 1
+        if self._left is None or self._left > 0:
+            self._left = None if self._left is None else self._left - 1
             self.last_turn += 1
             return True
         if self._is_fatal and not self.switches:
@@ -142,14 +142,13 @@ class Race:
     def _release(self) -> None:
         """Lets the holder's calls go that waited, as far as its turn lasts."""
         waiting = self._waiting[self._holder]
-        holder = self._holder
-        while waiting and self._holder == holder and self._takes():
-            self._world.hub.after(0, lambda resume=waiting.pop(0): resume(None), "go on")  # type: ignore[misc]
+        while waiting and waiting is self._waiting[self._holder] and self._takes():
+            self._world.hub.after(0, partial(waiting.pop(0), None), "go on")
 
     def _ended(self, name: str) -> None:
         self._over.add(name)
-        if self._holder == name and _other(name) not in self._over:
-            self._holder, self._left, self._turns = _other(name), None, []
+        if self._holder == name:
+            self._holder = _other(name)
             self._release()
 
 

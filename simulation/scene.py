@@ -183,7 +183,7 @@ class Scene:
         """A watch run of the zone's prober, played to its end: how the controller hears of packets."""
         world = self.world
         world._changed()
-        request = {"group": zone, "run_id": f"{zone}-before", "mode": "watch", "targets": list(TARGETS)}
+        request: dict[str, Any] = {"group": zone, "run_id": f"{zone}-before", "mode": "watch", "targets": list(TARGETS)}
         request |= {"canary": f"{CANARY}:443", "interval": 1.0, "timeout": 0.8, "rounds_to_fail": 3, "quorum": 2}
         found: list[dict[str, Any]] = []
         run = Run(

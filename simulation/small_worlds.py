@@ -21,7 +21,7 @@ from typing import Any
 
 from simulation import aftermath
 from simulation.book import Book, Violation
-from simulation.bus import MINUTE, TICK
+from simulation.bus import TICK
 from simulation.hub import SECOND
 from simulation.races import FIRST, SECOND_ONE, Crashes, Point, Race
 from simulation.scene import Scene
@@ -100,7 +100,7 @@ def play(replay: Replay, *, follows_home: bool = False, is_told: bool = False) -
     """Plays it and judges it, to egress or until everything is home and at rest."""
     situation = SITUATIONS[replay.situation]
     scene = Scene(situation.setting)
-    world, book = scene.world, None
+    world = scene.world
     if is_told:
         world.story = []
     event = situation.arrange(scene)
@@ -128,8 +128,9 @@ def play(replay: Replay, *, follows_home: bool = False, is_told: bool = False) -
 
 def _listen(scene: Scene) -> tuple[list[str], set[str]]:
     """The reasons of zone a's plans in the first wake-up, and every kind of action that was asked for."""
-    judge, reasons, actions = scene.judge, [], set()
-    decided = judge.decided
+    judge, decided = scene.judge, scene.judge.decided
+    reasons: list[str] = []
+    actions: set[str] = set()
 
     def listen(invocation: Any, plan: Any) -> None:
         if invocation.request_id == FIRST and plan.group == "a":
@@ -222,11 +223,7 @@ def _single_crashes(found: Explored, run: Callable[..., Played]) -> dict[Point, 
 
 def _orders(found: Explored, run: Callable[..., Played], bounds: Bounds) -> None:
     """One after the other; then with one switch at each call, once more with the leader dying there; then with more."""
-    wave = [
-        Replay(found.situation, second=second, leader=leader)
-        for second in ("same", "tick")
-        for leader in (FIRST, SECOND_ONE)
-    ]
+    wave = [Replay(found.situation, second=second, leader=leader) for second, leader in _two_wake_ups(found.situation)]
     for switches in range(bounds.switches + 1):
         found.all_orders += len(wave)
         limit = None if bounds.orders is None else max(0, bounds.orders - found.orders)
@@ -237,6 +234,14 @@ def _orders(found: Explored, run: Callable[..., Played], bounds: Bounds) -> None
             if switches < bounds.switches and not replay.is_fatal and played.fired == switches:
                 longer += _with_one_more_switch(replay, played.calls[0])
         wave = longer
+
+
+def _two_wake_ups(name: str) -> list[tuple[str, str]]:
+    """What wakes the second one, and who leads. Two that the same wakes are the same two, whoever is called first."""
+    situation = SITUATIONS[name]
+    if situation.arrange(Scene(situation.setting)) is TICK:
+        return [("same", FIRST)]
+    return [("same", FIRST), ("tick", FIRST), ("tick", SECOND_ONE)]
 
 
 def _with_one_more_switch(replay: Replay, calls: int) -> Iterator[Replay]:
@@ -289,7 +294,9 @@ def main(json_out: str | None = None, jobs: int = 1, bounds: Bounds | None = Non
         f"calls (at most {bounds.switches} switches), {bad} violations"
     )
     if json_out:
-        Path(json_out).write_text(json.dumps({"bounds": asdict(bounds), "situations": [asdict(each) for each in lines]}))
+        Path(json_out).write_text(
+            json.dumps({"bounds": asdict(bounds), "situations": [asdict(each) for each in lines]})
+        )
     return int(bad > 0)
 
 
