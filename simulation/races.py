@@ -1,7 +1,7 @@
 """Where a controller dies, and which of two goes first: the hooks that replay one chosen order of calls.
 
-Called by `simulation.small_worlds`. A crash is placed at a call of one invocation; an order of two invocations' calls is
-a list of how many calls the one makes before the other takes over, and so on. While one is at it the other stands
+Called by `simulation.small_worlds`. A crash is placed at a call of one invocation; an order of two invocations' calls
+is a list of how many calls the one makes before the other takes over, and so on. While one is at it the other stands
 still before its next call, as a host does that AWS has taken off its processor.
 """
 

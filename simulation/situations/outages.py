@@ -6,7 +6,9 @@ from typing import Any
 
 from natkeeper.core.incident import Canary
 from natkeeper.core.plan import Reason
+from simulation.api import READS, Call, Rule
 from simulation.bus import TICK
+from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.scene import LONG_AGO, Scene
 from simulation.situations.table import situation
@@ -126,5 +128,16 @@ def _common(scene: Scene) -> dict[str, Any]:
 @situation("the failovers of an hour are used up", Reason.BUDGET_EXHAUSTED)
 def _exhausted(scene: Scene) -> dict[str, Any]:
     scene.remember("a", failovers=tuple(scene.moment((60 + each) * SECOND) for each in range(6)))
+    scene.world.ec2.stop(scene.nat("a"))
+    return scene.changed(scene.nat("a"))
+
+
+@situation("cannot look, EC2's API is down while the NAT stops", Reason.CANNOT_LOOK)
+def _blind(scene: Scene) -> dict[str, Any]:
+    def is_read(call: Call) -> bool:
+        return call.operation in READS
+
+    unavailable = ApiError("Unavailable", "The server is overloaded and can't handle the request.", 503)
+    scene.world.api.rules.append(Rule("region-down", is_read, unavailable, ends_at=6 * SECOND))
     scene.world.ec2.stop(scene.nat("a"))
     return scene.changed(scene.nat("a"))
