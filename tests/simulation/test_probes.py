@@ -40,12 +40,12 @@ class VirtualNetwork:
 
     def __init__(self, path: Path, canary: Path) -> None:
         self.path, self.canary = path, canary
-        self.clock = 0
-        self._queue: list[tuple[int, int, Answer]] = []
+        self.clock = 0.0
+        self._queue: list[tuple[float, int, Answer]] = []
         self._sent = 0
 
     def now(self) -> float:
-        return self.clock / SECOND
+        return self.clock
 
     def stamp(self, instant: float) -> tuple[str, float]:
         return "virtual", 1_772_366_400.0 + instant
@@ -60,18 +60,18 @@ class VirtualNetwork:
         raise AssertionError(host)
 
     def begin(self, key: Any, address: tuple[str, int], timeout: float, get: Target | None, get_timeout: float) -> None:
-        fate = fate_at(self.canary if address[0] == CANARY else self.path, self.clock)
+        fate = fate_at(self.canary if address[0] == CANARY else self.path, round(self.clock * SECOND))
         self._sent += 1
         if fate.is_ok:
-            at, rtt = self.clock + round(fate.rtt_ms * 1000), fate.rtt_ms / 1000
+            at, rtt = self.clock + fate.rtt_ms / 1000, fate.rtt_ms / 1000
             answer = Answer(key, None, rtt, fate.address if get else None)
         else:
-            at, answer = self.clock + round(timeout * SECOND), Answer(key, "timeout", None)
+            at, answer = self.clock + timeout, Answer(key, "timeout", None)
         heapq.heappush(self._queue, (at, self._sent, answer))
 
     def wait(self, until: float) -> list[Answer]:
-        due = self._queue[0][0] if self._queue else round(until * SECOND)
-        self.clock = max(self.clock, min(due, round(until * SECOND)))
+        due = self._queue[0][0] if self._queue else until
+        self.clock = max(self.clock, min(due, until))
         answers = []
         while self._queue and self._queue[0][0] <= self.clock:
             answers.append(heapq.heappop(self._queue)[2])
@@ -101,7 +101,7 @@ def request(mode: str, *, has_canary: bool = True) -> dict[str, Any]:
 def by_the_engine(asked: dict[str, Any], path: Path, canary: Path) -> tuple[dict[str, Any], int]:
     network = VirtualNetwork(path, canary)
     report = probing.run(probing.parse_request(asked), network=network)
-    return report, network.clock
+    return report, round(network.clock * SECOND)
 
 
 def by_the_simulation(asked: dict[str, Any], path: Path, canary: Path) -> tuple[dict[str, Any], int]:
@@ -137,8 +137,9 @@ PATTERNS = {
     "slow, and still good": ([(0, SLOW)], "ended", "passed"),
     "dies": ([(0, GOOD), (4_300_000, NONE)], "down", "passed"),
     "dies right before the end": ([(0, GOOD), (10_500_000, NONE)], "down", "passed"),
-    "dies in the last round, and that one run goes on": ([(0, GOOD), (10_500_000, NONE), (11_500_000, OTHER)],) * 1
-    + ("recovered", "passed"),
+    "fails in the last round, and the run goes on": (
+        [(0, GOOD), (10_500_000, NONE), (11_500_000, OTHER)], "ended", "passed"
+    ),  # fmt: skip
     "comes back": ([(0, NONE), (1_500_000, GOOD)], "recovered", "passed"),
     "comes back too late for a verification": ([(0, NONE), (2_950_000, GOOD)], "down", "down"),
     "one lost round": ([(0, GOOD), (4_300_000, NONE), (5_300_000, OTHER)], "recovered", "passed"),
@@ -166,19 +167,22 @@ def test_a_canary_that_fails_says_nothing_of_the_path_in_use(canary: Path) -> No
     assert compare(request("watch"), [(0, GOOD)], canary) == "ended"
 
 
-changes = st.lists(
-    st.tuples(st.integers(1, 11_900).map(lambda ms: ms * 1000 + 137), st.sampled_from([GOOD, OTHER, SLOW, NONE])),
-    max_size=5,
-    unique_by=lambda each: each[0],
-)
-paths = st.tuples(st.sampled_from([GOOD, SLOW, NONE]), changes).map(lambda each: [(0, each[0]), *sorted(each[1], key=at)])
-
-
 def at(change: tuple[int, Fate]) -> int:
     return change[0]
 
 
+def paths_of(*fates: Fate) -> st.SearchStrategy[Path]:
+    """Up to five changes, never at the very instant at which a round leaves: then either side may be right."""
+    instants = st.integers(1, 11_900).map(lambda ms: ms * 1000 + 137)
+    changes = st.lists(st.tuples(instants, st.sampled_from(fates)), max_size=5, unique_by=at)
+    return st.tuples(st.sampled_from(fates), changes).map(lambda each: [(0, each[0]), *sorted(each[1], key=at)])
+
+
+# Answers overtake each other only in a run in which good ones come slow and then quick; the simulation has no such row.
+PATHS = paths_of(GOOD, OTHER, NONE) | paths_of(SLOW, NONE)
+
+
 @settings(max_examples=150 * EFFORT, derandomize=EFFORT == 1, deadline=None)
-@given(st.sampled_from(["watch", "verify"]), paths, paths)
+@given(st.sampled_from(["watch", "verify"]), PATHS, PATHS)
 def test_any_path_and_any_canary_give_the_same_report(mode: str, path: Path, canary: Path) -> None:
     compare(request(mode), path, canary)

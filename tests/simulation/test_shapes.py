@@ -21,6 +21,7 @@ from simulation.errors import ApiError, NoAnswer
 from simulation.functions import Functions
 from simulation.situations import SITUATIONS
 from simulation.small_worlds import Replay, play
+from simulation.world import World
 
 SEEDS = range(40, 48)
 OPERATIONS = {
@@ -59,7 +60,13 @@ def calls() -> Iterator[list[Seen]]:
     patch.setattr(Functions, "submit", note_invoke)
     for name in SITUATIONS:
         play(Replay(name))
-    patch.setattr(Api, "page_size", 1)
+    begin = World.start
+
+    def begin_with_short_pages(world: World) -> None:
+        world.api.page_size = 1
+        begin(world)
+
+    patch.setattr(World, "start", begin_with_short_pages)
     for seed in SEEDS:
         campaign.play(campaign.schedule_of(seed))
     patch.undo()
