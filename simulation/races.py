@@ -89,6 +89,7 @@ class Race:
         self.last_turn = 0
         """Calls made since the last switch while the other stood still: after each of them it could take over."""
         self.switches = 0
+        self._is_switching = False
         world.before_call.append(self._before)
 
     def _before(self, call: Call) -> None:
@@ -119,9 +120,10 @@ class Race:
             self._left = None if self._left is None else self._left - 1
             self.last_turn += 1
             return True
-        if self._is_fatal and not self.switches:
-            self._kill(self._holder)
-        self._switch()
+        if not self._is_switching:
+            # Not at once: the call that found the turn over has yet to stand in line.
+            self._is_switching = True
+            self._world.hub.after(0, self._switch, "switch")
         return False
 
     def _kill(self, name: str) -> None:
@@ -129,9 +131,16 @@ class Race:
         self._world.fires["crash"] += 1
         self._world.tell(f"{name}: dies before call {victim.calls}")
         victim.is_over = True
-        self._world.hub.after(0, victim.end, "crash")
+        victim.end()
 
     def _switch(self) -> None:
+        self._is_switching = False
+        if self._over:
+            return
+        if self._is_fatal and not self.switches:
+            self.switches += 1
+            self._kill(self._holder)
+            return
         self._holder = _other(self._holder)
         self._left = self._turns.pop(0) if self._turns else None
         self.last_turn = 0

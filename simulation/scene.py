@@ -74,7 +74,7 @@ class Scene:
         world.ec2.emit = self._emit
         world._changed()
         self.judge.watch(world)
-        world.start()
+        world.bus.start_schedule()
 
     # -- whom and what
 

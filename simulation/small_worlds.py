@@ -29,8 +29,8 @@ from simulation.situations import SITUATIONS, Situation
 
 PASS = 20 * SECOND
 """No wake-up lasts longer: the controller's time-out."""
-RETRY = 70 * SECOND
-"""Lambda tries a wake-up that died again after a minute; by then the next one has come anyway."""
+RETRY = (70 * SECOND, 200 * SECOND)
+"""Lambda tries a wake-up that died again after one minute and after two more; by then the next one has come anyway."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def play(replay: Replay, *, follows_home: bool = False, is_told: bool = False) -
     begun = world.hub.now
     world.hub.run(begun + PASS, lambda: bool(book.violations) or _is_quiet(scene, begun))
     if replay.crashes or replay.is_fatal:
-        world.hub.run(begun + RETRY * max(1, len(replay.crashes)), lambda: _has_followed(scene, crashes))
+        until = begun + RETRY[len(replay.crashes) > 1]
+        world.hub.run(until, lambda: bool(book.violations) or (not follows_home and _has_followed(scene, crashes)))
     _converge(book, situation, follows_home=follows_home)
     found = Played(book.violations, [], 0, reasons, actions, world.story or [])
     if crashes is not None:
@@ -148,8 +149,6 @@ def _is_quiet(scene: Scene, begun: int) -> bool:
 
 def _has_followed(scene: Scene, crashes: Crashes | None) -> bool:
     """The invocation after the last crash is over, so that its calls are counted."""
-    if scene.judge.book.violations:
-        return True
     return crashes is not None and crashes.follower is not None and crashes.follower.is_over
 
 

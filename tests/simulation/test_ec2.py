@@ -15,7 +15,9 @@ from simulation.machines import DEFAULT_ROUTE, Elastic, Interface, Machine, Tabl
 from simulation.packets import Packets
 from simulation.setting import Setting, settings_of
 
-PACES = Paces((8 * SECOND,) * 2, (12 * SECOND,) * 2, (10 * SECOND,) * 2, (9 * SECOND,) * 2, (SECOND,) * 2, (SECOND,) * 2)
+PACES = Paces(
+    (8 * SECOND,) * 2, (12 * SECOND,) * 2, (10 * SECOND,) * 2, (9 * SECOND,) * 2, (SECOND,) * 2, (SECOND,) * 2
+)
 TOKEN = "a-1-nat-1-t4g.nano"
 
 

@@ -138,7 +138,9 @@ PATTERNS = {
     "dies": ([(0, GOOD), (4_300_000, NONE)], "down", "passed"),
     "dies right before the end": ([(0, GOOD), (10_500_000, NONE)], "down", "passed"),
     "fails in the last round, and the run goes on": (
-        [(0, GOOD), (10_500_000, NONE), (11_500_000, OTHER)], "ended", "passed"
+        [(0, GOOD), (10_500_000, NONE), (11_500_000, OTHER)],
+        "ended",
+        "passed",
     ),  # fmt: skip
     "comes back": ([(0, NONE), (1_500_000, GOOD)], "recovered", "passed"),
     "comes back too late for a verification": ([(0, NONE), (2_950_000, GOOD)], "down", "down"),

@@ -33,7 +33,9 @@ def test_a_crash_at_any_call_and_any_order_of_two_controllers_ends_with_egress(n
     assert found.orders == PART.orders
 
 
-def test_undisturbed_every_situation_ends_at_home_and_at_rest_and_every_kind_of_plan_and_action_was_among_them() -> None:
+def test_undisturbed_every_situation_ends_at_home_and_at_rest_and_every_kind_of_plan_and_action_was_among_them() -> (
+    None
+):
     reasons: set[str] = set()
     actions: set[str] = set()
     for name in SITUATIONS:
