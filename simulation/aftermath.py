@@ -1,12 +1,12 @@
 """What must come true once the faults have stopped, and what must then stay so: liveness, and rest.
 
-Called by `simulation.campaign` in a schedule's second phase. Invariants 3, 4, 6 and 21 say that late writes, crashes and
-lost events end in the same state: here that is egress on every table, within a bound. 5, 22 and 24 hold at rest.
+Called by `simulation.campaign` in a schedule's second phase. Invariants 3, 4, 6 and 21 say that late writes, crashes
+and lost events end in the same state: here that is egress on every table, within a bound. 5, 22 and 24 hold at rest.
 """
 
 from __future__ import annotations
 
-from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.plan import Reason
 from simulation.book import Book
 from simulation.bus import MINUTE, TICK
@@ -18,6 +18,9 @@ from simulation.world import World
 UP_WITHIN = 8 * MINUTE
 """A tick, a hung NAT that must be found, a launch that must boot, and the launch after it where that one is bad:
 two times `Policy.repair_after` (180 s), and a tick each. With something verified it takes seconds."""
+FAST_WITHIN = 150 * SECOND
+"""While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead pass
+still holds (25 s), three failed rounds."""
 HOME_WITHIN = 16 * MINUTE
 """The same, and the way home: proof, quiet period, landing address bare, one more tick each."""
 
@@ -33,6 +36,18 @@ def groups(world: World) -> list[str]:
 def is_up(world: World) -> bool:
     """Every table of every group has egress."""
     return all(world.is_up(each) for each in groups(world))
+
+
+def can_carry(world: World) -> bool:
+    """Some NAT of the stack would forward whatever is routed to it."""
+    return any(
+        machine.tag(STACK_TAG)
+        and machine.tag(ROLE_TAG) == "nat"
+        and machine.interface is not None
+        and not machine.loss
+        and world.packets.guest(machine, machine.interface) is None
+        for machine in world.ec2.machines.values()
+    )
 
 
 def is_held(book: Book) -> bool:
@@ -63,13 +78,13 @@ def is_home(world: World) -> bool:
 def judge_egress(book: Book) -> None:
     """21. Once faults stop and a candidate exists, egress is verified within a bounded number of passes."""
     world = book.world
-    stopped_at = world.hub.now
-    world.hub.run(stopped_at + UP_WITHIN, lambda: is_up(world))
+    within = FAST_WITHIN if can_carry(world) else UP_WITHIN
+    world.hub.run(world.hub.now + within, lambda: is_up(world))
     if is_up(world) or is_held(book):
         return
     dark = [each for each in groups(world) if not world.is_up(each)]
     why = {each: world.packets.path(each, world.policy.group(each).table_ids[0]).why for each in dark}
-    book.broke(21, f"{UP_WITHIN / 6e7:.0f} minutes after the last fault there is no egress: {why}")
+    book.broke(21, f"{within / 1e6:.0f} s after the last fault there is no egress: {why}")
 
 
 def judge_home(book: Book) -> None:
@@ -86,7 +101,7 @@ def judge_home(book: Book) -> None:
 
 
 def judge_rest(book: Book) -> None:
-    """5, 15, 19, 22: home and quiet for a while; then ticks and a duplicate event change nothing, and nothing is left."""
+    """5, 15, 19, 22: home and quiet for a while; then ticks and a repeated event change nothing; nothing is left."""
     world = book.world
     world.hub.run(world.hub.now + 12 * MINUTE, lambda: _is_resting(book))
     if not is_home(world) or not _is_resting(book):
@@ -128,7 +143,7 @@ def _judge_leaks(book: Book) -> None:
         alive = [
             each
             for each in world.ec2.machines.values()
-            if each.instance_id in book.ours and each.tag(GROUP_TAG) == group.name and not each.is_gone
+            if each.tag(STACK_TAG) and each.tag(GROUP_TAG) == group.name and not each.is_gone
         ]
         if len(alive) > expected:
             book.broke(
@@ -146,7 +161,9 @@ def _judge_leaks(book: Book) -> None:
 
 
 def _judge_incidents(book: Book) -> None:
-    """19. Each incident opens once and closes once."""
+    """19. Each incident opens once and closes once, unless somebody deleted what natkeeper remembered of it."""
+    if book.world.fires["memory-lost"]:
+        return
     for (pk, sk), item in book.world.table.items.items():
         if pk.startswith("incident#") and "closed_at" not in item:
             book.broke(19, f"incident {sk} was opened and never closed")

@@ -20,8 +20,10 @@ from simulation.hub import SECOND, Hub
 if TYPE_CHECKING:
     from simulation.invocation import Invocation
 
-READS = ("DescribeInstances", "DescribeRouteTables", "DescribeAddresses", "DescribeInstanceStatus")
-READS += ("DescribeSpotInstanceRequests", "Query")
+READS = (
+    *("DescribeInstances", "DescribeRouteTables", "DescribeAddresses"),
+    *("DescribeInstanceStatus", "DescribeSpotInstanceRequests", "Query"),
+)
 THROTTLED = ApiError("RequestLimitExceeded", "Request limit exceeded.", 503)
 
 

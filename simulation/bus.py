@@ -40,8 +40,8 @@ class Bus:
     def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
         """An event of AWS's on the default bus, on its way to the rule's target."""
         world = self._world
-        event = {"version": "0", "source": source, "detail-type": kind, "account": ACCOUNT, "region": REGION}
-        event |= {"detail": detail}
+        event: dict[str, Any] = {"version": "0", "source": source, "detail-type": kind, "detail": detail}
+        event |= {"account": ACCOUNT, "region": REGION}
         if self.lost > 0:
             self.lost -= 1
             world.fired("event-lost")

@@ -81,16 +81,17 @@ def schedule_of(seed: int, zones: int | None = None) -> Schedule:
 
 def _setting(dice: Random, zones: int | None) -> Setting:
     count = zones or dice.choices((1, 2, 3), (1, 6, 2))[0]
+    begins = dice.choices(("at-rest", "unknown", "bare"), (16, 1, 1))[0]
     standby = "stopped" if count == 1 else dice.choices(("none", "stopped", "running"), (8, 1, 1))[0]
     return Setting(
         zones=count,
         tables=dice.choice((1, 2, 2, 3)),
         standby=standby,
         has_gateway=dice.random() < 0.1,
-        has_canary=dice.random() < 0.93,
+        has_canary=dice.random() < 0.93 or begins == "bare",
         quiet=dice.choice((10, 20, 40)),
         run=dice.choice((20, 30, 55)),
-        begins=dice.choices(("at-rest", "unknown", "bare"), (16, 1, 1))[0],
+        begins=begins,
     )
 
 
@@ -147,8 +148,11 @@ def _stop_faults(world: World) -> None:
     ec2.stuck_pending = False
     ec2.visible_after = ec2.tagged_after = 0
     packets.zones_down.clear()
-    packets.targets_down, packets.are_names_dead = 0, False
-    packets.cut_off.clear()
+    if packets.targets_down:
+        packets.targets_down, packets.targets_back_at = 0, world.hub.now
+    packets.are_names_dead = False
+    for group in list(packets.cut_off):
+        packets.mend(group)
     world.people_go_home()
     world.packets_changed()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from natkeeper.adapters.aws import CALL
@@ -38,11 +39,11 @@ class ConditionalCheckFailedException(ClientError):
 class Wire:
     """One service's client within one invocation."""
 
-    def __init__(self, invocation: Invocation, service: str, config: Any) -> None:
+    def __init__(self, invocation: Invocation, service: str, config: Config) -> None:
         self._invocation = invocation
         self._service = service
-        self._patience = int(config.read_timeout * SECOND)
-        self._attempts = config.retries["total_max_attempts"]
+        self._patience = int(_option(config, "read_timeout") * SECOND)
+        self._attempts = _option(config, "retries")["total_max_attempts"]
 
     def call(self, operation: str, params: Mapping[str, Any], page: int = 0) -> Any:
         """The answer of the last attempt, raised if it is an error."""
@@ -58,6 +59,11 @@ class Wire:
                 raise _exception(answer, operation, self._service)
             world.hub.sleep(int(world.dice.random() * 2 ** (attempt - 1) * SECOND))
         raise AssertionError("no attempt was made")
+
+
+def _option(config: Config, name: str) -> Any:
+    """botocore sets a Config's options on the instance, where its types do not show them."""
+    return getattr(config, name)
 
 
 def _is_worth_another(answer: ApiError | NoAnswer) -> bool:
@@ -128,20 +134,13 @@ class LambdaClient:
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
-        self._patience = int(VERIFYING.read_timeout * SECOND)
+        self._patience = int(_option(VERIFYING, "read_timeout") * SECOND)
 
-    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:
+    def invoke(self, **params: Any) -> Any:
         """Asynchronous: accepted. Synchronous: the report, or no answer in time."""
         invocation, world = self._invocation, self._invocation.world
-        call = Call(
-            "lambda",
-            "Invoke",
-            {"FunctionName": FunctionName, "InvocationType": InvocationType, "Payload": Payload},
-            invocation,
-            invocation.next_call(),
-            world.hub.now,
-        )
-        is_waited_for = InvocationType == "RequestResponse"
+        call = Call("lambda", "Invoke", params, invocation, invocation.next_call(), world.hub.now)
+        is_waited_for = params["InvocationType"] == "RequestResponse"
         answer = world.hub.wait(lambda resume: world.functions.submit(call, is_waited_for, self._patience, resume))
         if isinstance(answer, (ApiError, NoAnswer)):
             raise _exception(answer, "Invoke", "lambda")

@@ -115,6 +115,10 @@ class Ec2:
     def _route_target(self, params: Mapping[str, Any]) -> str:
         if "NatGatewayId" in params:
             return str(params["NatGatewayId"])
+        if "InstanceId" in params:
+            # EC2 API reference, ReplaceRoute: refused once the instance has a second interface, so never counted on.
+            text = f"There are multiple interfaces attached to instance '{params['InstanceId']}'"
+            raise ApiError("InvalidInstanceID", text)
         return self._interface(params["NetworkInterfaceId"]).interface_id
 
     def _interface(self, interface_id: str) -> Interface:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper.core.incident import Cause
-from natkeeper.core.model import DEFAULT_ROUTE
+from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.plan import (
     DisableSourceDestCheck,
     Happening,
@@ -45,6 +45,9 @@ SETTLED = 90 * SECOND
 """So long must a path have worked without a lost packet before leaving it is a mistake: a report of failures may be
 held up for a minute by Lambda's retries."""
 BEGINS = int(BEGINNING.timestamp()) * SECOND
+RACE = 2 * SECOND
+"""Targets that come back between three failed rounds and the control probe look like a NAT that failed. Nothing that is
+quick enough can tell the two apart; after a verdict of `external`, natkeeper waits for newer rounds."""
 SEEN_LATE = 15 * SECOND
 """From a packet to the plan that counts on it: the rest of a run, its delivery, the wake-up."""
 
@@ -90,7 +93,7 @@ def write_has_a_lease(book: Book, call: Call) -> str | None:
         return None
     item = book.world.table.items.get(("group", group), {})
     until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
-    if item.get("holder", {}).get("S") == invocation.request_id:
+    if item.get("holder", {}).get("S") == invocation.holder:
         late = call.sent_at - until
         return f"{call.operation} for zone {group}, whose lease ended {late / 1e6:.3f} s before" if late > 0 else None
     if call.sent_at - invocation.began_at > 25 * SECOND:
@@ -112,7 +115,7 @@ def _group_of(book: Book, call: Call) -> str | None:
 # -- 5: tokens
 
 
-def token_is_used_alike(book: Book, call: Call) -> str | None:
+def token_is_used_alike(_book: Book, call: Call) -> str | None:
     """5. ClientToken is a function of group, incident and attempt: never the same one for another request."""
     return (
         None if call.operation != "RunInstances" or len(call.params["ClientToken"]) <= 64 else "ClientToken is too long"
@@ -130,7 +133,12 @@ def healthy_nat_is_left_alone(book: Book, call: Call) -> str | None:
         used = {world.route_of(table) for each in world.policy.groups for table in each.table_ids}
         if machine is not None and machine.interface is not None and machine.interface.interface_id in used:
             return f"{call.operation} of {machine.instance_id}, which a default route points at"
-        return None
+    return None
+
+
+def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
+    """8. The other half, judged when the call leaves: nobody is routed away from what works."""
+    world = book.world
     if call.operation not in ("ReplaceRoute", "CreateRoute") or call.params["DestinationCidrBlock"] != DEFAULT_ROUTE:
         return None
     group = book.group_of_table(call.params["RouteTableId"])
@@ -139,14 +147,16 @@ def healthy_nat_is_left_alone(book: Book, call: Call) -> str | None:
     plan = call.invocation.plans.get(group)
     if plan is None or plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT):
         return None
-    if call.sent_at - call.invocation.began_at > 30 * SECOND or book.now - call.sent_at > 3 * SECOND:
-        return None  # held up on its way: judged by the aftermath, which must repair it
-    since, fate = world.fates[group][-1]
-    before = world.fates[group][-2:-1]
-    if fate.through == call.params.get("NetworkInterfaceId") and before:
-        return None  # already there
-    if fate.is_ok and not fate.loss and call.sent_at - since > SETTLED:
-        return f"{plan.reason.value} away from {fate.through}, which has worked for {(book.now - since) / 1e6:.0f} s"
+    since, through = world.works_since[group], world.route_of(call.params["RouteTableId"])
+    owner = world.ec2.owner(through or "")
+    if through == call.params.get("NetworkInterfaceId") or owner is None or owner.instance_id not in book.ours:
+        return None  # already there, or on something that is none of natkeeper's NATs
+    if call.sent_at - world.packets.seeing_again_at.get(group, -SECOND * 3600) < RACE:
+        return None  # natkeeper is deceived by its own eyes, which it bounds but cannot know
+    if call.sent_at - world.packets.targets_back_at < RACE:
+        return None
+    if since is not None and call.sent_at - since > SETTLED:
+        return f"{plan.reason.value} away from {through}, which has worked for {(book.now - since) / 1e6:.0f} s"
     return None
 
 
@@ -208,7 +218,7 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     world, incident = book.world, plan.memory.incident
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or incident is None:
         return None
-    if not plan.stages or _is_dead_by_state(book, invocation, plan.group):
+    if not any(_is_default(each) for each in plan.actions) or _is_dead_by_state(book, invocation, plan.group):
         return None
     if invocation.control is None or not invocation.control.is_ok:
         return "failover by probes alone, without a control probe that succeeded"
@@ -216,7 +226,8 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     since = [book.down_since.get(each.name) for each in groups if each.name != plan.group]
     is_common = len(groups) > 1 and all(each is not None and book.now - each > 10 * SECOND for each in since)
     targets = {world.route_of(each.table_ids[0]) for each in groups}
-    targets |= {plan.memory.target for _, plan in book.plans.values()}
+    if len(targets) < 2:
+        return None  # one NAT carries everybody, and it is that one's fault
     owners = [invocation.seen.owner_of(each or "") if invocation.seen is not None else None for each in targets]
     are_running = all(each is not None and each.is_running for each in owners)
     return "failover while every zone fails with its NAT running" if is_common and are_running else None
@@ -224,12 +235,21 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
 
 def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
     """What traffic is taken off is gone, stopped or unknown by EC2's own word: then no packet is asked."""
-    before = book.plans.get(group)
-    left = before[1].memory.target if before is not None else None
-    if left is None or invocation.seen is None:
+    seen, before = invocation.seen, book.plans.get(group)
+    if seen is None:
         return True
-    owner = invocation.seen.owner_of(left)
-    return not left.startswith("nat-") and (owner is None or not owner.is_running)
+    tables = [seen.tables.get(each) for each in book.world.policy.group(group).table_ids]
+    routes = [each.routes.get(DEFAULT_ROUTE) for each in tables if each is not None]
+    left = {each.target for each in routes if each is not None}
+    incident = invocation.plans[group].memory.incident
+    recorded = before[1].memory.target if before is not None else incident.from_target if incident is not None else None
+    belonged = {recorded} if recorded is not None else set()
+    return any(targets and not any(_runs(seen, each) for each in targets) for targets in (left, belonged))
+
+
+def _runs(seen: Network, target: str) -> bool:
+    owner = seen.owner_of(target)
+    return target.startswith("nat-") or (owner is not None and owner.is_running)
 
 
 def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
@@ -362,12 +382,15 @@ def no_secret_is_written(_book: Book, call: Call) -> str | None:
     return "a secret in a call" if SECRET in json.dumps(call.params, default=str) else None
 
 
-WRITES: tuple[tuple[int, OfCall], ...] = (
+SENT: tuple[tuple[int, OfCall], ...] = (
     (2, write_has_a_lease),
+    (8, healthy_nat_keeps_its_routes),
+    (10, blind_calls_nothing),
+)
+WRITES: tuple[tuple[int, OfCall], ...] = (
     (5, token_is_used_alike),
     (8, healthy_nat_is_left_alone),
     (9, last_nat_is_kept),
-    (10, blind_calls_nothing),
     (13, launches_are_bounded),
     (14, one_replacement_at_a_time),
     (15, only_what_is_ours),
@@ -395,6 +418,14 @@ class Invariants:
         """Begins with a world as it stands."""
         self.book = Book(world)
         self.book.ours = set(world.ec2.machines)
+
+    def sent(self, call: Call) -> None:
+        """When a call leaves: once it is on its way, nothing can hold it back."""
+        if not call.is_write:
+            return
+        for number, judge in SENT:
+            if (wrong := judge(self.book, call)) is not None:
+                self.book.broke(number, wrong)
 
     def called(self, call: Call, error: ApiError | None) -> None:
         """At the instant of a call's effect."""
@@ -439,7 +470,7 @@ class Invariants:
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
 
-    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
+    def acted(self, invocation: Invocation, group: str, _outcome: Outcome) -> None:
         """Each action has an outcome."""
         self.book.expected[invocation.serial, group] -= 1
 
@@ -449,7 +480,7 @@ class Invariants:
             if trouble.operation in ("UpdateItem", "Query"):
                 self.book.ledgerless.add((invocation.serial, name))
 
-    def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
+    def happened(self, _invocation: Invocation, _group: str, happening: Happening) -> None:
         """Incidents."""
         if isinstance(happening, IncidentClosed):
             if (wrong := interval_contains_the_truth(self.book, happening)) is not None:

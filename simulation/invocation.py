@@ -37,7 +37,7 @@ CONTROL_PROBE = 60_000
 
 
 class Invocation:
-    """From the event's arrival to the answer, the time-out or the crash. `skew`: microseconds its host's clock is off."""
+    """From the event's arrival to answer, time-out or crash. `skew`: microseconds that its host's clock is off."""
 
     def __init__(self, world: World, event: Any, request_id: str, skew: int) -> None:
         self.world = world
@@ -45,6 +45,8 @@ class Invocation:
         self.request_id = request_id
         self.serial = world.functions.next_number()
         """Its own, where a request id may be delivered twice."""
+        self.holder = f"{request_id}/{self.serial}"
+        """Its name in leases, as `handlers.controller` makes it."""
         self.skew = skew
         self.deadline = world.hub.now + TIMEOUT
         self.began_at = world.hub.now
@@ -90,7 +92,7 @@ class Invocation:
         together = self._together
         return Ports(
             vpc=_Eyes(self, together),
-            ledger=DynamoLedger(cast(Any, DynamoClient(self)), LEDGER, self.request_id, clock.now),
+            ledger=DynamoLedger(cast(Any, DynamoClient(self)), LEDGER, self.holder, clock.now),
             prober=_Prober(self),
             clock=clock,
             telemetry=_Telemetry(self, world),
@@ -155,10 +157,12 @@ class _Prober(LambdaProber):
 
     def control(self) -> ControlProbe:
         world = self._invocation.world
-        world.hub.sleep(CONTROL_PROBE if world.packets.outside else 800_000)
+        is_ok = world.packets.outside
         if world.packets.are_names_dead:
+            world.hub.sleep(SECOND)
             raise TryAgain("ControlProbe", "NoNames", "no target's name could be resolved")
-        found = ControlProbe(world.packets.outside, "" if world.packets.outside else "timeout")
+        world.hub.sleep(CONTROL_PROBE if is_ok else 800_000)
+        found = ControlProbe(is_ok, "" if is_ok else "timeout")
         self._invocation.control = found
         return found
 

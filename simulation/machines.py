@@ -1,6 +1,6 @@
-"""What EC2 has in the simulated account: instances, interfaces, addresses, tables. State only; `simulation.ec2` changes it.
+"""What EC2 has in the simulated account: instances, interfaces, addresses, tables.
 
-Instants are the hub's microseconds.
+State only; `simulation.ec2` changes it. Instants are the hub's microseconds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
-from simulation.machines import DEFAULT_ROUTE, Interface, Machine
+from simulation.hub import SECOND
+from simulation.machines import DEFAULT_ROUTE, FOREVER, Interface, Machine
 
 if TYPE_CHECKING:
     from natkeeper.core.policy import Policy
@@ -63,12 +64,26 @@ class Packets:
         self._ec2 = ec2
         self.zones_down: set[str] = set()
         self.targets_down = 0
+        self.targets_back_at = -3600 * SECOND
         self.are_names_dead = False
         self.cut_off: set[str] = set()
         """Groups whose prober's own way to its NAT is broken."""
+        self.seeing_again_at: dict[str, int] = {}
+        """When it was whole again; far in the future while it is not."""
         self.gateways: dict[str, str | None] = {}
         """NAT gateway to its public address; None while it is broken."""
         self._orders: dict[tuple[str, str], int] = {}
+
+    def cut(self, group: str) -> None:
+        """The prober's own way breaks."""
+        self.cut_off.add(group)
+        self.seeing_again_at[group] = FOREVER
+
+    def mend(self, group: str) -> None:
+        """It is whole again."""
+        if group in self.cut_off:
+            self.cut_off.remove(group)
+            self.seeing_again_at[group] = self._ec2.hub.now
 
     def configure(self, policy: Policy) -> None:
         """Who may host whom, as NATs are told when they boot."""
@@ -105,7 +120,7 @@ class Packets:
         if machine is None or machine.interface is None:
             return DEAD["interface gone"]
         interface = machine.interface
-        why = self._guest(machine, interface)
+        why = self.guest(machine, interface)
         if why is not None:
             return DEAD[why]
         landing = interface.primary if is_canary else self.landing(machine, interface, group)
@@ -117,7 +132,7 @@ class Packets:
             return DEAD["too slow"]
         return Fate(True, machine.loss, rtt, public, through=target)
 
-    def _guest(self, machine: Machine, interface: Interface) -> str | None:
+    def guest(self, machine: Machine, interface: Interface) -> str | None:
         """Why the machine forwards nothing, or None."""
         if machine.state != "running":
             return "not running"

@@ -18,6 +18,9 @@ from simulation.packets import TIMEOUT_MS, Fate
 TO_RECOVER = 2
 HTTPS_EVERY = 15
 """`probing.engine.ROUNDS_TO_RECOVER`, `probing.request.Request.https_every`."""
+LIMIT = 328 * SECOND
+"""The last instant at which a run sends: the function's time-out (330 s, template.yaml), the reserve of
+`handlers.prober`, and a probe's own. Without it a run that failed and then can resolve no name would never end."""
 MASK = (1 << 64) - 1
 
 
@@ -103,7 +106,7 @@ class Run:
         """Works out the rounds that left before `at`, as far as the run goes on for so long."""
         every = self._every()
         while (due := self.t0 + len(self.rounds) * every) < at:
-            if due >= self.t0 + self._lasts() and not self._goes_on():
+            if due >= self.t0 + self._lasts() and not (self._goes_on() and due < self.t0 + LIMIT):
                 return
             self._send(due)
             if self._found is not None:

@@ -16,7 +16,7 @@ from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 from simulation.answers import Answers
 from simulation.api import Api, Call
-from simulation.bus import Bus
+from simulation.bus import TICK, Bus
 from simulation.dynamo import Table
 from simulation.ec2 import Ec2, Paces
 from simulation.errors import ApiError
@@ -31,6 +31,7 @@ from simulation.setting import CANARY_ROUTE, Setting, furnish, launches_of, prob
 class Judge(Protocol):
     """Told of every step; `simulation.invariants` is one."""
 
+    def sent(self, call: Call) -> None: ...
     def called(self, call: Call, error: ApiError | None) -> None: ...
     def decided(self, invocation: Invocation, plan: Plan) -> None: ...
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None: ...
@@ -43,6 +44,7 @@ class Judge(Protocol):
 class Nobody:
     """A judge that minds nothing."""
 
+    def sent(self, call: Call) -> None: ...
     def called(self, call: Call, error: ApiError | None) -> None: ...
     def decided(self, invocation: Invocation, plan: Plan) -> None: ...
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None: ...
@@ -66,6 +68,9 @@ class World:
         self.launches = launches_of(setting)
         self.probe_settings = probes_of(setting)
         self.fates: dict[str, list[tuple[int, Fate]]] = {each.name: [] for each in self.policy.groups}
+        self.works_since: dict[str, int | None] = {each.name: None for each in self.policy.groups}
+        """Since when a workload's connections have worked without loss, whatever the probes' targets do; None: they do
+        not."""
         self.carried_at: dict[str, int] = {}
         """Interface or gateway to when a round last went through it."""
         self.fires: Counter[str] = Counter()
@@ -85,12 +90,14 @@ class World:
         self.table.items = furnish(self.ec2, self.packets, setting)
         for group, found in self.fates.items():
             found.append((-3600 * SECOND, self._fate(group)))
+            self.works_since[group] = -3600 * SECOND if found[0][1].is_ok else None
         if setting.begins != "bare":
             self.carried_at = dict.fromkeys(self.ec2.interfaces, -2 * SECOND)
 
     def start(self) -> None:
-        """The schedule is enabled; everything else follows."""
+        """The schedule is enabled, and a tick begins the probers' chains; everything else follows."""
         self.bus.start_schedule()
+        self.functions.wake(TICK)
 
     # -- packets
 
@@ -117,6 +124,11 @@ class World:
         """Packets may fare differently from now on."""
         for group, found in self.fates.items():
             fate = self._fate(group)
+            way = self.packets.path(group, self.policy.group(group).table_ids[0])
+            if not way.is_ok or way.loss:
+                self.works_since[group] = None
+            elif self.works_since[group] is None:
+                self.works_since[group] = self.hub.now
             if fate != found[-1][1]:
                 found.append((self.hub.now, fate))
                 self.tell(f"packets: zone {group} {'works' if fate.is_ok else fate.why}")
@@ -153,6 +165,7 @@ class World:
 
     def sending(self, call: Call) -> None:
         """A call leaves; here a controller may die before it."""
+        self.judge.sent(call)
         for each in self.before_call:
             each(call)
 
@@ -218,14 +231,10 @@ class World:
 def _short(call: Call) -> str:
     params = call.params
     keys = (
-        "RouteTableId",
-        "DestinationCidrBlock",
-        "NetworkInterfaceId",
-        "AllocationId",
-        "PrivateIpAddress",
-        "InstanceIds",
+        *("RouteTableId", "DestinationCidrBlock", "NetworkInterfaceId", "AllocationId", "PrivateIpAddress"),
+        *("InstanceIds", "ClientToken", "SourceDestCheck", "AssociatePublicIpAddress"),
+        *("FunctionName", "InvocationType"),
     )
-    keys += ("ClientToken", "SourceDestCheck", "AssociatePublicIpAddress", "FunctionName", "InvocationType")
     said = [str(params[each]) for each in keys if each in params]
     if "Key" in params:
         said.append(params["Key"]["sk"]["S"])

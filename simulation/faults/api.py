@@ -8,8 +8,10 @@ from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
 
 DESCRIBES = ("DescribeInstances", "DescribeRouteTables", "DescribeAddresses")
-WRITES = ("ReplaceRoute", "CreateRoute", "AssociateAddress", "ModifyNetworkInterfaceAttribute", "RunInstances")
-WRITES += ("StartInstances", "StopInstances", "TerminateInstances")
+WRITES = (
+    *("ReplaceRoute", "CreateRoute", "AssociateAddress", "ModifyNetworkInterfaceAttribute"),
+    *("RunInstances", "StartInstances", "StopInstances", "TerminateInstances"),
+)
 LEDGER = ("UpdateItem", "Query", "PutItem")
 UNAVAILABLE = ApiError("Unavailable", "The service is unavailable", 503)
 INTERNAL = ApiError("InternalError", "An internal error has occurred", 500)
@@ -22,7 +24,7 @@ EXPIRED = ApiError("RequestExpired", "Request has expired.", 400)
     "API",
     complicates=True,
     sees="nothing, or a failover that takes a second longer",
-    does="botocore tries the call again after a random part of a second; what still fails is made up for in the next turn",
+    does="botocore tries again after a random part of a second; what still fails is made up for in the next turn",
     never="gives up the other tables because one was throttled",
 )
 def _one(act: Act) -> None:
@@ -65,7 +67,7 @@ def _server_error(act: Act) -> None:
     never="launches a second instance for one it did not hear of",
 )
 def _reply_lost(act: Act) -> None:
-    operations = [act.dice.choice(WRITES + ("UpdateItem", "PutItem", *DESCRIBES))]
+    operations = [act.dice.choice((*WRITES, "UpdateItem", "PutItem", *DESCRIBES))]
     act.rule("reply-lost", operations, loses=True, times=act.dice.randint(1, 3))
 
 
@@ -80,7 +82,7 @@ def _reply_lost(act: Act) -> None:
 )
 def _late(act: Act) -> None:
     delay = act.dice.randrange(2, 45) * SECOND
-    act.rule("late-write", [act.dice.choice(WRITES + ("UpdateItem",))], delay=delay, times=act.dice.randint(1, 2))
+    act.rule("late-write", [act.dice.choice((*WRITES, "UpdateItem"))], delay=delay, times=act.dice.randint(1, 2))
 
 
 @fault(

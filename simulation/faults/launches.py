@@ -1,5 +1,5 @@
-"""A replacement cannot be had, or is no good. Rows of the fault table; each also takes the group's NAT away, so that one
-is wanted."""
+"""A replacement cannot be had, or is no good. Rows of the fault table; each also takes the group's NAT away, so that
+one is wanted."""
 
 from __future__ import annotations
 

@@ -206,12 +206,12 @@ def _security_group(act: Act) -> None:
 )
 def _cut_off(act: Act) -> None:
     group = act.group()
-    act.world.packets.cut_off.add(group)
+    act.world.packets.cut(group)
     act.fired("prober-cut-off")
     act.world.packets_changed()
 
     def mend() -> None:
-        act.world.packets.cut_off.discard(group)
+        act.world.packets.mend(group)
         act.world.packets_changed()
 
     act.later(mend)
@@ -232,6 +232,7 @@ def _targets(act: Act) -> None:
 
     def mend() -> None:
         act.world.packets.targets_down = 0
+        act.world.packets.targets_back_at = act.world.hub.now
         act.world.packets_changed()
 
     act.later(mend)

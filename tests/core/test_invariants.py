@@ -208,7 +208,6 @@ memories = st.builds(
     watch=st.one_of(st.none(), st.builds(WatchRun, runs, moments, st.just(timedelta(seconds=55)))),
     watch_starts=st.lists(moments, max_size=70).map(sorted).map(tuple),
     canary=st.one_of(st.none(), st.builds(Canary, targets, moments)),
-    is_canary_failing=st.booleans(),
     withdrawn_at=st.one_of(st.none(), moments),
     repair=st.one_of(st.none(), repairs),
     standby_repair=st.one_of(st.none(), repairs),

@@ -110,7 +110,7 @@ def _act(view: View, observation: Observation) -> Plan:
     if verdict.health is Health.DEAD:
         return fail_over(view, verdict)
     if verdict.health in (Health.NEEDS_CONTROL, Health.EXTERNAL, Health.COMMON_MODE):
-        return _hold(view, verdict)
+        return _hold(view, verdict, observation.control)
     if wish is not None:
         return _obey(view, wish)
     if verdict.health is Health.UNOBSERVED:
@@ -118,7 +118,7 @@ def _act(view: View, observation: Observation) -> Plan:
     return _alive(view, observation.news)
 
 
-def _hold(view: View, verdict: Verdict) -> Plan:
+def _hold(view: View, verdict: Verdict, control: ControlProbe | None) -> Plan:
     reasons = {
         Health.NEEDS_CONTROL: Reason.NEEDS_CONTROL_PROBE,
         Health.EXTERNAL: Reason.EXTERNAL,
@@ -127,10 +127,16 @@ def _hold(view: View, verdict: Verdict) -> Plan:
     plan = plan_for(view, reasons[verdict.health], verdict.detail)
     if verdict.health is Health.NEEDS_CONTROL:
         return replace(plan, wants_control_probe=True, wake_at=view.now)
-    incident = plan.memory.incident
-    if verdict.health is Health.EXTERNAL and incident is not None and incident.cause in BY_PACKETS:
-        return replace(plan, memory=replace(plan.memory, incident=replace(incident, cause=Cause.EXTERNAL)))
-    return plan
+    if verdict.health is not Health.EXTERNAL:
+        return plan
+    memory, incident = plan.memory, plan.memory.incident
+    if control is not None and not control.is_ok:
+        memory = replace(memory, external_at=view.now, targets_back_at=None)
+    elif memory.targets_back_at is None:
+        memory = replace(memory, targets_back_at=view.now)
+    if incident is not None and incident.cause in BY_PACKETS:
+        memory = replace(memory, incident=replace(incident, cause=Cause.EXTERNAL))
+    return replace(plan, memory=memory)
 
 
 def _unobserved(view: View, verdict: Verdict, news: Sequence[News]) -> Plan:
@@ -158,7 +164,7 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
     if present is not None and is_doomed:
         return make_way_for(view, present)
     step = heal(view)
-    if step.reason is None and view.is_home:
+    if step.reason is None:
         step = tidy(replace(view, memory=step.memory))
     return from_step(view, step)
 

@@ -37,27 +37,25 @@ def measure(rounds: Sequence[Round], clock_error: timedelta) -> Downtime:
     slowest = timedelta(milliseconds=max((each.rtt_ms or 0.0 for each in ordered), default=0.0))
     low, high = ZERO, ZERO
     last_ok: Round | None = None
-    first_failed: Round | None = None
-    last_failed: Round | None = None
+    failed: tuple[Round, Round] | None = None
     widest = ZERO
     is_open = False
     for each in ordered:
         if not each.is_ok:
-            first_failed = first_failed or each
-            last_failed = each
+            failed = (failed[0] if failed is not None else each, each)
             continue
-        if first_failed is not None and last_failed is not None:
-            low += max(ZERO, _shortest(first_failed, last_failed, clock_error) - slowest)
+        if failed is not None:
+            low += max(ZERO, _shortest(*failed, clock_error) - slowest)
             if last_ok is None:
                 is_open = True
             else:
                 high += _longest(last_ok, each, clock_error)
-            first_failed = last_failed = None
+            failed = None
         elif last_ok is not None:
             widest = max(widest, _longest(last_ok, each, clock_error))
         last_ok = each
-    if first_failed is not None and last_failed is not None:
-        low += max(ZERO, _shortest(first_failed, last_failed, clock_error) - slowest)
+    if failed is not None:
+        low += max(ZERO, _shortest(*failed, clock_error) - slowest)
         is_open = True
     if is_open or last_ok is None:
         return Downtime(low, None)

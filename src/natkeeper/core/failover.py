@@ -89,7 +89,7 @@ def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:
     """Everything that moves traffic because the present path is dead."""
     memory = view.memory
     stages = stages_to(view, path, is_planned=False)
-    if path.instance is not None and view.is_checked(path):
+    if view.is_checked(path):
         stages = ((DisableSourceDestCheck(path.target),), *stages)
     if memory.incident is not None:
         is_last = reason is Reason.LAST_RESORT

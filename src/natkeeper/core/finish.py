@@ -31,7 +31,7 @@ RELOOK = timedelta(milliseconds=500)
 """A look right after an event can be old (FACTS: eventual consistency)."""
 
 
-def plan_for(view: View, reason: Reason, detail: str = "") -> Plan:
+def plan_for(view: View, reason: Reason, detail: str) -> Plan:
     """A plan that does nothing yet."""
     return Plan(view.group.name, view.memory, reason, detail)
 

@@ -162,20 +162,21 @@ def _wake(view: View, instance: Instance) -> Step:
 
 def _bring_home(view: View, home: Instance) -> Step:
     path = view.path_to(home)
-    if path is None or home.interface is None:
+    if path is None:
         return _wake(view, home)
-    if home.interface.is_source_dest_checked:
+    if view.is_checked(path):
         text = f"turning source/dest check of {home.instance_id} off"
         return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)
-    if view.policy.canary_destination is None:
+    destination = view.policy.canary_destination
+    if destination is None:
         text = "no canary address is configured, so nothing can prove the group's own NAT: use `switchover` to go home"
         return Step(view.memory, Reason.HEALING, text)
     if view.is_verified(path) and view.is_usable(path):
         return _return(view, path, home)
-    return _prove(view, path, home)
+    return _prove(view, path, home, destination)
 
 
-def _prove(view: View, path: Path, home: Instance) -> Step:
+def _prove(view: View, path: Path, home: Instance, destination: str) -> Step:
     """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
     assert home.interface is not None
     memory = view.memory
@@ -185,14 +186,14 @@ def _prove(view: View, path: Path, home: Instance) -> Step:
     actions: list[Action] = []
     if home.interface.primary.public is None:
         actions.append(GivePublicAddress(path.target))
-    actions += point_routes(view, view.policy.canary_destination or "", path.target)
-    if memory.canary is None or memory.canary.target != path.target:
-        memory = replace(memory, canary=Canary(path.target, view.now), is_canary_failing=False)
+    actions += point_routes(view, destination, path.target)
+    canary = memory.canary
+    if canary is None or canary.target != path.target:
+        canary = Canary(path.target, view.now)
     repair = memory.repair or _next_attempt(view, None)
-    memory = replace(memory, repair=repair)
-    begun_at = max(repair.started_at, memory.canary.pointed_at if memory.canary else repair.started_at)
-    if view.now - begun_at > view.policy.repair_after:
-        return replace(_launch(replace(view, memory=memory), Role.NAT), detail=f"{home.instance_id} does not forward")
+    if view.now - max(repair.started_at, canary.pointed_at) > view.policy.repair_after:
+        return replace(_launch(view, Role.NAT), detail=f"{home.instance_id} does not forward")
+    memory = replace(memory, canary=canary, repair=repair)
     detail = f"proving {home.instance_id} with canary packets"
     return Step(memory, Reason.HEALING, detail, (tuple(actions),) if actions else ())
 
@@ -267,7 +268,7 @@ def _canary_at_rest(view: View) -> Step:
     actions = point_routes(view, destination, spare.target)
     memory = view.memory
     if memory.canary is None or memory.canary.target != spare.target:
-        memory = replace(memory, canary=Canary(spare.target, view.now), is_canary_failing=False)
+        memory = replace(memory, canary=Canary(spare.target, view.now))
     if not actions:
         return Step(memory)
     return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target}, the next choice", (actions,))

@@ -128,6 +128,10 @@ class Memory:
     moved_at: datetime | None = None
     is_down: bool = False
     """The prober's last word on the current path was k failed rounds in a row."""
+    external_at: datetime | None = None
+    """The control probe failed then as well: until a round succeeds, failed ones may be the targets' fault."""
+    targets_back_at: datetime | None = None
+    """The control probe succeeded again then: failed rounds sent later are the path's."""
     recent: tuple[Round, ...] = ()
     seen_runs: tuple[str, ...] = ()
     proofs: tuple[Proof, ...] = ()
@@ -137,7 +141,6 @@ class Memory:
     watch: WatchRun | None = None
     watch_starts: tuple[datetime, ...] = ()
     canary: Canary | None = None
-    is_canary_failing: bool = False
     withdrawn_at: datetime | None = None
     """When the public address of the home candidate was taken away on purpose, before it comes home."""
     repair: Repair | None = None

@@ -52,7 +52,7 @@ class View:
     @property
     def majority(self) -> str | None:
         """What most of the group's default routes target; None when most have no default route."""
-        counted = Counter(self.points_at(DEFAULT_ROUTE).values()).most_common(1)
+        counted = Counter(self.points_at(DEFAULT_ROUTE).values()).most_common()
         return counted[0][0] if counted else None
 
     @property
@@ -158,6 +158,5 @@ class View:
     def is_doomed(self, instance: Instance) -> bool:
         """AWS confirmed that it will stop it soon; whichever group's pass asked remembers it for all."""
         dooms = (doom for each in (self.memory, *self.others.values()) for doom in each.dooms)
-        known = [doom.at for doom in dooms if doom.instance_id == instance.instance_id]
-        known += [instance.interruption_at] if instance.interruption_at is not None else []
+        known = (doom.at for doom in dooms if doom.instance_id == instance.instance_id)
         return any(at - self.now <= self.policy.doom_notice for at in known)
