@@ -145,7 +145,7 @@ class Run:
 
         A verification's verdict is known as soon as two good rounds are: one still on its way holds up nothing.
         """
-        if sent.is_ok is None:
+        if sent.is_ok is None or self._found is not None:
             return
         if sent.is_ok:
             self._passes, self._failures = self._passes + 1, 0
@@ -168,7 +168,7 @@ class Run:
         if self._found is not None:
             return self._found[1]
         (path, canary), every, over_at = self._now, self._every(), self.t0 + self._lasts()
-        is_sharp = not path.loss and (canary is None or not canary.loss)
+        is_sharp = not path.loss and (canary is None or not canary.loss) and len(self.rounds) * every < self._lasts()
         if path.is_ok and is_sharp and not self.is_verify and not self._has_failed:
             lasts = max(_takes(each) for each in (path, canary) if each is not None)
             return self.t0 + (self._lasts() - 1) // every * every + lasts

@@ -155,8 +155,9 @@ def _has_followed(scene: Scene, crashes: Crashes | None) -> bool:
 def _converge(book: Book, situation: Situation, *, follows_home: bool) -> None:
     world = book.world
     if not book.violations:
-        world.packets.targets_down = 0
-        world.packets_changed()
+        if world.packets.targets_down:
+            world.packets.targets_down, world.packets.targets_back_at = 0, world.hub.now
+            world.packets_changed()
         if situation.name.startswith("common mode"):
             # Nothing natkeeper may do helps: somebody reboots them.
             for each in world.ec2.machines.values():
