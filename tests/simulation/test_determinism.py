@@ -1,4 +1,4 @@
-"""A seed is a schedule, on every machine and in every process: nothing hangs on hash order, ids in memory or the time."""
+"""A seed is a schedule, in every process: nothing hangs on the order of hashes, on ids in memory or on the time."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class VirtualNetwork:
     def dns_error(self, host: str) -> str:
         raise AssertionError(host)
 
-    def begin(self, key: Any, address: tuple[str, int], timeout: float, get: Target | None, get_timeout: float) -> None:
+    def begin(self, key: Any, address: tuple[str, int], timeout: float, get: Target | None, _: float) -> None:
         fate = fate_at(self.canary if address[0] == CANARY else self.path, round(self.clock * SECOND))
         self._sent += 1
         if fate.is_ok:
@@ -141,7 +141,7 @@ PATTERNS = {
         [(0, GOOD), (10_500_000, NONE), (11_500_000, OTHER)],
         "ended",
         "passed",
-    ),  # fmt: skip
+    ),
     "comes back": ([(0, NONE), (1_500_000, GOOD)], "recovered", "passed"),
     "comes back too late for a verification": ([(0, NONE), (2_950_000, GOOD)], "down", "down"),
     "one lost round": ([(0, GOOD), (4_300_000, NONE), (5_300_000, OTHER)], "recovered", "passed"),

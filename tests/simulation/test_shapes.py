@@ -19,8 +19,8 @@ from simulation import campaign
 from simulation.api import Api, Call, Rule
 from simulation.errors import ApiError, NoAnswer
 from simulation.functions import Functions
+from simulation.replay import Replay, play
 from simulation.situations import SITUATIONS
-from simulation.small_worlds import Replay, play
 from simulation.world import World
 
 SEEDS = range(40, 48)
@@ -37,7 +37,7 @@ Seen = tuple[str, str, Mapping[str, Any], Any]
 
 
 @pytest.fixture(scope="module")
-def calls() -> Iterator[list[Seen]]:
+def calls() -> list[Seen]:
     """(service, operation, request, answer) of every call of some worlds; answers that are errors are left out."""
     seen: list[Seen] = []
     patch = pytest.MonkeyPatch()
@@ -70,7 +70,7 @@ def calls() -> Iterator[list[Seen]]:
     for seed in SEEDS:
         campaign.play(campaign.schedule_of(seed))
     patch.undo()
-    yield seen
+    return seen
 
 
 @cache

@@ -15,12 +15,13 @@ from natkeeper.core.plan import Action, Reason
 from simulation import functions, small_worlds
 from simulation.hub import SECOND
 from simulation.races import FIRST, SECOND_ONE, Point
+from simulation.replay import Played, Replay, play
 from simulation.situations import SITUATIONS
-from simulation.small_worlds import Bounds, Explored, Replay, explore, play
+from simulation.small_worlds import Bounds, Explored, explore
 
 EFFORT = int(os.environ.get("NATKEEPER_EFFORT", "1"))
 """Multiplies what is sampled: `NATKEEPER_EFFORT=50` plays for some minutes."""
-PART = Bounds(pairs=2 * EFFORT, orders=4 * EFFORT, homeward=0)
+PART = Bounds(pairs=EFFORT, orders=3 * EFFORT, homeward=0)
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -86,7 +87,7 @@ def test_two_controllers_take_turns_as_they_are_told() -> None:
 def test_an_order_is_explored_once_and_every_switch_can_be_made() -> None:
     seen: list[Replay] = []
 
-    def run(replay: Replay, *, follows_home: bool = False) -> small_worlds.Played:
+    def run(replay: Replay, *, follows_home: bool = False) -> Played:
         played = play(replay, follows_home=follows_home)
         assert played.fired == len(replay.turns), replay
         seen.append(replay)
