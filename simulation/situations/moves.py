@@ -126,6 +126,11 @@ def _operator(_scene: Scene) -> dict[str, Any]:
     return {"natkeeper": {"command": "switchover", "group": "a", "to": "b"}}
 
 
+@situation("an operator says failover and not whereto", Reason.OPERATOR_MOVE)
+def _failover(_scene: Scene) -> dict[str, Any]:
+    return {"natkeeper": {"command": "failover", "group": "a"}}
+
+
 @situation("an operator is refused", Reason.OPERATOR_REFUSED)
 def _refused(scene: Scene) -> dict[str, Any]:
     scene.prove("b")
