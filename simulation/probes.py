@@ -157,7 +157,7 @@ class Run:
         if not is_ok:
             return Sent(due, False, due + int(TIMEOUT_MS * 1000), None, fate)
         self.carried(fate, due)
-        return Sent(due, True, due + int(fate.rtt_ms * 1000), fate.rtt_ms, fate)
+        return Sent(due, True, due + _takes(fate), fate.rtt_ms, fate)
 
     # -- the verdict
 
@@ -170,7 +170,7 @@ class Run:
 
         A verification's verdict is known as soon as two good rounds are: one still on its way holds up nothing.
         """
-        if sent.is_ok is None:
+        if sent.is_ok is None or self._found is not None:
             return
         if sent.is_ok:
             self._passes, self._failures = self._passes + 1, 0
@@ -192,16 +192,18 @@ class Run:
         assert self._now is not None
         if self._found is not None:
             return self._found[1]
-        path, every, over_at = self._now[0], self._every(), self.t0 + self._lasts()
-        if path.is_ok and not path.loss and not self.is_verify and not self._has_failed:
-            return self.t0 + (self._lasts() - 1) // every * every + int(path.rtt_ms * 1000)
-        ahead = replace(self, rounds=list(self.rounds), canary=[], carried=lambda _fate, _at: None)
+        (path, canary), every, over_at = self._now, self._every(), self.t0 + self._lasts()
+        is_sharp = not path.loss and (canary is None or not canary.loss) and len(self.rounds) * every < self._lasts()
+        if path.is_ok and is_sharp and not self.is_verify and not self._has_failed:
+            lasts = max(_takes(each) for each in (path, canary) if each is not None)
+            return self.t0 + (self._lasts() - 1) // every * every + lasts
+        ahead = replace(self, rounds=list(self.rounds), canary=list(self.canary), carried=lambda _fate, _at: None)
         ahead._send_until(over_at if self.is_verify else 1 << 60)
         if self.is_verify:
             return min(ahead._found[1], over_at) if ahead._found is not None else over_at
         if ahead._found is not None:
             return ahead._found[1]
-        return max(ahead.rounds[-1].known_at, over_at - every)
+        return max(*(each.known_at for each in (*ahead.rounds[-2:], *ahead.canary[-2:])), over_at - every)
 
     def _end(self) -> None:
         now = self.hub.now
@@ -236,11 +238,17 @@ class Run:
         return [(sent.at - self.t0) / 1000, int(bool(sent.is_ok)), sent.rtt_ms]
 
     def _address(self, now: int) -> Sent | None:
-        """The newest round whose page told the address: some of them, and all after a failure."""
-        found, has_failed = None, False
+        """The newest round whose page told the address: some of them, and all once a failure is known."""
+        found, failed_at = None, now + 1
         for number, each in enumerate(self.rounds):
-            has_failed = has_failed or each.is_ok is False
-            is_asked = number % HTTPS_EVERY == 0 or has_failed or self.is_verify
+            if each.is_ok is False:
+                failed_at = min(failed_at, each.known_at)
+            is_asked = number % HTTPS_EVERY == 0 or failed_at <= each.at
             if each.is_ok and is_asked and each.known_at <= now:
                 found = each
         return found
+
+
+def _takes(fate: Fate) -> int:
+    """Microseconds until a probe's end is known."""
+    return int((fate.rtt_ms if fate.is_ok else TIMEOUT_MS) * 1000)
