@@ -47,6 +47,8 @@ class Setting:
     run: int = 30
     instance_types: str = "t4g.nano,t4g.micro"
     begins: str = "at-rest"
+    env: tuple[tuple[str, str], ...] = ()
+    """More of the controller's environment, as a scenario file gives it."""
 
 
 @cache
@@ -79,7 +81,7 @@ def settings_of(setting: Setting) -> Settings:
                 "gateway": f"nat-{zone}" if setting.has_gateway else "",
             }
         )
-    return parse(env)
+    return parse(env | dict(setting.env))
 
 
 def tables_of(zone: str, count: int) -> list[str]:

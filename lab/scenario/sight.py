@@ -1,8 +1,8 @@
 """What an expectation may look at, whoever plays the scenario: the lab with packets, the simulation on virtual time.
 
 `looks`, `ledger_looks`, `metric_looks` and `expect` know a scene only as a `Sight`, so that an expectation means the
-same in both. Instants are seconds on the own clock of whoever plays. May not import anything that needs an emulator or a
-kernel.
+same in both. Instants are seconds on the own clock of whoever plays. May not import anything that needs an emulator
+or a kernel.
 """
 
 from __future__ import annotations
