@@ -23,7 +23,6 @@ from simulation.api import Call
 from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.invocation import Invocation
-from simulation.machines import DEFAULT_ROUTE
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -96,6 +95,9 @@ class Journal:
             self.last[fields["group"]] = line
 
     # -- the world's judge
+
+    def sent(self, _call: Call) -> None:
+        """A call leaves: what counts is what becomes of it."""
 
     def called(self, call: Call, error: ApiError | None) -> None:
         """A call had its effect, or was refused."""

@@ -1,4 +1,4 @@
-"""What goes wrong between natkeeper and AWS, with its ledger, its clock and its own processes; and its operator's words.
+"""What goes wrong between natkeeper and AWS, its ledger, its clock and its own processes; and its operator's words.
 
 Called by `simulation.scenario.steps`. Faults of the API combine as in `lab.api.faults`: every matching delay counts,
 and the first matching refusal or lost reply.
@@ -27,8 +27,10 @@ _STATUS = {
     **dict.fromkeys(("RequestLimitExceeded", "Unavailable", "ServiceUnavailable"), 503),
     **dict.fromkeys(("InternalError", "InternalServerError", "InternalFailure", "ServiceException"), 500),
     **dict.fromkeys(("InsufficientInstanceCapacity", "InsufficientHostCapacity"), 500),
-    **{"UnauthorizedOperation": 403, "AccessDeniedException": 403, "AuthFailure": 401},
-    **{"TooManyRequestsException": 429, "ResourceNotFoundException": 404},
+    **dict.fromkeys(("UnauthorizedOperation", "AccessDeniedException"), 403),
+    "AuthFailure": 401,
+    "TooManyRequestsException": 429,
+    "ResourceNotFoundException": 404,
 }
 """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; any other is a client's, 400."""
 Where = Callable[[Call], bool]
@@ -66,7 +68,9 @@ class Mishaps:
         api._rule = self.judge  # type: ignore[method-assign]
         api.rules.append(Rule("scenario", _harmless))  # an API without rules does not ask for one
 
-    def add(self, operation: str, times: int | None, *, where: Where = _harmless, until: int | None = None, **way: Any) -> None:
+    def add(
+        self, operation: str, times: int | None, *, where: Where = _harmless, until: int | None = None, **way: Any
+    ) -> None:
         """`way`: what `simulation.api.Rule` may be given."""
         self.troubles.append(Trouble(operation, times, Rule("scenario", _harmless, **way), where, until))
 

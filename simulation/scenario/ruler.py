@@ -1,7 +1,8 @@
 """New connections from one zone's private host, one every few milliseconds, as the lab's ruler opens them.
 
-Called by `simulation.scenario.stage`. Between two changes of the path all connections fare alike, so they are worked out
-by stretches and not one by one; only where packets are lost by chance is each one drawn. Shares no code with natkeeper.
+Called by `simulation.scenario.stage`. Between two changes of the path all connections fare alike, so they are worked
+out by stretches and not one by one; only where packets are lost by chance is each one drawn. Shares no code with
+natkeeper.
 """
 
 from __future__ import annotations

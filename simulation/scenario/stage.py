@@ -7,7 +7,7 @@ the deadlines in a file mean the same in both.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lab.scenario.file import Scenario
 from lab.scenario.pace import Pace, pace
@@ -15,23 +15,17 @@ from lab.scenario.sight import GONE, PATIENT_MS, STRICT_MS, CannotJudge, moment
 from lab.scenario.targets import Target
 from lab.scenario.vocabulary import PARAMETERS
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
-from natkeeper.core.plan import Happening, Plan
-from natkeeper.errors import Trouble
-from natkeeper.ports import Outcome
 from simulation.answers import BEGINNING
-from simulation.api import Call
 from simulation.bus import TICK
 from simulation.ec2 import Paces
-from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
-from simulation.invocation import Invocation
 from simulation.machines import Machine
 from simulation.packets import Fate
 from simulation.scenario.journal import Journal
 from simulation.scenario.ruler import REPEAT, Ruler
 from simulation.setting import CANARY, Setting
-from simulation.world import World
+from simulation.world import Judge, World
 
 if TYPE_CHECKING:
     from simulation.scenario.mishaps import Mishaps
@@ -80,7 +74,7 @@ class Stage:
         self.setting = setting(scenario, self.pace)
         self._paths: dict[str, Fate] = {}
         self.bench = _Bench(self._turned)
-        self.world = World(seed, self.setting, self.bench, paces(self.pace))
+        self.world = World(seed, self.setting, cast(Judge, self.bench), paces(self.pace))
         self.world.api.latency = CALL
         self.world.answers.keeps_history = any(each.do == "api_stale" for each in scenario.timeline)
         self.judge = Invariants()
@@ -265,37 +259,20 @@ class _Invariants:
 
 
 class _Bench:
-    """Several judges of one world."""
+    """Several judges of one world: each is told all of it, in order."""
 
     def __init__(self, turned: Callable[[], None]) -> None:
         self.judges: list[Invariants | Journal] = []
-        self._changed = turned
-
-    def called(self, call: Call, error: ApiError | None) -> None:
-        for each in self.judges:
-            each.called(call, error)
-
-    def decided(self, invocation: Invocation, plan: Plan) -> None:
-        for each in self.judges:
-            each.decided(invocation, plan)
-
-    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
-        for each in self.judges:
-            each.acted(invocation, group, outcome)
-
-    def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:
-        for each in self.judges:
-            each.troubled(invocation, group, trouble)
-
-    def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
-        for each in self.judges:
-            each.happened(invocation, group, happening)
-
-    def ended(self, invocation: Invocation, error: BaseException | None) -> None:
-        for each in self.judges:
-            each.ended(invocation, error)
+        self._turned = turned
 
     def changed(self) -> None:
         for each in self.judges:
             each.changed()
-        self._changed()
+        self._turned()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def tell(*given: Any) -> None:
+            for each in self.judges:
+                getattr(each, name)(*given)
+
+        return tell
