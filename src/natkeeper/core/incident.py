@@ -119,6 +119,12 @@ class Incident:
         return self.address_before != self.address_after
 
 
+YIELDING = timedelta(seconds=120)
+"""How long after a throttled call what is not urgent waits. When a zone is lost for many stacks of one account, each
+look for healing and each canary takes the place of somebody's failover; two minutes is as long as a proof stays fresh,
+and less than the quiet period that a way home waits for anyway."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """A group's memory between passes."""
@@ -142,6 +148,10 @@ class Memory:
     """When the public address of the home candidate was taken away on purpose, before it comes home."""
     repair: Repair | None = None
     standby_repair: Repair | None = None
+    is_resting: bool = False
+    """The last look found nothing to do: home, verified, backed."""
+    throttled_at: datetime | None = None
+    """When EC2 last refused a call for this group in its trouble because the account's request rate was used up."""
     failovers: tuple[datetime, ...] = ()
     launches: tuple[datetime, ...] = ()
     stable_since: datetime | None = None
@@ -152,6 +162,10 @@ class Memory:
     paused_until: datetime | None = None
     observed: float | None = None
     """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""
+
+    def is_yielding(self, now: datetime) -> bool:
+        """What is not urgent leaves the account's request rate to whoever needs it more."""
+        return self.throttled_at is not None and now - self.throttled_at < YIELDING
 
     def is_paused(self, now: datetime) -> bool:
         """An operator asked for stillness, and the time they set is not over."""
