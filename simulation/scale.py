@@ -1,8 +1,8 @@
 """Many stacks in one account lose a zone at once: how long until the last group has egress, and in which order.
 
-`python -m simulation.scale` prints the figures of docs/simulation.md, "Scale"; `tools.bench` a small one. Each stack is a
-whole world (one VPC, two zones, its own ledger, controller and probers); what they share is time and the account's token
-buckets. The bound is what the buckets alone would take for the calls that every group needs at least.
+`python -m simulation.scale` prints the figures of docs/simulation.md, "Scale". Each stack is a whole world (one VPC, two
+zones, its own ledger, controller and probers); what they share is time and the account's token buckets. The bound is
+what the buckets alone would take for the calls that every group needs at least.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PATIENCE = 600
 SLACK = 1.3
 """How much longer than the buckets' own time it may take (issue: Scale)."""
 WAYS = ("silent", "stopped")
-"""What losing a zone looks like: packets die while EC2 still shows the NATs running, or every NAT stops, with events."""
+"""What losing a zone looks like: packets die while EC2 shows the NATs running, or every NAT stops, with events."""
 LOST = "a"
 
 
 @dataclass(frozen=True)
 class Figures:
     """Seconds since the zone was lost. `bound`: the least that the tightest bucket takes. `waits`: in the order in which
-    egress came back; None where it never did."""
+    egress came back; `never`: how many are not among them."""
 
     stacks: int
     tables: int
@@ -61,7 +61,7 @@ class Figures:
 
 
 def account(shrink: float = 1) -> dict[str, Bucket]:
-    """An account's buckets; `shrink` times fewer stacks on `shrink` times smaller buckets take as long, for less work."""
+    """An account's buckets. So many times fewer stacks on buckets so many times smaller take as long, for less work."""
     return {name: Bucket(each.size / shrink, each.refill / shrink) for name, each in buckets().items()}
 
 

@@ -85,7 +85,7 @@ class _Again:
 
 
 def open_pass(
-    news: Sequence[News], ports: Ports, policy: Policy
+    news: Sequence[News], ports: Ports, policy: Policy, *, is_urgent: bool = False
 ) -> tuple[Network | Unknown, list[GroupPass], dict[str, Memory]]:
     """The first round trip: the look, the leases that the news calls for, the other groups' memories, all at once.
 
@@ -98,7 +98,7 @@ def open_pass(
     is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
     looked, asked, read, *answered = ports.together(
         [
-            partial(look, ports, suspects, is_urgent=any(_is_alarming(each) for each in news)),
+            partial(look, ports, suspects, is_urgent=is_urgent or any(_is_alarming(each) for each in news)),
             partial(control_probe, ports) if is_down else _nothing,
             ports.ledger.read if len(urgent) < len(names) else _nothing,
             *(partial(ports.ledger.acquire, name, until) for name in urgent),
@@ -120,7 +120,8 @@ def open_pass(
 
 
 def open_calm(news: Sequence[News], ports: Ports, policy: Policy) -> GroupPass | None:
-    """The pass that needs no look (`core.decide.watch_on`), with its plan made and its lease taken; else None."""
+    """The pass that needs no look (`core.decide.watch_on`), with its plan made and its lease taken. None: somebody must
+    look; without a plan: and urgently, for a move was left unfinished."""
     if len(news) != 1 or not isinstance(report := news[0], ProbeReport) or report.verdict is Verdict.DOWN:
         return None
     if report.group not in {each.name for each in policy.groups}:
@@ -132,7 +133,9 @@ def open_calm(news: Sequence[News], ports: Ports, policy: Policy) -> GroupPass |
     if isinstance(lease, Held) or lease.inbox:
         return None
     plan = watch_on(report.group, lease.memory, report, ports.clock.now(), policy)
-    return None if plan is None else GroupPass(report.group, plan.memory, lease, (), plan, reasons=[plan.reason.value])
+    if plan is None:
+        return GroupPass(report.group, lease.memory, lease, ()) if lease.memory.is_unfinished else None
+    return GroupPass(report.group, plan.memory, lease, (), plan, reasons=[plan.reason.value])
 
 
 def look(ports: Ports, suspects: frozenset[str], *, is_urgent: bool = False) -> Network | Unknown:

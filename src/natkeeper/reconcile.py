@@ -46,7 +46,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         _tell(calm, calm.plan, ports)
         _close(calm, ports)
         return {calm.name: calm.reasons}
-    network, groups, others = open_pass(news, ports, policy)
+    network, groups, others = open_pass(news, ports, policy, is_urgent=calm is not None)
     active = [each for each in groups if each.lease is not None or each.is_ledgerless]
     for turn in range(MAX_TURNS):
         if turn:
@@ -180,7 +180,8 @@ def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     if outcome.trouble is not None and outcome.trouble.is_throttle and not isinstance(action, StartWatch):
         # Not done yet, so packets cannot say anything against where it was to lead: no verification would be fair.
         group.is_throttled = True
-        group.memory = memory = replace(memory, throttled_at=ports.clock.now())
+        is_move = group.plan is not None and group.plan.verifies
+        group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
     if outcome.trouble is None and isinstance(action, LaunchInstance):

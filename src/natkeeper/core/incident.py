@@ -119,10 +119,10 @@ class Incident:
         return self.address_before != self.address_after
 
 
-YIELDING = timedelta(seconds=120)
+YIELDING = timedelta(seconds=180)
 """How long after a throttled call what is not urgent waits. When a zone is lost for many stacks of one account, each
-look for healing and each canary takes the place of somebody's failover; two minutes is as long as a proof stays fresh,
-and less than the quiet period that a way home waits for anyway."""
+look for healing and each canary takes the place of somebody's failover. Three minutes is about what EC2's buckets take
+for 500 stacks of two tables, and less than the quiet period (300 s) that a way home waits for anyway."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,10 @@ class Memory:
     """When the public address of the home candidate was taken away on purpose, before it comes home."""
     repair: Repair | None = None
     standby_repair: Repair | None = None
-    is_resting: bool = False
-    """The last look found nothing to do: home, verified, backed."""
+    rest: bool | None = None
+    """None unless the last look found nothing to do; then whether somebody verified could take over."""
+    is_unfinished: bool = False
+    """A call of the last move was throttled: some table, which the prober may not see, is still on the dead path."""
     throttled_at: datetime | None = None
     """When EC2 last refused a call for this group in its trouble because the account's request rate was used up."""
     failovers: tuple[datetime, ...] = ()
