@@ -1,7 +1,7 @@
 """Many stacks in one account lose a zone at once: how long until the last group has egress, and in which order.
 
-`python -m simulation.scale` prints the figures of docs/simulation.md, "Scale". Each stack is a whole world (one VPC, two
-zones, its own ledger, controller and probers); what they share is time and the account's token buckets. The bound is
+`python -m simulation.scale` prints the figures of docs/simulation.md, "Scale". Each stack is a whole world (one VPC,
+two zones, its own ledger, controller and probers); what they share is time and the account's token buckets. The bound is
 what the buckets alone would take for the calls that every group needs at least.
 """
 
@@ -34,8 +34,8 @@ LOST = "a"
 
 @dataclass(frozen=True)
 class Figures:
-    """Seconds since the zone was lost. `bound`: the least that the tightest bucket takes. `waits`: in the order in which
-    egress came back; `never`: how many are not among them."""
+    """Seconds since the zone was lost. `bound`: the least that the tightest bucket takes. `waits`: in the order in
+    which egress came back; `never`: how many are not among them."""
 
     stacks: int
     tables: int
@@ -159,13 +159,22 @@ def measure(stacks: int = STACKS, tables: int = 2, way: str = "silent", seed: in
     return found
 
 
+def unfairness(waits: Sequence[float]) -> float:
+    """How far the order is from an even one: the largest distance, in shares of the groups, between how many were served
+    by an instant and how many an even service would have served by then (Kolmogorov's distance from a uniform order).
+    0 is a perfect queue; nobody jumps it, for all lost egress at the same instant and the buckets know no names."""
+    ordered, whole = sorted(waits), max(waits)
+    return max(abs((number + 1) / len(ordered) - each / whole) for number, each in enumerate(ordered))
+
+
 def tell(found: Figures) -> str:
     """For people."""
     waits = found.waits or (float("inf"),)
     lines = [
         f"{found.stacks} groups, {found.tables} tables each, zone lost ({found.way}), seed {found.seed}",
         f"  bound {found.bound:.0f} s ({found.tightest}); last group {found.last:.0f} s, {found.ratio:.2f} times",
-        f"  median {median(waits):.0f} s, first {min(waits):.1f} s, never {found.never}",
+        f"  median {median(waits):.0f} s, first {min(waits):.1f} s, never {found.never}; "
+        f"unfairness {unfairness(waits):.2f}, last tenth {sorted(waits)[int(len(waits) * 0.9)]:.0f} s",
     ]
     for name, count in sorted(found.calls.items()):
         if name in found.throttled or name[0] in "ARCSM":

@@ -122,7 +122,11 @@ def open_pass(
 def open_calm(news: Sequence[News], ports: Ports, policy: Policy) -> GroupPass | None:
     """The pass that needs no look (`core.decide.watch_on`), with its plan made and its lease taken. None: somebody must
     look; without a plan: and urgently, for a move was left unfinished."""
-    if len(news) != 1 or not isinstance(report := news[0], ProbeReport) or report.verdict is Verdict.DOWN:
+    if (
+        len(news) != 1
+        or not isinstance(report := news[0], ProbeReport)
+        or not all(each.is_ok for each in report.rounds)
+    ):
         return None
     if report.group not in {each.name for each in policy.groups}:
         return None

@@ -45,7 +45,9 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         _perform(calm, calm.plan, ports)
         _tell(calm, calm.plan, ports)
         _close(calm, ports)
-        return {calm.name: calm.reasons}
+        if calm.is_lost or not calm.news:
+            return {calm.name: calm.reasons}
+        news = calm.news  # left in the inbox meanwhile, and the lease is still ours
     network, groups, others = open_pass(news, ports, policy, is_urgent=calm is not None)
     active = [each for each in groups if each.lease is not None or each.is_ledgerless]
     for turn in range(MAX_TURNS):
