@@ -1,8 +1,8 @@
 """Many stacks in one account lose a zone at once: how long until the last group has egress, and in which order.
 
 `python -m simulation.scale` prints the figures of docs/simulation.md, "Scale". Each stack is a whole world (one VPC,
-two zones, its own ledger, controller and probers); what they share is time and the account's token buckets. The bound is
-what the buckets alone would take for the calls that every group needs at least.
+two zones, its own ledger, controller and probers); what they share is time and the account's token buckets. The bound
+is what the buckets alone would take for the calls that every group needs at least.
 """
 
 from __future__ import annotations
@@ -160,9 +160,9 @@ def measure(stacks: int = STACKS, tables: int = 2, way: str = "silent", seed: in
 
 
 def unfairness(waits: Sequence[float]) -> float:
-    """How far the order is from an even one: the largest distance, in shares of the groups, between how many were served
-    by an instant and how many an even service would have served by then (Kolmogorov's distance from a uniform order).
-    0 is a perfect queue; nobody jumps it, for all lost egress at the same instant and the buckets know no names."""
+    """How far the service is from an even one: the largest distance, in shares of the groups, between how many were
+    served by an instant and how many an even service would have served by then (Kolmogorov's distance). 0 is a perfect
+    queue; nobody can jump it, for all lost egress at the same instant and the buckets know no names."""
     ordered, whole = sorted(waits), max(waits)
     return max(abs((number + 1) / len(ordered) - each / whole) for number, each in enumerate(ordered))
 
