@@ -119,10 +119,11 @@ class Incident:
         return self.address_before != self.address_after
 
 
-YIELDING = timedelta(seconds=180)
+YIELDING = timedelta(seconds=270)
 """How long after a throttled call what is not urgent waits. When a zone is lost for many stacks of one account, each
-look for healing and each canary takes the place of somebody's failover. Three minutes is about what EC2's buckets take
-for 500 stacks of two tables, and less than the quiet period (300 s) that a way home waits for anyway."""
+look for healing and each canary takes the place of somebody's failover. EC2's buckets take 190 s for 500 stacks of two
+tables; with 180 s here, canaries took a fifth of ReplaceRoute's tokens and the last group waited 260 s. Less than the
+default quiet period (300 s), before which nobody goes home anyway."""
 
 
 @dataclass(frozen=True)
