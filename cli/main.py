@@ -39,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument(
         "--jobs", metavar="N", type=int, help="labs at a time when there are several files (default: processors)"
     )
+    run.add_argument("--simulate", action="store_true", help="on virtual time, without packets (and without a sandbox)")
+    run.add_argument(
+        "--seed", metavar="S", type=int, default=1, help="with --simulate: another course of the same story"
+    )
     in_lab.add_parser("list", help="the library of scenarios")
     in_lab.add_parser("shell", help="a prompt on the private host of zone a, with the controller's log above it")
     _add_simulate(
@@ -47,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.command == "simulate":
         return _simulate(options)
+    if options.lab_command == "run" and options.simulate:
+        from simulation.scenario.run import run as simulated
+
+        return simulated(options.files, options.json, options.seed)
     if options.lab_command == "run":
         return lab.run(options.files, options.json, options.report, options.time_scale, options.jobs)
     return lab.listing() if options.lab_command == "list" else lab.shell()

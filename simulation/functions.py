@@ -114,11 +114,14 @@ class Functions:
             world.hub.after(20_000, lambda: resume(refusal), "Invoke")
             return
         request = json.loads(call.params["Payload"])
+        late = rule.delay if rule is not None else 0
         if not is_waited_for:
-            world.hub.after(10_000, lambda: self._accept(call, request, resume), "Invoke")
+            world.hub.after(10_000 + late, lambda: self._accept(call, request, resume), "Invoke")
             return
         world.hub.after(patience, lambda: resume(NoAnswer()), "Invoke")
-        world.hub.after(10_000, lambda: self._start(call, request, lambda _, report: _answer(resume, report)), "Invoke")
+        world.hub.after(
+            10_000 + late, lambda: self._start(call, request, lambda run, report: _answer(resume, report)), "Invoke"
+        )
 
     def _accept(self, call: Call, request: dict[str, Any], resume: Callable[[Any], None]) -> None:
         self._start(call, request, self._deliver)

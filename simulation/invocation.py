@@ -142,9 +142,9 @@ class _Eyes(Ec2):
         super().__init__(cast(Any, Ec2Client(invocation)), invocation.policy, invocation.world.launches, together)
         self._invocation = invocation
 
-    def look(self, suspects: frozenset[str]) -> Network:
+    def look(self, suspects: frozenset[str], insists: Callable[[], bool] = lambda: False) -> Network:
         self._invocation.seen = None
-        found = super().look(suspects)
+        found = super().look(suspects, insists)
         self._invocation.seen = found
         return found
 

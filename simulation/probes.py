@@ -155,7 +155,7 @@ class Run:
             reached = sum(chance(self.seed, number + each) < (1 - fate.loss) ** 2 for each in range(targets))
             is_ok = reached >= quorum
         if not is_ok:
-            return Sent(due, False, due + int(TIMEOUT_MS * 1000), None, fate)
+            return Sent(due, False, due + int(self.request.get("timeout", TIMEOUT_MS / 1000) * SECOND), None, fate)
         self.carried(fate, due)
         return Sent(due, True, due + _takes(fate), fate.rtt_ms, fate)
 

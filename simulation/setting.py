@@ -50,6 +50,8 @@ class Setting:
     failovers: int = 6
     launches: int = 6
     """MaxFailoversPerHour and MaxLaunchesPerDay: small ones are used up within a schedule."""
+    env: tuple[tuple[str, str], ...] = ()
+    """More of the controller's environment, as a scenario file gives it."""
 
 
 @cache
@@ -84,7 +86,7 @@ def settings_of(setting: Setting) -> Settings:
                 "gateway": f"nat-{zone}" if setting.has_gateway else "",
             }
         )
-    return parse(env)
+    return parse(env | dict(setting.env))
 
 
 def tables_of(zone: str, count: int) -> list[str]:

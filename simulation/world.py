@@ -59,11 +59,18 @@ class Nobody:
 class World:
     """`fates`: for each group since when new connections from its first table fare how; the truth about downtime."""
 
-    def __init__(self, seed: int, setting: Setting, judge: Judge | None = None, paces: Paces | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        setting: Setting,
+        judge: Judge | None = None,
+        paces: Paces | None = None,
+        hub: Hub | None = None,
+    ) -> None:
         self.seed = seed
         self.setting = setting
         self.dice = Random(seed)
-        self.hub = Hub()
+        self.hub = hub or Hub()
         self.judge: Judge = judge or Nobody()
         self.settings = settings_of(setting)
         self.policy = self.settings.policy

@@ -21,7 +21,7 @@ from natkeeper.core.news import News, ProbeFailed, ProbeReport
 from natkeeper.core.plan import Action, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch, Warned
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble
-from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_pass
+from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_calm, open_pass
 from natkeeper.ports import Outcome, Ports
 
 MAX_TURNS = 6
@@ -39,7 +39,16 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
     for each in news:
         if isinstance(each, ProbeReport):
             ports.telemetry.reported(each)
-    network, groups, others = open_pass(news, ports, policy)
+    calm = open_calm(news, ports, policy)
+    if calm is not None and calm.plan is not None:
+        ports.telemetry.decided(calm.plan)
+        _perform(calm, calm.plan, ports)
+        _tell(calm, calm.plan, ports)
+        _close(calm, ports)
+        if calm.is_lost or not calm.news:
+            return {calm.name: calm.reasons}
+        news = calm.news  # left in the inbox meanwhile, and the lease is still ours
+    network, groups, others = open_pass(news, ports, policy, is_urgent=calm is not None)
     active = [each for each in groups if each.lease is not None or each.is_ledgerless]
     for turn in range(MAX_TURNS):
         if turn:
@@ -89,11 +98,8 @@ def _turn(
     _perform(group, plan, ports)
     if group.is_lost:
         return
-    for each in plan.happenings:
-        ports.telemetry.happened(group.name, each)
-        if not isinstance(each, Warned):
-            _note(group, each, ports)
-    if plan.verifies:
+    _tell(group, plan, ports)
+    if plan.verifies and not group.is_throttled:
         _verify(group, ports)
 
 
@@ -128,6 +134,7 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports) -> None:
     """
     record = partial(_record, group, ports)
     outcomes: list[Outcome] = []
+    group.is_throttled = False
     stages = partial(_stages, group, plan, outcomes, ports)
     ports.together([record, stages] if plan.verifies and plan.stages and not plan.records_first else [stages])
     for each in outcomes:
@@ -138,10 +145,23 @@ def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports)
     for number, stage in enumerate(plan.stages):
         if number and plan.pause:
             ports.clock.sleep(plan.pause)
-        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, ports) for action in stage]))
+        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, plan, ports) for action in stage]))
 
 
-def _do(group: GroupPass, action: Action, ports: Ports) -> Outcome:
+def _do(group: GroupPass, action: Action, plan: Plan, ports: Ports) -> Outcome:
+    """One action. A move that is throttled insists for as long as the pass may last: its look is paid for, and coming
+    back for another would cost three more calls of an account that has none to spare."""
+    started = ports.clock.now()
+    outcome = _try(group, action, ports)
+    while plan.verifies and outcome.trouble is not None and outcome.trouble.is_throttle:
+        if ports.clock.remaining() < RESERVE + PATIENCE:
+            break
+        ports.clock.sleep(PATIENCE)
+        outcome = replace(_try(group, action, ports), took=ports.clock.now() - started)
+    return outcome
+
+
+def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
     started = ports.clock.now()
     if group.is_lost or (group.lease is not None and started >= group.lease.until):
         trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
@@ -159,6 +179,11 @@ def _do(group: GroupPass, action: Action, ports: Ports) -> Outcome:
 def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     ports.telemetry.acted(group.name, outcome)
     action, memory = outcome.action, group.memory
+    if outcome.trouble is not None and outcome.trouble.is_throttle and not isinstance(action, StartWatch):
+        # Not done yet, so packets cannot say anything against where it was to lead: no verification would be fair.
+        group.is_throttled = True
+        is_move = group.plan is not None and group.plan.verifies
+        group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
     if outcome.trouble is None and isinstance(action, LaunchInstance):
@@ -176,6 +201,13 @@ def _verify(group: GroupPass, ports: Ports) -> None:
         return
     ports.telemetry.reported(report)
     group.news = (*group.news, report)
+
+
+def _tell(group: GroupPass, plan: Plan, ports: Ports) -> None:
+    for each in plan.happenings:
+        ports.telemetry.happened(group.name, each)
+        if not isinstance(each, Warned):
+            _note(group, each, ports)
 
 
 def _note(group: GroupPass, happening: IncidentOpened | IncidentClosed, ports: Ports) -> None:

@@ -33,6 +33,9 @@ INBOX_LIMIT = 20
 KEPT = timedelta(days=400)
 """How long an incident stays in the table."""
 REFUSED = "ConditionalCheckFailedException"
+RECORD_TRIES = 4
+"""A stop brings two events, a tick and a prober's report within a second or two, each of which may leave its news while
+the holder writes. Giving up on the closing write keeps the lease for its 25 s, in which nobody acts for the group."""
 
 
 class DynamoLedger:
@@ -100,22 +103,24 @@ class DynamoLedger:
 
     def _record_beside_news(self, lease: Lease, memory: Memory, item: Mapping[str, Any]) -> Lease:
         """Somebody left news: write the memory, keep what was not handed out yet, and hand it out now."""
-        if int(item.get("epoch", {}).get("N", -1)) != lease.epoch:
-            raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.get('holder')}")
-        fresh = item["inbox"]["L"][len(lease.inbox) :]
-        values = {
-            ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
-            ":epoch": {"N": str(lease.epoch)},
-            ":fresh": {"L": fresh},
-            ":size": {"N": str(len(item["inbox"]["L"]))},
-        }
-        try:
-            self._update(
-                lease.group, "SET memory = :memory, inbox = :fresh", "epoch = :epoch AND size(inbox) = :size", values
-            )
-        except _Refused as refused:
-            raise TryAgain("UpdateItem", "InboxBusy", "news kept arriving while the memory was written") from refused
-        return replace(lease, memory=memory, inbox=tuple(_inbox({"inbox": {"L": fresh}})))
+        for _ in range(RECORD_TRIES):
+            if int(item.get("epoch", {}).get("N", -1)) != lease.epoch:
+                raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.get('holder')}")
+            fresh = item["inbox"]["L"][len(lease.inbox) :]
+            values = {
+                ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+                ":epoch": {"N": str(lease.epoch)},
+                ":fresh": {"L": fresh},
+                ":size": {"N": str(len(item["inbox"]["L"]))},
+            }
+            change, condition = "SET memory = :memory, inbox = :fresh", "epoch = :epoch AND size(inbox) = :size"
+            try:
+                self._update(lease.group, change, condition, values)
+            except _Refused as refused:
+                item = refused.item
+            else:
+                return replace(lease, memory=memory, inbox=tuple(_inbox({"inbox": {"L": fresh}})))
+        raise TryAgain("UpdateItem", "InboxBusy", "news kept arriving while the memory was written")
 
     def leave(self, group: str, news: News) -> None:
         """Appends to the inbox; a full one keeps what it has, because the holder will look for itself anyway."""

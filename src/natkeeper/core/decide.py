@@ -19,7 +19,7 @@ from natkeeper.core.incident import Cause, Doom, Memory
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Unknown
 from natkeeper.core.move import stages_to
-from natkeeper.core.news import Command, InstanceChanged, News, Verb
+from natkeeper.core.news import Command, InstanceChanged, News, ProbeReport, Verb
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.policy import Group, Policy
 from natkeeper.core.view import Path, View
@@ -50,11 +50,39 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
     before = memory.incident
     memory = _forget(absorb(name, memory, observation.news, now, policy), now)
     if isinstance(observation.network, Unknown):
+        if observation.network.is_throttled and (memory.is_down or memory.incident is not None):
+            memory = replace(memory, throttled_at=now)
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
         plan = describe(_act(_settle(view), observation), view)
+        rest = bool(plan.is_backed) if plan.reason is Reason.AT_REST and plan.carried_by == name else None
+        plan = replace(plan, memory=replace(plan.memory, rest=rest, is_unfinished=False))
     return with_incident(with_watch(plan, now, policy), before, now, policy)
+
+
+def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Plan | None:
+    """The plan without a look, for a report that says of a group at rest that all is well: the next run is started, and
+    that is all. None when somebody should look.
+
+    Reports come twice a minute from each stack, and a look is three calls: of an account with 500 stacks that was more
+    than EC2's buckets refill, at rest, so that nothing was left for the day on which looks are needed. What packets
+    do not show (a route edited on another table, a tag, a canary's drift) the minute's tick finds.
+    """
+    is_good = bool(report.rounds) and all(each.is_ok for each in report.rounds)
+    is_canary_good = memory.rest is False or all(each.is_ok for each in report.canary)
+    is_resting = memory.rest is not None and memory.incident is None and is_canary_good
+    is_waiting = memory.is_yielding(now) and not memory.is_unfinished
+    if not is_good or not (is_resting or is_waiting) or memory.is_paused(now):
+        return None
+    known = _forget(absorb(name, memory, (report,), now, policy), now)
+    if known.is_down or (is_resting and (known.incident is not None or (memory.rest and known.is_canary_failing))):
+        return None
+    if is_resting:
+        plan = Plan(name, known, Reason.AT_REST, carried_by=name, is_backed=memory.rest)
+    else:
+        plan = Plan(name, known, Reason.HEALING, "egress works; the rest waits: EC2 throttles this account")
+    return with_incident(with_watch(plan, now, policy), memory.incident, now, policy)
 
 
 def _forget(memory: Memory, now: datetime) -> Memory:

@@ -181,6 +181,8 @@ def _prove(view: View, path: Path, home: Instance, destination: str) -> Step:
     """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
     assert home.interface is not None
     memory = view.memory
+    if _is_yielding(view):
+        return Step(memory, Reason.HEALING, f"proving {home.instance_id} waits: EC2 throttles this account")
     if memory.withdrawn_at is not None:
         # The canary was silenced on purpose; from now on it may be asked again.
         memory = replace(memory, withdrawn_at=None, canary=None)
@@ -221,6 +223,11 @@ def _return(view: View, path: Path, home: Instance) -> Step:
     return Step(memory, Reason.GO_HOME, text, stages, records_first=True, verifies=True, pause=pause)
 
 
+def _is_yielding(view: View) -> bool:
+    """Other groups of the account, which this one cannot see, may need the same bucket for their default routes."""
+    return view.memory.is_yielding(view.now)
+
+
 # -- at rest
 
 
@@ -259,7 +266,7 @@ def _has_rested(view: View) -> bool:
 def _canary_at_rest(view: View) -> Step:
     """The canary watches the path that would be used next, so that it is proven before it is needed."""
     destination = view.policy.canary_destination
-    if destination is None:
+    if destination is None or _is_yielding(view):
         return Step(view.memory)
     running = [each for each in view.paths if each.instance is not None and each.instance.is_running]
     other = [each for each in running if each.target != view.target and not view.is_checked(each)]

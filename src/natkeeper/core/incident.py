@@ -120,6 +120,13 @@ class Incident:
         return self.address_before != self.address_after
 
 
+YIELDING = timedelta(seconds=270)
+"""How long after a throttled call what is not urgent waits. When a zone is lost for many stacks of one account, each
+look for healing and each canary takes the place of somebody's failover. EC2's buckets take 190 s for 500 stacks of two
+tables; with 180 s here, canaries took a fifth of ReplaceRoute's tokens and the last group waited 260 s. Less than the
+default quiet period (300 s), before which nobody goes home anyway."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """A group's memory between passes."""
@@ -146,6 +153,12 @@ class Memory:
     """When the public address of the home candidate was taken away on purpose, before it comes home."""
     repair: Repair | None = None
     standby_repair: Repair | None = None
+    rest: bool | None = None
+    """None unless the last look found nothing to do; then whether somebody verified could take over."""
+    is_unfinished: bool = False
+    """A call of the last move was throttled: some table, which the prober may not see, is still on the dead path."""
+    throttled_at: datetime | None = None
+    """When EC2 last refused a call for this group in its trouble because the account's request rate was used up."""
     failovers: tuple[datetime, ...] = ()
     launches: tuple[datetime, ...] = ()
     stable_since: datetime | None = None
@@ -156,6 +169,10 @@ class Memory:
     paused_until: datetime | None = None
     observed: float | None = None
     """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""
+
+    def is_yielding(self, now: datetime) -> bool:
+        """What is not urgent leaves the account's request rate to whoever needs it more."""
+        return self.throttled_at is not None and now - self.throttled_at < YIELDING
 
     def is_paused(self, now: datetime) -> bool:
         """An operator asked for stillness, and the time they set is not over."""

@@ -146,6 +146,8 @@ class Unknown:
     """We could not look. Never "down", never "up"."""
 
     reason: str
+    is_throttled: bool = False
+    """Only for the account's request rate."""
 
 
 @dataclass(frozen=True)
