@@ -120,7 +120,7 @@ class Functions:
             return
         world.hub.after(patience, lambda: resume(NoAnswer()), "Invoke")
         world.hub.after(
-            10_000 + late, lambda: self._start(call, request, lambda run, report: _answer(resume, report)), "Invoke"
+            10_000 + late, lambda: self._start(call, request, lambda _, report: _answer(resume, report)), "Invoke"
         )
 
     def _accept(self, call: Call, request: dict[str, Any], resume: Callable[[Any], None]) -> None:

@@ -68,7 +68,7 @@ def _no_restriction() -> Sequence[Patch]:
     among=("lease-ends-mid-plan",),
 )
 def _outlives() -> Sequence[Patch]:
-    do = reconcile._do
+    do = reconcile._try
 
     def at_any_time(group: Any, action: Any, ports: Any) -> Any:
         lease = group.lease
@@ -78,7 +78,7 @@ def _outlives() -> Sequence[Patch]:
         finally:
             group.lease = lease
 
-    return [Patch(reconcile, "_do", at_any_time)]
+    return [Patch(reconcile, "_try", at_any_time)]
 
 
 @mutant(

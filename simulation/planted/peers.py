@@ -36,7 +36,7 @@ NO_LAUNCH = ("no-capacity", "vcpu-quota", "address-quota", "interface-quota", "s
 def _first_failure() -> Sequence[Patch]:
     def stages(group: Any, plan: Any, outcomes: Any, ports: Any) -> None:
         for action in plan.actions:
-            outcomes.append(reconcile._do(group, action, ports))
+            outcomes.append(reconcile._do(group, action, plan, ports))
             if outcomes[-1].trouble is not None:
                 return
 

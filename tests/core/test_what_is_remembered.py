@@ -81,6 +81,7 @@ def test_a_failover_remembers_where_when_and_why_and_nothing_of_the_path_before(
         proofs=proofs("eni-b"),
         failovers=(at(0),),
         incident=opened,
+        rest=None,
     )
     assert plan.happenings == (IncidentOpened(opened),)
 
@@ -101,7 +102,7 @@ def test_a_move_on_purpose_remembers_when_so_that_its_lost_rounds_are_called_pla
     world = resting("ab").remember(withdrawn_at=at(-5))
     plan = world.decide(Command(Verb.FAILOVER, "a"))
     assert plan.memory == replace(
-        world.memories["a"], target="eni-b", moved_at=at(0), stable_since=None, withdrawn_at=None
+        world.memories["a"], target="eni-b", moved_at=at(0), stable_since=None, withdrawn_at=None, rest=None
     )
     assert plan.verifies
     assert plan.records_first

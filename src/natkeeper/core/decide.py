@@ -76,7 +76,7 @@ def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, poli
     if not is_good or not (is_resting or is_waiting) or memory.is_paused(now):
         return None
     known = _forget(absorb(name, memory, (report,), now, policy), now)
-    if known.is_down or (is_resting and (known.incident is not None or (memory.rest and known.is_canary_failing))):
+    if known.is_down:
         return None
     if is_resting:
         plan = Plan(name, known, Reason.AT_REST, carried_by=name, is_backed=memory.rest)
