@@ -15,7 +15,7 @@ def test_the_bound_is_what_the_tightest_bucket_takes() -> None:
 
 def test_an_even_service_is_fair_and_a_late_rush_is_not() -> None:
     assert unfairness([1, 2, 3, 4]) == 0
-    assert unfairness([97, 98, 99, 100]) > 0.9
+    assert unfairness([97, 98, 99, 100]) > 0.7
 
 
 @pytest.mark.parametrize("way", WAYS)
