@@ -28,6 +28,9 @@ MAX_TURNS = 6
 """Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
 RESERVE = timedelta(seconds=5)
 """A turn is only begun with this much time left: a verification takes up to 3 s, the calls around it one."""
+LAST_TRY = timedelta(seconds=9)
+"""A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
+in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick."""
 PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
@@ -154,7 +157,7 @@ def _do(group: GroupPass, action: Action, plan: Plan, ports: Ports) -> Outcome:
     started = ports.clock.now()
     outcome = _try(group, action, ports)
     while plan.verifies and outcome.trouble is not None and outcome.trouble.is_throttle:
-        if ports.clock.remaining() < RESERVE + PATIENCE:
+        if ports.clock.remaining() < LAST_TRY:
             break
         ports.clock.sleep(PATIENCE)
         outcome = replace(_try(group, action, ports), took=ports.clock.now() - started)
