@@ -15,6 +15,7 @@ from functools import partial
 from typing import cast
 
 from natkeeper.core.absorb import absorb
+from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import Network, Role, Unknown
 from natkeeper.core.news import News, ProbeFailed, ProbeReport
@@ -33,6 +34,8 @@ LAST_TRY = timedelta(seconds=9)
 in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick."""
 PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
+LEAVING_TRIES = 3
+"""Each is one write, and ends unless news came beside it."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
@@ -63,11 +66,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         ports.together([partial(_turn, each, network, others, ports, policy) for each in active])
         ports.together([partial(_close, each, ports) for each in active if not each.wants_turn])
         active = [each for each in active if each.wants_turn]
-    for group in active:
-        # Out of time: what was just learned is remembered all the same, and judged in the next wake-up.
-        group.memory = absorb(group.name, group.memory, group.news, ports.clock.now(), policy)
-        group.news = ()
-    ports.together([partial(_close, each, ports) for each in active])
+    ports.together([partial(_leave, each, ports, policy) for each in active])
     return {each.name: each.reasons for each in groups}
 
 
@@ -232,6 +231,21 @@ def _record(group: GroupPass, ports: Ports, *, release: bool = False) -> bool:
         return False
     group.news = (*group.news, *group.lease.inbox)
     return True
+
+
+def _leave(group: GroupPass, ports: Ports, policy: Policy) -> None:
+    """Out of time: what was just learned is remembered all the same, the next run started in place of one that ended,
+    and the lease given back; the next wake-up judges. A lease kept for news that came with the last write would shut
+    everybody out for 25 s, and without a run nobody would look before the next tick."""
+    for _ in range(LEAVING_TRIES):
+        memory = absorb(group.name, group.memory, group.news, ports.clock.now(), policy)
+        plan = Plan(group.name, memory, Reason.LOOK_AGAIN, "out of time; the next wake-up goes on")
+        plan = _restrict(with_watch(plan, ports.clock.now(), policy), group)
+        group.memory, group.news = plan.memory, ()
+        _perform(group, plan, ports)
+        _close(group, ports)
+        if group.lease is None or group.is_lost or not group.news:
+            return
 
 
 def _close(group: GroupPass, ports: Ports) -> None:

@@ -445,6 +445,10 @@ def test_whatever_happened_a_stack_left_in_peace_comes_to_rest_on_a_verified_pat
         memory = world.memories[name]
         assert memory.target is not None, plan
         assert not memory.is_down
+        view = View(world.policy.group(name), world.seen, memory, {}, world.policy, at(world.now))
+        if world.policy.canary is None and all(each.target != memory.target for each in view.paths):
+            # On something that is none of ours, and nothing can prove a NAT to come home to: an operator's `switchover`.
+            continue
         routes = view_routes(world, name)
         assert set(routes) == {memory.target}
         assert writes(plan) == [], (name, plan.reason, plan.detail)

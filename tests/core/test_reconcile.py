@@ -217,6 +217,18 @@ def test_what_the_last_verification_said_is_not_lost_when_time_is_up() -> None:
     assert stack.route() == "eni-c"
 
 
+def test_news_that_comes_with_the_last_write_keeps_no_lease_and_breaks_no_chain() -> None:
+    """Found by the simulation of 500 stacks: the lease stayed for 25 s, and nobody looked before the next tick."""
+    stack = stopped("abc")
+    stack.clock.left = secs(5.2)
+    last = report("xxx", 1, run_id="watch-a")
+    stack.ledger.during_record = [lambda: None, lambda: stack.ledger.items["a"].inbox.append(last)]
+    stack.wake(STOPS)
+    assert stack.ledger.items["a"].until is None
+    assert "watch-a" in stack.memory().seen_runs
+    assert [each.group for each in stack.prober.started].count("a") == 1
+
+
 def test_it_waits_a_moment_for_ec2_to_show_what_an_event_said_and_not_longer() -> None:
     stack = Stack(resting("ab"))
     stack.vpc.before_look = [lambda: None, lambda: stop(stack)]

@@ -236,7 +236,7 @@ def _standby(view: View) -> Step:
     if mode is StandbyMode.NONE:
         return Step(view.memory)
     standby = next(iter(view.instances(Role.STANDBY)), None)
-    if standby is None:
+    if standby is None or _is_stuck(view, standby):
         return _launch(view, Role.STANDBY)
     path = view.path_to(standby)
     if standby.is_running and path is not None and view.is_checked(path):
@@ -252,6 +252,11 @@ def _standby(view: View) -> Step:
             replace(view.memory, standby_repair=None), Reason.TIDYING, text, ((StopInstance(standby.instance_id),),)
         )
     return Step(view.memory)
+
+
+def _is_stuck(view: View, standby: Instance) -> bool:
+    """Still pending when a boot would have been over twice: EC2 will not finish it (simulation, seed 10076)."""
+    return standby.state is InstanceState.PENDING and view.now - standby.launched_at > view.policy.repair_after
 
 
 def _is_proven(view: View, path: Path) -> bool:
@@ -287,7 +292,9 @@ def _surplus(view: View) -> Step:
     if not _has_rested(view):
         return Step(view.memory)
     used = {view.target} | {each.target for each in view.others.values()} | view.network.default_targets
-    for instance in view.instances(Role.NAT):
+    standby, *old = view.instances(Role.STANDBY) or (None,)
+    replaced = old if standby is not None and standby.state is not InstanceState.PENDING else []
+    for instance in (*view.instances(Role.NAT), *replaced):
         interface = instance.interface
         if instance is view.home or (interface is not None and interface.interface_id in used):
             continue
