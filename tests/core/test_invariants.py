@@ -447,7 +447,7 @@ def test_whatever_happened_a_stack_left_in_peace_comes_to_rest_on_a_verified_pat
         assert not memory.is_down
         view = View(world.policy.group(name), world.seen, memory, {}, world.policy, at(world.now))
         if world.policy.canary is None and all(each.target != memory.target for each in view.paths):
-            # On something that is none of ours, and nothing can prove a NAT to come home to: an operator's `switchover`.
+            # On something that is none of ours, and nothing can prove a NAT to come home to: `switchover` does it.
             continue
         routes = view_routes(world, name)
         assert set(routes) == {memory.target}
