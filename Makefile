@@ -3,8 +3,9 @@
 PYTHON := .venv/bin/python
 export PYTHONPATH := src:.
 JSON ?=
+JOBS ?= 1
 
-.PHONY: help demo test check lint types imports template bench clean
+.PHONY: help demo test check lint types imports template mutants bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -31,11 +32,14 @@ imports: .venv/ready ## who may import whom
 template: .venv/ready .venv-sam/ready ## template.yaml as CloudFormation will see it
 	$(PYTHON) tools/lint-template
 
+mutants: .venv/ready ## break the core in 2,600 ways; the tests must notice (JOBS=n at a time)
+	$(PYTHON) -m tools.mutants --jobs $(JOBS)
+
 bench: .venv/ready system ## figures beside their floors (JSON=file writes them too)
 	$(PYTHON) -m tools.bench $(if $(JSON),--json $(JSON))
 
 clean: ## removes what the commands above made
-	rm -rf .venv .venv-sam .aws-sam .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-sam .aws-sam build/mutants .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 .PHONY: system
 system:

@@ -1,4 +1,5 @@
-"""`natkeeper`: what a person types. `natkeeper lab …` plays with a VPC on this machine.
+"""`natkeeper`: what a person types. `natkeeper lab …` plays with a VPC on this machine, `natkeeper simulate` with a
+simulated AWS in virtual time.
 
 Exit 0 when all is well, 1 when an expectation does not hold, 2 for a bad file or wrong use, 3 when this machine cannot.
 """
@@ -6,12 +7,15 @@ Exit 0 when all is well, 1 when an expectation does not hold, 2 for a bad file o
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cli import lab
+
+CANNOT = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=1,
         help="play each file N times and tell how often each passed; what the first failure of each was is kept",
     )
+    run.add_argument("--simulate", action="store_true", help="on virtual time, without packets (and without a sandbox)")
+    run.add_argument(
+        "--seed", metavar="S", type=int, default=1, help="with --simulate: another course of the same story"
+    )
     in_lab.add_parser("list", help="the library of scenarios")
     in_lab.add_parser("shell", help="a prompt on the private host of zone a, with the controller's log above it")
+    _add_simulate(
+        commands.add_parser("simulate", help="seeded schedules of faults in a simulated AWS, in virtual time")
+    )
     options = parser.parse_args(argv)
     try:
         return _do(options)
@@ -52,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _do(options: argparse.Namespace) -> int:
+    if options.command == "simulate":
+        return _simulate(options)
+    if options.lab_command == "run" and options.simulate:
+        from simulation.scenario.run import run as simulated
+
+        return simulated(options.files, options.json, options.seed)
     if options.lab_command == "run":
         return lab.run(
             lab.Wanted(options.files, options.json, options.report, options.time_scale, options.jobs, options.repeat)
@@ -64,6 +81,33 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("greenlet") is None:
+        print("natkeeper simulate needs greenlet: install natkeeper[simulation]", file=sys.stderr)
+        return CANNOT
+    from cli import simulate
+
+    if options.replay:
+        return simulate.replay(options.seed, options.zones, options.keep)
+    return simulate.campaign(options.seed, options.schedules, options.zones, options.json, options.jobs)
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", metavar="S", type=int, help="the first seed (default: a fresh one, which is printed)")
+    parser.add_argument("--schedules", metavar="N", type=int, default=200, help="play seeds S to S+N-1 (default: 200)")
+    parser.add_argument("--zones", metavar="K", type=int, choices=(1, 2, 3), help="every stack with so many zones")
+    parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures")
+    parser.add_argument("--jobs", metavar="J", type=int, help="processes (default: processors)")
+    parser.add_argument("--replay", action="store_true", help="play seed S alone and tell what happens")
+    parser.add_argument(
+        "--keep", metavar="I,J", type=_numbers, help="with --replay: only these of the seed's faults, by number"
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
 
 
 def _scale(text: str) -> float:

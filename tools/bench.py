@@ -23,7 +23,7 @@ from natkeeper.core.news import Tick  # noqa: E402
 from natkeeper.core.plan import Action, PointRoute  # noqa: E402
 from tests.support.cloud import Cloud  # noqa: E402
 from tests.support.round_trips import last_of, longest_chain  # noqa: E402
-from tools import bench_cold_start  # noqa: E402
+from tools import bench_cold_start, bench_simulation  # noqa: E402
 
 LATENCY_MS = 100
 TABLES = (1, 3, 20)
@@ -129,6 +129,7 @@ def measure() -> dict[str, Any]:
         "failover": failovers(),
         "at_rest": at_rest(),
         "cold_start": bench_cold_start.measure(),
+        "simulation": bench_simulation.measure(),
     }
     result["is_within_limits"] = _is_within_limits(result)
     return result
@@ -162,6 +163,7 @@ def print_tables(result: dict[str, Any]) -> None:
         f"{rest['calls']} calls in one round trip, {rest['writes']} writes\n"
     )
     bench_cold_start.print_table(result["cold_start"])
+    bench_simulation.print_table(result["simulation"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,13 +9,12 @@ downtime, writes …) at its end.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from lab.scenario import looks
 from lab.scenario.file import Expectation
 from lab.scenario.looks import Look
-from lab.scenario.scene import Scene
+from lab.scenario.sight import Sight
 
 PATIENCE = 20.0
 """For something that must come about and has no deadline: detection by packets, moves, room for a slow machine."""
@@ -47,13 +46,13 @@ def _has_deadline(expectation: Expectation) -> bool:
     return expectation.within is not None or expectation.eventually is not None
 
 
-def await_one(scene: Scene, expectation: Expectation, step_at: float) -> Verdict:
+def await_one(scene: Sight, expectation: Expectation, step_at: float) -> Verdict:
     """Judges one expectation in its turn; waits as long as it may."""
-    began = time.monotonic()
+    began = scene.now()
     deadline = _deadline(expectation, step_at, began)
     must_last = looks.is_throughout(expectation) or (looks.is_steady(expectation) and not _has_deadline(expectation))
     while True:
-        now = time.monotonic()
+        now = scene.now()
         if not must_last or now >= deadline or looks.is_throughout(expectation):
             look = looks.look(scene, expectation, step_at, min(now, deadline))
             if must_last and not look.holds and looks.is_throughout(expectation):
@@ -61,19 +60,19 @@ def await_one(scene: Scene, expectation: Expectation, step_at: float) -> Verdict
             is_over = now >= deadline + looks.lag(expectation)
             if (look.holds and not must_last) or is_over:
                 return verdict(scene, expectation, look, deadline)
-        time.sleep(POLL)
+        scene.sleep(POLL)
 
 
-def judge_at_the_end(scene: Scene, expectation: Expectation, step_at: float) -> Verdict:
+def judge_at_the_end(scene: Sight, expectation: Expectation, step_at: float) -> Verdict:
     """Judges one expectation that is about the whole run."""
-    look = looks.look(scene, expectation, step_at, time.monotonic())
+    look = looks.look(scene, expectation, step_at, scene.now())
     return verdict(scene, expectation, look, None)
 
 
-def verdict(scene: Scene, expectation: Expectation, look: Look, deadline: float | None) -> Verdict:
+def verdict(scene: Sight, expectation: Expectation, look: Look, deadline: float | None) -> Verdict:
     """The outcome as people and the report want it."""
     by = f" by {scene.seconds(deadline):.1f} s" if deadline is not None and _has_deadline(expectation) else ""
-    at = scene.seconds(time.monotonic() if look.at is None else look.at)
+    at = scene.seconds(scene.now() if look.at is None else look.at)
     return Verdict(expectation, expectation.text, look.holds, look.expected + by, look.seen, at)
 
 

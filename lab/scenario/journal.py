@@ -14,11 +14,11 @@ from typing import Any
 
 from lab.api import Call, Machine
 from lab.runtime import FunctionHost
+from lab.scenario.sight import GONE as GONE
 from lab.stack import ANYWHERE, Stack
 from natkeeper.adapters import ec2_facts as adapter
 
 READS = ("Describe", "Get", "List", "Query", "Scan")
-GONE = ("shutting-down", "terminated")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,12 @@ Called by `lab.scenario.looks` and `record`. Outages are the ruler's; each belon
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from lab.measure import Outage
 from lab.scenario.file import Expectation
-from lab.scenario.scene import Scene, instant
-from lab.scenario.watch import TOLERANCE
+from lab.scenario.sight import TOLERANCE, Sight
 
 NEAR = 3.0
 """Seconds between an incident and an outage that is taken for its own."""
@@ -43,22 +41,21 @@ class Measured:
         return self.closed_at is not None and is_above and (self.high is None or self.seen - slack <= self.high)
 
 
-def measured(scene: Scene, group: str, *, with_passing: bool = False) -> list[Measured]:
+def measured(scene: Sight, group: str, *, with_passing: bool = False) -> list[Measured]:
     """The group's incidents since the clock's zero, oldest first."""
-    offset = time.time() - time.monotonic()
-    raw = [each for each in scene.stack.incidents(group) if instant(each["opened_at"]) - offset >= scene.zero - 1]
-    spans = [_span(each, offset) for each in raw]
+    raw = [each for each in scene.ledger(group) if scene.instant(each["opened_at"]) >= scene.zero - 1]
+    spans = [_span(scene, each) for each in raw]
     owned: dict[int, list[Outage]] = {}
     for outage in scene.rulers[group].outages(scene.zero):
         distances = [(_distance(span, outage), number) for number, span in enumerate(spans)]
         nearest = min(distances, default=(NEAR + 1, 0))
         if nearest[0] <= NEAR:
             owned.setdefault(nearest[1], []).append(outage)
-    found = [_measured(each, spans[number], owned.get(number, []), offset) for number, each in enumerate(raw)]
+    found = [_measured(scene, each, spans[number], owned.get(number, [])) for number, each in enumerate(raw)]
     return [each for each in found if with_passing or each.fields["cause"] not in ("planned-move", "transient")]
 
 
-def incidents(scene: Scene, expectation: Expectation, since: float, until: float) -> tuple[bool, str, str]:
+def incidents(scene: Sight, expectation: Expectation, since: float, until: float) -> tuple[bool, str, str]:
     """The number of incidents, and whether each interval contains the truth."""
     group, count, truth = expectation.subject, expectation.args["count"], expectation.args["contain_truth"]
     found = [each for each in measured(scene, group) if since - 1 <= each.opened_at <= until]
@@ -71,13 +68,13 @@ def incidents(scene: Scene, expectation: Expectation, since: float, until: float
     return is_right, " and ".join(filter(None, wanted)), seen
 
 
-def is_pending(scene: Scene, group: str, count: int | None) -> bool:
+def is_pending(scene: Sight, group: str, count: int | None) -> bool:
     """Worth waiting for: an incident is open, or not all that are expected are there."""
     found = measured(scene, group)
     return any(each.closed_at is None for each in found) or (count is not None and len(found) < count)
 
 
-def _told(scene: Scene, each: Measured) -> str:
+def _told(scene: Sight, each: Measured) -> str:
     if each.closed_at is None:
         return f"{each.fields['cause']} at {scene.seconds(each.opened_at):.1f} s, still open"
     high = "?" if each.high is None else f"{each.high:.2f}"
@@ -85,9 +82,9 @@ def _told(scene: Scene, each: Measured) -> str:
     return f"{each.fields['cause']} at {scene.seconds(each.opened_at):.1f} s, {said}"
 
 
-def _span(raw: dict[str, Any], offset: float) -> tuple[float, float]:
-    opened = instant(raw["opened_at"]) - offset
-    ended = instant(raw["recovered_at"]) - offset if "recovered_at" in raw else time.monotonic()
+def _span(scene: Sight, raw: dict[str, Any]) -> tuple[float, float]:
+    opened = scene.instant(raw["opened_at"])
+    ended = scene.instant(raw["recovered_at"]) if "recovered_at" in raw else scene.now()
     return opened, max(opened, ended)
 
 
@@ -96,13 +93,13 @@ def _distance(span: tuple[float, float], outage: Outage) -> float:
     return max(0.0, span[0] - last, first - span[1])
 
 
-def _measured(raw: dict[str, Any], span: tuple[float, float], outages: list[Outage], offset: float) -> Measured:
+def _measured(scene: Sight, raw: dict[str, Any], span: tuple[float, float], outages: list[Outage]) -> Measured:
     is_closed = "closed_at" in raw
     return Measured(
         fields=raw,
         opened_at=span[0],
         recovered_at=span[1] if "recovered_at" in raw else None,
-        closed_at=instant(raw["closed_at"]) - offset if is_closed else None,
+        closed_at=scene.instant(raw["closed_at"]) if is_closed else None,
         low=int(raw["downtime_low_ms"]) / 1000 if "downtime_low_ms" in raw else None,
         high=int(raw["downtime_high_ms"]) / 1000 if "downtime_high_ms" in raw else None,
         outages=tuple(outages),

@@ -13,8 +13,7 @@ from fnmatch import fnmatchcase
 
 from lab.scenario import ledger_looks, metric_looks
 from lab.scenario.file import Expectation
-from lab.scenario.journal import GONE
-from lab.scenario.scene import CannotJudge, Scene
+from lab.scenario.sight import GONE, CannotJudge, Sight
 from lab.scenario.targets import Target
 from lab.scenario.vocabulary import EXPECTATIONS
 
@@ -32,7 +31,7 @@ class Look:
     at: float | None = None
 
 
-def look(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def look(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     """One look. CannotJudge when there is nothing to look at."""
     return _LOOKS[expectation.kind](scene, expectation, since, until)
 
@@ -62,7 +61,7 @@ def lag(expectation: Expectation) -> float:
 # -- packets
 
 
-def _restored(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def _restored(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     ruler = scene.rulers[expectation.subject]
     expected = f"new connections from zone {expectation.subject} work again"
     outages = [each for each in ruler.outages(since) if each.first_failed_ns / 1e9 <= until]
@@ -80,7 +79,7 @@ def _restored(scene: Scene, expectation: Expectation, since: float, until: float
     return Look(ruler.known_until - back >= CALM or (deadline is not None and until >= deadline), expected, seen, back)
 
 
-def _never_down(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def _never_down(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     failed = [each for each in scene.patient[expectation.subject].failed(since) if each.sent_ns / 1e9 <= until]
     expected = f"no new connection from zone {expectation.subject} failed"
     if not failed:
@@ -90,7 +89,7 @@ def _never_down(scene: Scene, expectation: Expectation, since: float, until: flo
     return Look(False, expected, seen, first)
 
 
-def _downtime(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def _downtime(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     outages = [each for each in scene.rulers[expectation.subject].outages(since) if each.first_failed_ns / 1e9 <= until]
     seen = sum(each.downtime_seen_ns for each in outages) / 1e9
     limit = expectation.args["at_most"]
@@ -98,7 +97,7 @@ def _downtime(scene: Scene, expectation: Expectation, since: float, until: float
     return Look(seen <= limit, f"zone {expectation.subject} down for at most {limit:g} s", text)
 
 
-def _flows(scene: Scene, expectation: Expectation, _since: float, _until: float) -> Look:
+def _flows(scene: Sight, expectation: Expectation, _since: float, _until: float) -> Look:
     fates = [each for each in scene.fates if each.flow.group == expectation.subject]
     if not fates:
         raise CannotJudge(f"line {expectation.line}: {expectation.text}: the file opens no flows from this zone")
@@ -109,7 +108,7 @@ def _flows(scene: Scene, expectation: Expectation, _since: float, _until: float)
     return Look(survived >= share * opened, f"at least {share:.0%} of {opened} connections survive", seen)
 
 
-def _egress_address(scene: Scene, expectation: Expectation, _since: float, _until: float) -> Look:
+def _egress_address(scene: Sight, expectation: Expectation, _since: float, _until: float) -> Look:
     before, now = scene.before_addresses[expectation.subject], scene.fetch(expectation.subject)
     wanted = expectation.args["is"]
     expected = f"the address that the far end sees to be {'still' if wanted == 'same' else 'another than'} {before}"
@@ -120,12 +119,12 @@ def _egress_address(scene: Scene, expectation: Expectation, _since: float, _unti
 # -- routes, instances, calls
 
 
-def _route(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def _route(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     group, wanted = expectation.subject, expectation.args["is"]
     if wanted == "unchanged":
         return _unchanged(scene, group, since, until)
     now = scene.journal.where(group)
-    targets = {scene.journal.targets[table] for table in scene.stack.groups[group].tables}
+    targets = {scene.journal.targets[table] for table in scene.tables_of(group)}
     seen = f"{now} (on {', '.join(sorted(scene.journal.carried_by(each) for each in targets))})"
     expected = f"the default routes of zone {group} to be {wanted}"
     if now != wanted and not is_steady(expectation) and expectation.eventually is None:
@@ -138,8 +137,8 @@ def _route(scene: Scene, expectation: Expectation, since: float, until: float) -
     return Look(now == wanted, expected, seen)
 
 
-def _unchanged(scene: Scene, group: str, since: float, until: float) -> Look:
-    tables = scene.stack.groups[group].tables
+def _unchanged(scene: Sight, group: str, since: float, until: float) -> Look:
+    tables = scene.tables_of(group)
     before = scene.before_targets
     moved = [
         each
@@ -159,7 +158,7 @@ def _unchanged(scene: Scene, group: str, since: float, until: float) -> Look:
     return Look(not changed, expected, seen or "they are")
 
 
-def _writes(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def _writes(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     operation, limit = expectation.args["operation"], expectation.args["at_most"]
     pattern = (operation or "*").rpartition(":")[2]
     group = expectation.subject
@@ -176,7 +175,7 @@ def _writes(scene: Scene, expectation: Expectation, since: float, until: float) 
     return Look(len(found) <= limit, f"at most {limit} {what}", f"{len(found)}: {', '.join(times)}", first)
 
 
-def _instances(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def _instances(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     group, limit = expectation.subject, expectation.args["at_most"]
     counts = [(count, at) for at, each, count in scene.invariants.counts if each == group and since <= at <= until]
     most, at = max(counts, default=(0, since), key=lambda each: each[0])
@@ -186,7 +185,7 @@ def _instances(scene: Scene, expectation: Expectation, since: float, until: floa
     )
 
 
-def _instance(scene: Scene, expectation: Expectation, _since: float, _until: float) -> Look:
+def _instance(scene: Sight, expectation: Expectation, _since: float, _until: float) -> Look:
     target, wanted = expectation.args["target"], expectation.args["is"]
     assert isinstance(target, Target)
     expected = f"{target.text} to be {wanted}"
@@ -201,12 +200,11 @@ def _instance(scene: Scene, expectation: Expectation, _since: float, _until: flo
     return Look(found.state == wanted, expected, f"{found.instance_id} is {found.state}")
 
 
-def _state_of_the_first(scene: Scene, target: Target) -> str:
-    first = scene.initial_of(target)
-    return next((each.state for each in scene.stack.api.machines() if each.instance_id == first), "")
+def _state_of_the_first(scene: Sight, target: Target) -> str:
+    return scene.state_of(scene.initial_of(target))
 
 
-def _log(scene: Scene, expectation: Expectation, since: float, until: float) -> Look:
+def _log(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     reason, group = expectation.args["reason_code"], expectation.subject
     lines = [each for each in scene.journal.decisions(since) if each.at <= until]
     found = [each for each in lines if each.fields["reason_code"] == reason and group in ("", each.fields["group"])]
@@ -216,14 +214,14 @@ def _log(scene: Scene, expectation: Expectation, since: float, until: float) -> 
     return Look(bool(found), expected, seen or "no decision", found[0].at if found else None)
 
 
-def _invariants(scene: Scene, expectation: Expectation, _since: float, _until: float) -> Look:
+def _invariants(scene: Sight, expectation: Expectation, _since: float, _until: float) -> Look:
     if not expectation.subject:
         return Look(True, "invariants not asked for", "not judged, as the file says")
     broken = scene.invariants.broken()
     return Look(not broken, "every invariant to hold after every API call", "; ".join(broken) or "they hold")
 
 
-_LOOKS: Mapping[str, Callable[[Scene, Expectation, float, float], Look]] = {
+_LOOKS: Mapping[str, Callable[[Sight, Expectation, float, float], Look]] = {
     "restored": _restored,
     "never_down": _never_down,
     "downtime": _downtime,

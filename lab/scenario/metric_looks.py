@@ -7,12 +7,11 @@ them for at_least, the highest for at_most. An alarm's minute is one tick of the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lab.scenario.file import Expectation
-from lab.scenario.scene import CannotJudge, Scene
+from lab.scenario.sight import CannotJudge, Sight
 
 COUNTED = ("Failovers", "FailoversFailed", "LastResort", "Launches", "Errors", "Passes", "Unknown")
 LARGEST = ("DowntimeLow", "DowntimeHigh")
@@ -20,7 +19,7 @@ Point = tuple[float, str, float]
 """When, which group, what value."""
 
 
-def points(scene: Scene, name: str, since: float, until: float, group: str = "") -> list[Point]:
+def points(scene: Sight, name: str, since: float, until: float, group: str = "") -> list[Point]:
     """Every value of a metric that was printed."""
     found: list[Point] = []
     for line in scene.journal.lines(since):
@@ -32,7 +31,7 @@ def points(scene: Scene, name: str, since: float, until: float, group: str = "")
     return found
 
 
-def metric(scene: Scene, expectation: Expectation, since: float, until: float) -> tuple[bool, str, str]:
+def metric(scene: Sight, expectation: Expectation, since: float, until: float) -> tuple[bool, str, str]:
     """A metric within its bounds."""
     name, low, high = (expectation.args[key] for key in ("name", "at_least", "at_most"))
     found = points(scene, name, since, until, expectation.subject)
@@ -84,7 +83,7 @@ _DEFINED: Mapping[str, _Alarm] = {
 }
 
 
-def alarm(scene: Scene, expectation: Expectation, _since: float, until: float) -> tuple[bool, str, str]:
+def alarm(scene: Sight, expectation: Expectation, _since: float, until: float) -> tuple[bool, str, str]:
     """The state an alarm would be in now."""
     name, wanted = expectation.args["name"], expectation.args["is"]
     defined = _DEFINED[name]
@@ -94,7 +93,7 @@ def alarm(scene: Scene, expectation: Expectation, _since: float, until: float) -
     return state == wanted, f"alarm {name} to be {wanted}", state
 
 
-def state_of(scene: Scene, defined: _Alarm, until: float) -> str:
+def state_of(scene: Sight, defined: _Alarm, until: float) -> str:
     """Evaluated over periods that end now; CloudWatch's end with its own minutes."""
     span = scene.pace.tick * defined.length
     begun = scene.switched_on_at
@@ -116,10 +115,8 @@ def state_of(scene: Scene, defined: _Alarm, until: float) -> str:
 _MISSING: Mapping[str, bool | None] = {"missing": None, "breaching": True, "notBreaching": False}
 
 
-def warm_up(scene: Scene) -> None:
+def warm_up(scene: Sight) -> None:
     """Waits until every alarm that the file asks for has had its periods since natkeeper was switched on."""
     wanted = [_DEFINED[each.args["name"]] for each in scene.scenario.expect if each.kind == "alarm"]
     needed = max((each.length * each.periods for each in wanted), default=0) * scene.pace.tick
-    missing = scene.switched_on_at + needed - time.monotonic()
-    if missing > 0:
-        time.sleep(missing)
+    scene.sleep(max(0.0, scene.switched_on_at + needed - scene.now()))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -19,6 +18,8 @@ from lab.runtime import FunctionHost
 from lab.scenario.file import Scenario
 from lab.scenario.journal import GONE, Journal
 from lab.scenario.pace import Pace, pace
+from lab.scenario.sight import CannotJudge as CannotJudge
+from lab.scenario.sight import moment
 from lab.scenario.targets import Target
 from lab.scenario.vocabulary import PARAMETERS
 from lab.scenario.watch import PATIENT_MS, Fate, Flows, Ruler
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 SETTLING = 90.0
 CALL_SECONDS = 0.05
 """Added to natkeeper's EC2 calls: roughly what a call to one's own region takes."""
-
-
-class CannotJudge(Exception):
-    """A step cannot be made, or an expectation not be judged, here and now: the run is void, not passed."""
 
 
 class Scene:
@@ -217,7 +214,7 @@ class Scene:
         """The group's incidents in the ledger in which something was wrong, since the clock's zero."""
         since = time.time() - (time.monotonic() - self.zero)
         found = [each for each in self.stack.incidents(group) if each["cause"] not in ("planned-move", "transient")]
-        return [each for each in found if instant(each["opened_at"]) >= since]
+        return [each for each in found if moment(each["opened_at"]) >= since]
 
     def initial_of(self, target: Target) -> str:
         """The instance that a target meant before the first step; empty when there was none."""
@@ -256,11 +253,32 @@ class Scene:
         for each in (self.stack.hosts["controller"], *self.spares):
             change(each)
 
+    # -- `Sight`
+
+    def now(self) -> float:
+        """The clock that everything here is told by."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Lets time pass."""
+        time.sleep(max(0.0, seconds))
+
+    def instant(self, text: Any) -> float:
+        """A time in the ledger on that clock."""
+        return moment(text) - (time.time() - time.monotonic())
+
     def seconds(self, at: float) -> float:
         """Since the clock's zero."""
         return round(at - self.zero, 3)
 
+    def tables_of(self, group: str) -> Sequence[str]:
+        """The group's private route tables."""
+        return self.stack.groups[group].tables
 
-def instant(text: Any) -> float:
-    """Seconds since 1970 of a time in the ledger."""
-    return datetime.fromisoformat(str(text)).timestamp()
+    def state_of(self, instance_id: str) -> str:
+        """How an instance is; empty when it is not known any more."""
+        return next((each.state for each in self.stack.api.machines() if each.instance_id == instance_id), "")
+
+    def ledger(self, group: str) -> list[dict[str, Any]]:
+        """The group's incidents as the ledger has them."""
+        return self.stack.incidents(group)

@@ -17,15 +17,9 @@ from typing import Any
 from lab.measure import Outage, Probe, outages
 from lab.network import WEB
 from lab.scenario.file import Flow
+from lab.scenario.sight import INTERVAL_MS, STRICT_MS
+from lab.scenario.sight import PATIENT_MS as PATIENT_MS
 from lab.stack import Stack
-
-STRICT_MS = 800
-"""Under a second, so that a repeated SYN does not hide a lost one."""
-PATIENT_MS = 2000
-"""Lets the kernel repeat a lost SYN once (after 1 s): such a connection was slow, but it did not fail."""
-INTERVAL_MS = {STRICT_MS: 10, PATIENT_MS: 50}
-TOLERANCE = 2 * INTERVAL_MS[STRICT_MS] / 1000
-"""How far the lab's own figure for an outage may be off: a probe's interval at either end."""
 
 
 class Ruler:

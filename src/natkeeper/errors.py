@@ -5,6 +5,11 @@ Anything else that is raised is a bug or a broken deployment and goes on to Lamb
 
 from __future__ import annotations
 
+THROTTLES = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"})
+"""What EC2 says when the account's request rate is used up: nothing was done, and nothing is wrong with the request.
+That a refused request takes no token is *unproven*; EC2's page says that an exhausted bucket goes on serving what it
+refills (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html)."""
+
 
 class Trouble(Exception):
     """A call that failed. `operation` is AWS's name for it, `code` AWS's error code or the kind of time-out."""
@@ -14,6 +19,11 @@ class Trouble(Exception):
         self.operation = operation
         self.code = code
         self.detail = detail
+
+    @property
+    def is_throttle(self) -> bool:
+        """Refused for the account's request rate alone."""
+        return self.code in THROTTLES
 
 
 class TryAgain(Trouble):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
-from natkeeper.core.decide import Observation, decide
+from natkeeper.core.decide import Observation, decide, watch_on
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import ControlProbe, Network, Unknown
 from natkeeper.core.news import (
@@ -31,8 +31,12 @@ from natkeeper.core.policy import Policy
 from natkeeper.errors import Trouble
 from natkeeper.ports import Held, Lease, Ports
 
+NOTHING = Memory()
 LEASE = timedelta(seconds=25)
 """Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
+LOOKED_BY = timedelta(seconds=10)
+"""What must be left when a look comes back: a try of botocore's (3 s) that began just before, the calls of a move with
+theirs, and a verification of 3 s."""
 
 
 @dataclass
@@ -45,6 +49,8 @@ class GroupPass:
     news: tuple[News, ...]
     plan: Plan | None = None
     is_ledgerless: bool = False
+    is_throttled: bool = False
+    """A call of the last plan was refused for the account's request rate."""
     is_lost: bool = False
     """Another pass has the lease now: hands off."""
     control: ControlProbe | None = None
@@ -80,7 +86,7 @@ class _Again:
 
 
 def open_pass(
-    news: Sequence[News], ports: Ports, policy: Policy
+    news: Sequence[News], ports: Ports, policy: Policy, *, is_urgent: bool = False
 ) -> tuple[Network | Unknown, list[GroupPass], dict[str, Memory]]:
     """The first round trip: the look, the leases that the news calls for, the other groups' memories, all at once.
 
@@ -93,7 +99,7 @@ def open_pass(
     is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
     looked, asked, read, *answered = ports.together(
         [
-            partial(look, ports, suspects),
+            partial(look, ports, suspects, is_urgent=is_urgent or any(_is_alarming(each) for each in news)),
             partial(control_probe, ports) if is_down else _nothing,
             ports.ledger.read if len(urgent) < len(names) else _nothing,
             *(partial(ports.ledger.acquire, name, until) for name in urgent),
@@ -114,13 +120,40 @@ def open_pass(
     return network, groups, others
 
 
-def look(ports: Ports, suspects: frozenset[str]) -> Network | Unknown:
-    """One look; what cannot be seen is Unknown, never empty."""
+def open_calm(news: Sequence[News], ports: Ports, policy: Policy) -> GroupPass | None:
+    """The pass that needs no look (`core.decide.watch_on`), with its plan made and its lease taken. None: somebody must
+    look; without a plan: and urgently, for a move was left unfinished."""
+    if (
+        len(news) != 1
+        or not isinstance(report := news[0], ProbeReport)
+        or not all(each.is_ok for each in report.rounds)
+    ):
+        return None
+    if report.group not in {each.name for each in policy.groups}:
+        return None
     try:
-        return ports.vpc.look(suspects)
+        lease = ports.ledger.acquire(report.group, ports.clock.now() + LEASE)
+    except Trouble:
+        return None
+    if isinstance(lease, Held) or lease.inbox:
+        return None
+    plan = watch_on(report.group, lease.memory, report, ports.clock.now(), policy)
+    if plan is None:
+        return GroupPass(report.group, lease.memory, lease, ()) if lease.memory.is_unfinished else None
+    return GroupPass(report.group, plan.memory, lease, (), plan, reasons=[plan.reason.value])
+
+
+def look(ports: Ports, suspects: frozenset[str], *, is_urgent: bool = False) -> Network | Unknown:
+    """One look; what cannot be seen is Unknown, never empty. An urgent one insists where it is only throttled."""
+
+    def insists() -> bool:
+        return is_urgent and ports.clock.remaining() > LOOKED_BY
+
+    try:
+        return ports.vpc.look(suspects, insists)
     except Trouble as trouble:
         ports.telemetry.troubled(None, trouble)
-        return Unknown(str(trouble))
+        return Unknown(str(trouble), trouble.is_throttle)
 
 
 def _nothing() -> None:
@@ -153,8 +186,8 @@ def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequen
         return GroupPass(name, answer.memory, None, (), reasons=["held-by-another-pass"])
     if isinstance(answer, Trouble):
         ports.telemetry.troubled(name, answer)
-        return GroupPass(name, others.get(name, Memory()), None, tuple(news), is_ledgerless=True)
-    return GroupPass(name, others.get(name, Memory()), None, tuple(news))
+        return GroupPass(name, others.get(name, NOTHING), None, tuple(news), is_ledgerless=True)
+    return GroupPass(name, others.get(name, NOTHING), None, tuple(news))
 
 
 def _insist(name: str, answer: object, until: datetime, news: Sequence[News], ports: Ports) -> object:
@@ -191,6 +224,13 @@ def _is_urgent(news: News, group: str) -> bool:
     if isinstance(news, Command):
         return news.group in (None, group)
     return isinstance(news, (InstanceChanged, SpotInterruption, RebalanceRecommended, HealthNotice))
+
+
+def _is_alarming(news: News) -> bool:
+    """Egress may be down because of it, so a look is worth waiting for."""
+    if isinstance(news, ProbeReport):
+        return news.verdict is Verdict.DOWN
+    return isinstance(news, (InstanceChanged, SpotInterruption))
 
 
 def _suspects(news: News) -> tuple[str, ...]:

@@ -50,8 +50,9 @@ class Held:
 class Vpc(Protocol):
     """EC2, as far as natkeeper uses it."""
 
-    def look(self, suspects: frozenset[str]) -> Network:
-        """One complete look, in one round trip. `suspects`: instances whose announced stop is to be confirmed."""
+    def look(self, suspects: frozenset[str], insists: Callable[[], bool] = ...) -> Network:
+        """One complete look, in one round trip. `suspects`: instances whose announced stop is to be confirmed. What is
+        throttled is asked for again while it `insists`."""
 
     def do(self, action: Action) -> None:
         """Carry out one action that concerns EC2."""

@@ -15,21 +15,27 @@ from functools import partial
 from typing import cast
 
 from natkeeper.core.absorb import absorb
+from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import Network, Role, Unknown
 from natkeeper.core.news import News, ProbeFailed, ProbeReport
 from natkeeper.core.plan import Action, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch, Warned
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble
-from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_pass
+from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_calm, open_pass
 from natkeeper.ports import Outcome, Ports
 
 MAX_TURNS = 6
 """Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
 RESERVE = timedelta(seconds=5)
 """A turn is only begun with this much time left: a verification takes up to 3 s, the calls around it one."""
+LAST_TRY = timedelta(seconds=9)
+"""A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
+in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick."""
 PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
+LEAVING_TRIES = 3
+"""Each is one write, and ends unless news came beside it."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
@@ -39,7 +45,16 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
     for each in news:
         if isinstance(each, ProbeReport):
             ports.telemetry.reported(each)
-    network, groups, others = open_pass(news, ports, policy)
+    calm = open_calm(news, ports, policy)
+    if calm is not None and calm.plan is not None:
+        ports.telemetry.decided(calm.plan)
+        _perform(calm, calm.plan, ports)
+        _tell(calm, calm.plan, ports)
+        _close(calm, ports)
+        if calm.is_lost or not calm.news:
+            return {calm.name: calm.reasons}
+        news = calm.news  # left in the inbox meanwhile, and the lease is still ours
+    network, groups, others = open_pass(news, ports, policy, is_urgent=calm is not None)
     active = [each for each in groups if each.lease is not None or each.is_ledgerless]
     for turn in range(MAX_TURNS):
         if turn:
@@ -51,11 +66,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         ports.together([partial(_turn, each, network, others, ports, policy) for each in active])
         ports.together([partial(_close, each, ports) for each in active if not each.wants_turn])
         active = [each for each in active if each.wants_turn]
-    for group in active:
-        # Out of time: what was just learned is remembered all the same, and judged in the next wake-up.
-        group.memory = absorb(group.name, group.memory, group.news, ports.clock.now(), policy)
-        group.news = ()
-    ports.together([partial(_close, each, ports) for each in active])
+    ports.together([partial(_leave, each, ports, policy) for each in active])
     return {each.name: each.reasons for each in groups}
 
 
@@ -89,11 +100,8 @@ def _turn(
     _perform(group, plan, ports)
     if group.is_lost:
         return
-    for each in plan.happenings:
-        ports.telemetry.happened(group.name, each)
-        if not isinstance(each, Warned):
-            _note(group, each, ports)
-    if plan.verifies:
+    _tell(group, plan, ports)
+    if plan.verifies and not group.is_throttled:
         _verify(group, ports)
 
 
@@ -128,6 +136,7 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports) -> None:
     """
     record = partial(_record, group, ports)
     outcomes: list[Outcome] = []
+    group.is_throttled = False
     stages = partial(_stages, group, plan, outcomes, ports)
     ports.together([record, stages] if plan.verifies and plan.stages and not plan.records_first else [stages])
     for each in outcomes:
@@ -138,10 +147,23 @@ def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports)
     for number, stage in enumerate(plan.stages):
         if number and plan.pause:
             ports.clock.sleep(plan.pause)
-        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, ports) for action in stage]))
+        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, plan, ports) for action in stage]))
 
 
-def _do(group: GroupPass, action: Action, ports: Ports) -> Outcome:
+def _do(group: GroupPass, action: Action, plan: Plan, ports: Ports) -> Outcome:
+    """One action. A move that is throttled insists for as long as the pass may last: its look is paid for, and coming
+    back for another would cost three more calls of an account that has none to spare."""
+    started = ports.clock.now()
+    outcome = _try(group, action, ports)
+    while plan.verifies and outcome.trouble is not None and outcome.trouble.is_throttle:
+        if ports.clock.remaining() < LAST_TRY:
+            break
+        ports.clock.sleep(PATIENCE)
+        outcome = replace(_try(group, action, ports), took=ports.clock.now() - started)
+    return outcome
+
+
+def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
     started = ports.clock.now()
     if group.is_lost or (group.lease is not None and started >= group.lease.until):
         trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
@@ -159,6 +181,11 @@ def _do(group: GroupPass, action: Action, ports: Ports) -> Outcome:
 def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     ports.telemetry.acted(group.name, outcome)
     action, memory = outcome.action, group.memory
+    if outcome.trouble is not None and outcome.trouble.is_throttle and not isinstance(action, StartWatch):
+        # Not done yet, so packets cannot say anything against where it was to lead: no verification would be fair.
+        group.is_throttled = True
+        is_move = group.plan is not None and group.plan.verifies
+        group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
     if outcome.trouble is None and isinstance(action, LaunchInstance):
@@ -176,6 +203,13 @@ def _verify(group: GroupPass, ports: Ports) -> None:
         return
     ports.telemetry.reported(report)
     group.news = (*group.news, report)
+
+
+def _tell(group: GroupPass, plan: Plan, ports: Ports) -> None:
+    for each in plan.happenings:
+        ports.telemetry.happened(group.name, each)
+        if not isinstance(each, Warned):
+            _note(group, each, ports)
 
 
 def _note(group: GroupPass, happening: IncidentOpened | IncidentClosed, ports: Ports) -> None:
@@ -197,6 +231,21 @@ def _record(group: GroupPass, ports: Ports, *, release: bool = False) -> bool:
         return False
     group.news = (*group.news, *group.lease.inbox)
     return True
+
+
+def _leave(group: GroupPass, ports: Ports, policy: Policy) -> None:
+    """Out of time: what was just learned is remembered all the same, the next run started in place of one that ended,
+    and the lease given back; the next wake-up judges. A lease kept for news that came with the last write would shut
+    everybody out for 25 s, and without a run nobody would look before the next tick."""
+    for _ in range(LEAVING_TRIES):
+        memory = absorb(group.name, group.memory, group.news, ports.clock.now(), policy)
+        plan = Plan(group.name, memory, Reason.LOOK_AGAIN, "out of time; the next wake-up goes on")
+        plan = _restrict(with_watch(plan, ports.clock.now(), policy), group)
+        group.memory, group.news = plan.memory, ()
+        _perform(group, plan, ports)
+        _close(group, ports)
+        if group.lease is None or group.is_lost or not group.news:
+            return
 
 
 def _close(group: GroupPass, ports: Ports) -> None:

@@ -53,7 +53,7 @@ class Controller:
         """The ports of one invocation; `holder` names it in the lease."""
         return Ports(
             vpc=self._vpc,
-            ledger=DynamoLedger(_dynamodb(), self.settings.ledger, holder),
+            ledger=DynamoLedger(_dynamodb(), self.settings.ledger, holder, clock.now),
             prober=self._prober,
             clock=clock,
             telemetry=self.telemetry,

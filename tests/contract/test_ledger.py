@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -44,16 +45,20 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def first(cloud: Cloud) -> DynamoLedger:
-    return DynamoLedger(cloud.dynamodb, "ledger", "first")
+    return DynamoLedger(cloud.dynamodb, "ledger", "first", now)
 
 
 @pytest.fixture
 def second(cloud: Cloud) -> DynamoLedger:
-    return DynamoLedger(cloud.dynamodb, "ledger", "second")
+    return DynamoLedger(cloud.dynamodb, "ledger", "second", now)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def until(span: timedelta = LONG) -> datetime:
-    return datetime.now(UTC) + span
+    return now() + span
 
 
 def take(ledger: DynamoLedger, span: timedelta = LONG) -> Lease:
@@ -206,6 +211,31 @@ def test_news_is_handed_out_once(first: DynamoLedger, second: DynamoLedger) -> N
     later = InstanceChanged("i-0123456789abcdef0", "stopped")
     second.leave("a", later)
     assert first.record(handed, MEMORY, release=False).inbox == (later,)
+
+
+class BusyInbox:
+    """DynamoDB's client, with somebody who leaves more news just before each of the holder's first writes."""
+
+    def __init__(self, client: Any, ledger: DynamoLedger, times: int) -> None:
+        self._client, self._ledger, self._left = client, ledger, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def update_item(self, **params: Any) -> Any:
+        if self._left and ":memory" in params["ExpressionAttributeValues"]:
+            self._left -= 1
+            self._ledger.leave("a", ProbeFailed("a", f"run-{self._left}", "crash"))
+        return self._client.update_item(**params)
+
+
+def test_a_burst_of_news_does_not_keep_the_memory_from_being_written(cloud: Cloud, second: DynamoLedger) -> None:
+    first = DynamoLedger(cast(Any, BusyInbox(cloud.dynamodb, second, 3)), "ledger", "first", now)
+    handed = first.record(take(first), MEMORY, release=True)
+    assert len(handed.inbox) == 3
+    assert first.read() == {"a": MEMORY}
+    assert first.record(handed, MEMORY, release=True).inbox == ()
+    assert isinstance(second.acquire("a", until()), Lease)
 
 
 def test_full_inbox_keeps_what_it_has(first: DynamoLedger, second: DynamoLedger) -> None:

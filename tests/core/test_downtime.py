@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from natkeeper.core.downtime import Downtime, measure
-from natkeeper.core.incident import extend
+from natkeeper.core.downtime import Downtime, is_hole, measure
+from natkeeper.core.incident import KEPT_ROUNDS, extend
 from natkeeper.core.news import Round
 from tests.support.worlds import at, incident, rounds, secs
 
@@ -60,6 +62,40 @@ def test_the_slowest_answer_is_taken_off_below() -> None:
 def test_order_does_not_matter() -> None:
     seen = rounds("ooxxoo", 0)
     assert measure(tuple(reversed(seen)), secs(ERROR)) == measure(seen, secs(ERROR))
+
+
+def test_what_nobody_saw_between_two_runs_is_not_counted_as_down() -> None:
+    """Found by the simulation (seed 5641): egress came back between two runs, 7 s apart, and was lost again; the span
+    of both was claimed as one outage."""
+    one = extend(incident(), rounds("ooxxx", 0))
+    one = extend(one, rounds("xxxoo", 11, clock="clock-2"))
+    found = one.downtime(secs(ERROR))
+    assert found.low == secs(2 - 0.008 + 2 - 0.008)
+    assert found.high is not None
+    assert found.high >= secs(13)
+
+
+def test_a_run_that_follows_at_once_goes_on_with_the_row() -> None:
+    one = extend(incident(), (*rounds("ooxxx", 0), *rounds("xxxoo", 6.5, clock="clock-2")))
+    assert one.downtime(secs(ERROR)).low == secs(8.5 - 2 - ERROR - 0.008)
+
+
+def test_a_report_that_comes_late_closes_the_hole_it_was_missing_in() -> None:
+    one = extend(incident(), (*rounds("ooxxx", 0), *rounds("xxxoo", 11, clock="clock-3")))
+    one = extend(one, rounds("xxxx", 6, clock="clock-2"))
+    assert one.downtime(secs(ERROR)).low == secs(13 - 2 - ERROR - 0.008)
+
+
+def test_an_outage_of_many_holes_keeps_its_ends_and_claims_less() -> None:
+    one = extend(incident(), rounds("oox", 0))
+    for number in range(200):
+        one = extend(one, rounds("xxx", 60 * (number + 1), clock=f"clock-{number + 2}"))
+    one = extend(one, rounds("oo", 60 * 201, clock="clock-end"))
+    found = one.downtime(secs(ERROR))
+    assert len(one.rounds) <= KEPT_ROUNDS
+    assert secs(100) < found.low <= secs(200 * 2)
+    assert found.high is not None
+    assert found.high > secs(60 * 200 - 2)
 
 
 @st.composite
@@ -116,6 +152,7 @@ def test_an_incident_that_gets_its_rounds_in_any_portions_contains_the_truth(dra
 def test_thinning_loses_nothing_that_is_measured(drawn: tuple[timedelta, list[Round]]) -> None:
     _, seen = drawn
     ends = (Round(at(0), "clock-0", True, 200.0), Round(at(200), "clock-0", True, 200.0))
-    rounds_of = (*ends, *seen)
+    rounds_of = sorted((*ends, *seen), key=lambda each: (each.sent_at, each.clock))
+    marked = [replace(after, is_after_hole=is_hole(before, after)) for before, after in pairwise(rounds_of)]
     kept = extend(incident(), rounds_of)
-    assert kept.downtime(secs(ERROR)) == measure(rounds_of, secs(ERROR))
+    assert kept.downtime(secs(ERROR)) == measure((rounds_of[0], *marked), secs(ERROR))

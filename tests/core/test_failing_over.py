@@ -654,3 +654,19 @@ def test_an_incident_opens_once_and_closes_once() -> None:
     for second in range(60, 600, 60):
         told += world.step(now=second).happenings
     assert [type(each) for each in told if not isinstance(each, Warned)] == [IncidentOpened, IncidentClosed]
+
+
+def test_a_failover_that_no_ledger_recorded_is_not_made_again_to_another_nat() -> None:
+    """Found by the simulation (seed 5109): the record still named the dead NAT, and traffic left the healthy neighbour
+    that carried it for the one that came first in the ring."""
+    world = resting("abc").change("i-a", state=STOPPED).route("rtb-a", "eni-c")
+    plan = world.decide()
+    assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "eni-c")
+    assert not any(isinstance(each, PointRoute) for each in plan.actions)
+    assert plan.verifies
+
+
+def test_routes_that_somebody_put_on_another_nat_do_not_hide_a_verified_one_from_failed_probes() -> None:
+    world = resting("abc").route("rtb-a", "eni-x").remember(target="eni-a")
+    plan = world.change("i-a", state=STOPPED).decide()
+    assert plan.memory.target == "eni-b"

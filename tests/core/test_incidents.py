@@ -277,8 +277,35 @@ def test_many_good_rounds_do_not_push_the_gap_out_in_which_an_outage_may_hide() 
     one = extend(incident(), (*rounds("ooo", 0), *rounds("o" * 500, 30, step=0.1)))
     found = one.downtime(secs(0.1))
     assert found.high is not None
-    assert found.high >= secs(28)
-    assert len(one.rounds) <= KEPT_ROUNDS
+    assert secs(28) <= found.high <= secs(36)
+    assert len(one.rounds) == KEPT_ROUNDS
+
+
+def test_as_many_rounds_as_an_incident_keeps_are_all_kept() -> None:
+    seen = (*rounds("o" * (KEPT_ROUNDS - 1), 0), *rounds("o", 500))
+    assert extend(incident(), seen).rounds == seen
+
+
+@pytest.mark.parametrize("slowest_ms", [400, 0.5])
+def test_the_slowest_answer_is_kept_wherever_it_came(slowest_ms: float) -> None:
+    """Low is shortened by it: without it an incident would claim more than it knows."""
+    seen = (*rounds("o", 0, rtt_ms=0), *rounds("o", 1, rtt_ms=slowest_ms), *rounds("oxxxo", 2, rtt_ms=0))
+    assert extend(incident(), seen).downtime(secs(0.1)).low == secs(2 - slowest_ms / 1000)
+
+
+def test_an_incident_that_two_probers_saw_is_closed_with_their_clocks_difference() -> None:
+    plan = resting("ab").remember(watch=None).decide(report("xxoo", -5, clock="clock-2"))
+    (over,) = closed(plan.happenings)
+    assert (over.low, over.high) == (secs(1 - 0.008), secs(3 + 0.008 + 0.1))
+    assert over.closed_at == at(0)
+    assert plan.memory.measured_until == at(-2)
+
+
+def test_an_incident_that_no_round_saw_is_measured_until_it_is_closed() -> None:
+    world = resting("ab").remember(incident=incident(opened=-200, recovered_at=at(-90)), watch=None)
+    plan = world.decide()
+    assert len(closed(plan.happenings)) == 1
+    assert plan.memory.measured_until == at(0)
 
 
 def test_a_long_flapping_is_bounded_from_below_and_not_lied_about_from_above() -> None:

@@ -208,7 +208,6 @@ memories = st.builds(
     watch=st.one_of(st.none(), st.builds(WatchRun, runs, moments, st.just(timedelta(seconds=55)))),
     watch_starts=st.lists(moments, max_size=70).map(sorted).map(tuple),
     canary=st.one_of(st.none(), st.builds(Canary, targets, moments)),
-    is_canary_failing=st.booleans(),
     withdrawn_at=st.one_of(st.none(), moments),
     repair=st.one_of(st.none(), repairs),
     standby_repair=st.one_of(st.none(), repairs),
@@ -249,7 +248,7 @@ def view_of(world: World, plan: Plan) -> View:
 
 
 def path_of(view: View, target: str) -> Path | None:
-    return next((each for each in view.paths() if each.target == target), None)
+    return next((each for each in view.paths if each.target == target), None)
 
 
 @MANY
@@ -293,7 +292,7 @@ def test_a_last_resort_is_taken_only_when_nothing_verified_is_left(situation) ->
         view = view_of(world, plan)
         assert plan.memory.incident is not None
         left = plan.memory.incident.from_target
-        for path in view.paths():
+        for path in view.paths:
             if path.target not in (left, plan.memory.target, world.memories.get("a", Memory()).target):
                 assert not (view.is_usable(path) and view.is_verified(path))
 
@@ -446,6 +445,10 @@ def test_whatever_happened_a_stack_left_in_peace_comes_to_rest_on_a_verified_pat
         memory = world.memories[name]
         assert memory.target is not None, plan
         assert not memory.is_down
+        view = View(world.policy.group(name), world.seen, memory, {}, world.policy, at(world.now))
+        if world.policy.canary is None and all(each.target != memory.target for each in view.paths):
+            # On something that is none of ours, and nothing can prove a NAT to come home to: `switchover` does it.
+            continue
         routes = view_routes(world, name)
         assert set(routes) == {memory.target}
         assert writes(plan) == [], (name, plan.reason, plan.detail)

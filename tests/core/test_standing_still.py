@@ -103,10 +103,44 @@ def test_targets_down_for_everyone_are_not_our_outage() -> None:
 def test_an_external_fault_that_turns_out_to_be_ours_is_called_by_its_new_name() -> None:
     world = resting("ab")
     world.step(report("ooxxx", -4), control=OUT)
-    plan = world.step(control=UP, now=2)
+    world.step(control=UP, now=2)
+    plan = world.step(report("xxx", 3), control=UP, now=6)
     assert plan.reason is Reason.FAIL_OVER
     assert plan.memory.incident is not None
     assert plan.memory.incident.cause is Cause.PROBES_FAILED
+
+
+def test_rounds_sent_before_the_targets_came_back_blame_no_nat() -> None:
+    """Found by the simulation (seed 100): a report that was under way when the targets came back moved traffic off a
+    NAT that had worked all the time."""
+    world = resting("ab")
+    world.step(report("ooxxx", -4), control=OUT)
+    plan = world.step(report("xxx", 1), control=UP, now=4)
+    assert (plan.reason, writes(plan)) == (Reason.EXTERNAL, [])
+    assert "the targets are back" in plan.detail
+    plan = world.step(report("xx", 5), control=UP, now=8)
+    assert (plan.reason, writes(plan)) == (Reason.EXTERNAL, []), "two rounds are not three"
+    assert plan.memory.targets_back_at == at(4)
+    plan = world.step(report("x", 9), control=UP, now=10)
+    assert plan.reason is Reason.FAIL_OVER
+
+
+def test_targets_that_go_away_again_are_waited_for_again() -> None:
+    world = resting("ab")
+    world.step(report("ooxxx", -4), control=OUT)
+    world.step(control=UP, now=2)
+    world.step(report("xxx", 3), control=OUT, now=6)
+    plan = world.step(report("xxx", 7), control=UP, now=10.5)
+    assert (plan.reason, plan.memory.targets_back_at) == (Reason.EXTERNAL, at(10.5))
+
+
+def test_a_good_round_ends_what_was_the_targets_fault() -> None:
+    world = resting("ab")
+    world.step(report("ooxxx", -4), control=OUT)
+    plan = world.step(report("xo", 3), now=5)
+    assert (plan.memory.external_at, plan.memory.targets_back_at) == (None, None)
+    plan = world.step(report("xxx", 6), now=9, control=UP)
+    assert plan.reason is Reason.FAIL_OVER
 
 
 def test_a_stopped_nat_stays_the_cause_when_targets_fail_from_outside_later() -> None:

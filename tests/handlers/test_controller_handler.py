@@ -206,3 +206,16 @@ def test_bad_setting_stops_the_cold_start_and_is_named() -> None:
             importlib.import_module("natkeeper.handlers.controller")
         assert cloud.calls() == []
     forget_cold_start()
+
+
+def test_an_event_that_lambda_delivers_twice_holds_two_leases_not_one(deployed: Deployed) -> None:
+    """Found by the simulation (seed 120): both passes took the lease, because they had one name for it."""
+    holders = []
+    for _ in range(2):
+        deployed.wake(load("ec2-state-change-stopped", deployed.cloud))
+        item = deployed.cloud.dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "group"}, "sk": {"S": "a"}})[
+            "Item"
+        ]
+        holders.append(item["holder"]["S"])
+    assert holders[0] != holders[1]
+    assert all(each.startswith(Context().aws_request_id) for each in holders)

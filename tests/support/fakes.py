@@ -94,7 +94,7 @@ class Vpc:
         self.before_look: list[Callable[[], None]] = []
         self.refusing: Callable[[Action], Trouble | None] = lambda _: None
 
-    def look(self, suspects: frozenset[str]) -> Network:
+    def look(self, suspects: frozenset[str], insists: Callable[[], bool] = lambda: False) -> Network:  # noqa: ARG002
         self.suspects.append(suspects)
         if self.before_look:
             self.before_look.pop(0)()

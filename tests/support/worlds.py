@@ -393,7 +393,7 @@ def resting(zones: str = "ab", tables: int = 1, gateway: str | None = None, **ch
         canaries={each: f"eni-{other}" for each, other in ring.items()} if rules.canary else {},
         elastic={each: (f"eni-{each}", nat(each).interface.primary.address) for each in zones},  # type: ignore[union-attr]
     )
-    memories = {each: memory(each) for each in zones}
+    memories = {each: memory(each, rest=bool(gateway) or len(zones) > 1) for each in zones}
     for each, other in ring.items():
         if rules.canary:
             found = memories[each]

@@ -5,13 +5,12 @@ Called by the other adapters. Error codes: EC2 API reference, "Error codes"; Dyn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from natkeeper.errors import NoCapacity, Refused, Stale, TryAgain
+from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
 
 CALL = Config(
     connect_timeout=1,
@@ -38,22 +37,33 @@ _STALE = {
 }
 
 
-@contextmanager
-def typed_errors(operation: str) -> Iterator[None]:
+class typed_errors:  # noqa: N801 (reads as a word after `with`, like contextlib.suppress)
     """Raises TryAgain, NoCapacity, Stale or Refused in place of what botocore raised."""
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _NO_CAPACITY:
-            raise NoCapacity(operation, code, message) from error
-        if code in _TRY_AGAIN or status >= 500:
-            raise TryAgain(operation, code, message) from error
-        if code in _STALE or code.endswith((".NotFound", "NotFoundException")):
-            raise Stale(operation, code, message) from error
-        raise Refused(operation, code, message) from error
-    except BotoCoreError as error:
-        # No answer: it may have been applied all the same. The next look tells, and every write is harmless twice.
-        raise TryAgain(operation, type(error).__name__, str(error)) from error
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        if isinstance(error, ClientError):
+            raise _typed(self._operation, error) from error
+        if isinstance(error, BotoCoreError):
+            # No answer: it may have been applied all the same. The next look tells, and every write is harmless twice.
+            raise TryAgain(self._operation, type(error).__name__, str(error)) from error
+
+
+def _typed(operation: str, error: ClientError) -> Trouble:
+    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _NO_CAPACITY:
+        return NoCapacity(operation, code, message)
+    if code in _TRY_AGAIN or status >= 500:
+        return TryAgain(operation, code, message)
+    if code in _STALE or code.endswith((".NotFound", "NotFoundException")):
+        return Stale(operation, code, message)
+    return Refused(operation, code, message)

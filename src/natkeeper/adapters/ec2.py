@@ -6,7 +6,7 @@ refuse the whole call, and one deleted table must not blind the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -78,12 +78,19 @@ class Ec2:
 
     # -- looking
 
-    def look(self, suspects: frozenset[str]) -> Network:
-        """Instances, tables and addresses at the same time; raises the first trouble, for half a look is none."""
+    def look(self, suspects: frozenset[str], insists: Callable[[], bool] = lambda: False) -> Network:
+        """Instances, tables and addresses at the same time; raises the first trouble, for half a look is none.
+
+        While it `insists`, what was throttled is asked for again and the rest kept: a look is three calls with a bucket
+        each, and when an account's buckets are empty, dropping all for one's sake spends the others for nothing.
+        """
         calls: list[Callable[[], object]] = [self._instances, self._tables, self._addresses]
         if suspects:
             calls += [partial(self._scheduled_stops, suspects), partial(self._spot_stops, suspects)]
         found = self._together(calls)
+        while (at := _next_throttled(found)) is not None and insists():
+            # One at a time: who holds none of the first kind yet should not take the others' tokens of the next.
+            found[at] = self._together([calls[at]])[0]
         for each in found:
             if isinstance(each, Trouble):
                 raise each
@@ -282,6 +289,14 @@ class Ec2:
                 UserData=script,
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
+
+
+def _next_throttled(found: Sequence[object]) -> int | None:
+    """The first part of a look that was only throttled; None when all are there, or one failed for another reason."""
+    troubles = [each for each in found if isinstance(each, Trouble)]
+    if not troubles or not all(each.is_throttle for each in troubles):
+        return None
+    return next(number for number, each in enumerate(found) if isinstance(each, Trouble))
 
 
 def _route_target(action: PointRoute) -> dict[str, Any]:

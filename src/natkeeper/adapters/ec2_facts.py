@@ -15,19 +15,20 @@ STACK_TAG, GROUP_TAG, ROLE_TAG, GENERATION_TAG = (
     "natkeeper:role",
     "natkeeper:generation",
 )
+_ROLES = {each.value: each for each in Role}
 
 
 def instance(raw: Mapping[str, Any]) -> Instance | None:
     """From DescribeInstances; None for an instance that is no NAT of ours."""
     tags = {each["Key"]: each["Value"] for each in raw.get("Tags", [])}
-    role = tags.get(ROLE_TAG)
-    if role not in {each.value for each in Role}:
+    role = _ROLES.get(tags.get(ROLE_TAG, ""))
+    if role is None:
         return None
     interfaces = [each for each in raw.get("NetworkInterfaces", []) if each["Attachment"].get("DeviceIndex", 0) == 0]
     return Instance(
         instance_id=raw["InstanceId"],
         group=tags.get(GROUP_TAG, ""),
-        role=Role(role),
+        role=role,
         state=InstanceState(raw["State"]["Name"]),
         interface=_interface(interfaces[0]) if interfaces else None,
         launched_at=raw["LaunchTime"],

@@ -116,14 +116,14 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     if is_ok:
         memory = memory.with_proof(target, row[0].sent_at, row[-1].sent_at, policy.freshness)
         stable = memory.stable_since if memory.stable_since is not None and not memory.is_down else row[0].sent_at
-        memory = replace(memory, is_down=False, stable_since=stable)
+        memory = replace(memory, is_down=False, stable_since=stable, external_at=None, targets_back_at=None)
         return replace(memory, egress_address=_address_now(memory, report) or memory.egress_address)
     is_failed_verify = report.mode is RunMode.VERIFY and report.verdict is Verdict.DOWN
     if len(row) < policy.rounds_to_fail and not is_failed_verify:
         return memory
     memory = memory.without_proof(target)
     if is_failed_verify:
-        kept = tuple(each for each in memory.exclusions if now < each.until and each.target != target)
+        kept = tuple(each for each in memory.exclusions if each.target != target)
         memory = replace(memory, exclusions=(*kept, Exclusion(target, now + policy.exclusion)))
     return replace(memory, is_down=True, stable_since=None)
 
@@ -141,17 +141,16 @@ def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
     known = memory.proof_of(canary.target)
     is_going_on = known is not None and row[0].sent_at - known.at <= policy.freshness
     if is_ok and (len(row) >= CANARY_PROOF_ROUNDS or is_going_on):
-        memory = memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
-        return replace(memory, is_canary_failing=False)
+        return memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
     if not is_ok and len(row) >= policy.rounds_to_fail:
-        return replace(memory.without_proof(canary.target), is_canary_failing=True)
+        return memory.without_proof(canary.target)
     return memory
 
 
 def _evidence(memory: Memory, report: ProbeReport) -> Memory:
     """Keeps the rounds that an incident's downtime is measured from."""
-    recent, until = memory.recent, memory.measured_until
-    memory = replace(memory, recent=tuple(sorted((*recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:]))
+    before, until = memory, memory.measured_until
+    memory = replace(memory, recent=tuple(sorted((*memory.recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:]))
     incident = memory.incident
     if incident is None:
         fresh = tuple(each for each in report.rounds if until is None or each.sent_at > until)
@@ -160,8 +159,7 @@ def _evidence(memory: Memory, report: ProbeReport) -> Memory:
             return memory
         first = next(each.sent_at for each in fresh if not each.is_ok)
         cause = Cause.PROBES_FAILED if memory.is_down else _passing_cause(memory, first)
-        before = tuple(each for each in recent if until is None or each.sent_at >= until)
-        incident = extend(open_incident(report.group, cause, first, memory, before), fresh)
+        incident = extend(open_incident(report.group, cause, first, before), fresh)
     else:
         incident = extend(incident, report.rounds)
     return replace(memory, incident=_recover(incident, memory, report))
@@ -191,10 +189,12 @@ def _recover(incident: Incident, memory: Memory, report: ProbeReport) -> Inciden
     return incident
 
 
-def open_incident(
-    group: str, cause: Cause, opened_at: datetime, memory: Memory, rounds: Sequence[Round] = ()
-) -> Incident:
-    """A new incident; its id is a function of group and instant, so that a replay opens the same one."""
+def open_incident(group: str, cause: Cause, opened_at: datetime, memory: Memory) -> Incident:
+    """A new incident; its id is a function of group and instant, so that a replay opens the same one.
+
+    Of the newest rounds it gets those that no closed incident has measured, and the success that such a one ended with.
+    """
+    until = memory.measured_until
     return extend(
         Incident(
             incident_id=f"{group}-{opened_at:%Y%m%dT%H%M%S}.{opened_at.microsecond // 1000:03d}",
@@ -204,5 +204,5 @@ def open_incident(
             from_target=memory.target,
             address_before=memory.egress_address,
         ),
-        tuple(rounds or memory.recent),
+        tuple(each for each in memory.recent if until is None or each.sent_at >= until),
     )

@@ -19,7 +19,7 @@ from natkeeper.core.incident import Cause, Doom, Memory
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Unknown
 from natkeeper.core.move import stages_to
-from natkeeper.core.news import Command, InstanceChanged, News, Verb
+from natkeeper.core.news import Command, InstanceChanged, News, ProbeReport, Verb
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.policy import Group, Policy
 from natkeeper.core.view import Path, View
@@ -50,22 +50,58 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
     before = memory.incident
     memory = _forget(absorb(name, memory, observation.news, now, policy), now)
     if isinstance(observation.network, Unknown):
+        if observation.network.is_throttled and (memory.is_down or memory.incident is not None):
+            memory = replace(memory, throttled_at=now)
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
         plan = describe(_act(_settle(view), observation), view)
+        rest = bool(plan.is_backed) if plan.reason is Reason.AT_REST and plan.carried_by == name else None
+        plan = replace(plan, memory=replace(plan.memory, rest=rest, is_unfinished=False))
     return with_incident(with_watch(plan, now, policy), before, now, policy)
+
+
+def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Plan | None:
+    """The plan without a look, for a report that says of a group at rest that all is well: the next run is started, and
+    that is all. None when somebody should look.
+
+    Reports come twice a minute from each stack, and a look is three calls: of an account with 500 stacks that was more
+    than EC2's buckets refill, at rest, so that nothing was left for the day on which looks are needed. What packets
+    do not show (a route edited on another table, a tag, a canary's drift) the minute's tick finds.
+    """
+    is_good = bool(report.rounds) and all(each.is_ok for each in report.rounds)
+    is_canary_good = memory.rest is False or all(each.is_ok for each in report.canary)
+    is_resting = memory.rest is not None and memory.incident is None and is_canary_good
+    is_waiting = memory.is_yielding(now) and not memory.is_unfinished
+    if not is_good or not (is_resting or is_waiting) or memory.is_paused(now):
+        return None
+    known = _forget(absorb(name, memory, (report,), now, policy), now)
+    if known.is_down:
+        return None
+    if is_resting:
+        plan = Plan(name, known, Reason.AT_REST, carried_by=name, is_backed=memory.rest)
+    else:
+        plan = Plan(name, known, Reason.HEALING, "egress works; the rest waits: EC2 throttles this account")
+    return with_incident(with_watch(plan, now, policy), memory.incident, now, policy)
 
 
 def _forget(memory: Memory, now: datetime) -> Memory:
     """Drops what is older than the window it is counted in."""
+    failovers = tuple(each for each in memory.failovers if now - each < HOUR)
+    launches = tuple(each for each in memory.launches if now - each < DAY)
+    starts = tuple(each for each in memory.watch_starts if now - each < WATCH_WINDOW)
+    exclusions = tuple(each for each in memory.exclusions if now < each.until)
+    paused_until = memory.paused_until if memory.is_paused(now) else None
+    kept = (failovers, launches, starts, exclusions, paused_until)
+    if kept == (memory.failovers, memory.launches, memory.watch_starts, memory.exclusions, memory.paused_until):
+        return memory
     return replace(
         memory,
-        failovers=tuple(each for each in memory.failovers if now - each < HOUR),
-        launches=tuple(each for each in memory.launches if now - each < DAY),
-        watch_starts=tuple(each for each in memory.watch_starts if now - each < WATCH_WINDOW),
-        exclusions=tuple(each for each in memory.exclusions if now < each.until),
-        paused_until=memory.paused_until if memory.is_paused(now) else None,
+        failovers=failovers,
+        launches=launches,
+        watch_starts=starts,
+        exclusions=exclusions,
+        paused_until=paused_until,
     )
 
 
@@ -82,7 +118,7 @@ def _settle(view: View) -> View:
     seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
     kept = (each for each in memory.dooms if each.instance_id not in seen and view.now - each.at < DAY)
     dooms = (*kept, *(Doom(instance_id, at) for instance_id, at in seen.items()))
-    return replace(view, memory=replace(memory, dooms=dooms))
+    return view.remembering(memory if dooms == memory.dooms else replace(memory, dooms=dooms))
 
 
 def _without_stray_canary(view: View, memory: Memory) -> Memory:
@@ -110,7 +146,7 @@ def _act(view: View, observation: Observation) -> Plan:
     if verdict.health is Health.DEAD:
         return fail_over(view, verdict)
     if verdict.health in (Health.NEEDS_CONTROL, Health.EXTERNAL, Health.COMMON_MODE):
-        return _hold(view, verdict)
+        return _hold(view, verdict, observation.control)
     if wish is not None:
         return _obey(view, wish)
     if verdict.health is Health.UNOBSERVED:
@@ -118,7 +154,7 @@ def _act(view: View, observation: Observation) -> Plan:
     return _alive(view, observation.news)
 
 
-def _hold(view: View, verdict: Verdict) -> Plan:
+def _hold(view: View, verdict: Verdict, control: ControlProbe | None) -> Plan:
     reasons = {
         Health.NEEDS_CONTROL: Reason.NEEDS_CONTROL_PROBE,
         Health.EXTERNAL: Reason.EXTERNAL,
@@ -127,10 +163,16 @@ def _hold(view: View, verdict: Verdict) -> Plan:
     plan = plan_for(view, reasons[verdict.health], verdict.detail)
     if verdict.health is Health.NEEDS_CONTROL:
         return replace(plan, wants_control_probe=True, wake_at=view.now)
-    incident = plan.memory.incident
-    if verdict.health is Health.EXTERNAL and incident is not None and incident.cause in BY_PACKETS:
-        return replace(plan, memory=replace(plan.memory, incident=replace(incident, cause=Cause.EXTERNAL)))
-    return plan
+    if verdict.health is not Health.EXTERNAL:
+        return plan
+    memory, incident = plan.memory, plan.memory.incident
+    if control is not None and not control.is_ok:
+        memory = replace(memory, external_at=view.now, targets_back_at=None)
+    elif memory.targets_back_at is None:
+        memory = replace(memory, targets_back_at=view.now)
+    if incident is not None and incident.cause in BY_PACKETS:
+        memory = replace(memory, incident=replace(incident, cause=Cause.EXTERNAL))
+    return replace(plan, memory=memory)
 
 
 def _unobserved(view: View, verdict: Verdict, news: Sequence[News]) -> Plan:
@@ -158,8 +200,8 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
     if present is not None and is_doomed:
         return make_way_for(view, present)
     step = heal(view)
-    if step.reason is None and view.is_home:
-        step = tidy(replace(view, memory=step.memory))
+    if step.reason is None:
+        step = tidy(view.remembering(step.memory))
     return from_step(view, step)
 
 
@@ -223,7 +265,7 @@ def _wish(view: View, news: Sequence[News]) -> Command | None:
 
 def _obey(view: View, wish: Command) -> Plan:
     """An operator's move is a planned one, and goes only where packets have been."""
-    for path in view.paths():
+    for path in view.paths:
         if path.target == view.target or not _is_wanted(view, path, wish):
             continue
         if view.is_usable(path) and view.is_verified(path):

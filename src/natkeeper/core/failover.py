@@ -15,6 +15,7 @@ from natkeeper.core.finish import from_step, plan_for
 from natkeeper.core.heal import heal, make_way, replace_hung, rouse_standby
 from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
+from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.move import Stages, stages_to
 from natkeeper.core.plan import DisableSourceDestCheck, Plan, Reason, Warned
 from natkeeper.core.view import Path, View
@@ -29,15 +30,20 @@ def fail_over(view: View, verdict: Verdict) -> Plan:
     """The present path is dead: mend it with one call, move, or hold and heal."""
     is_new = view.memory.incident is None and view.memory.moved_at is None and verdict.cause is Cause.ROUTE_MISSING
     if not is_new:
-        view = replace(view, memory=_mark_dead(view, verdict))
+        view = view.remembering(_mark_dead(view, verdict))
     repair = repair_check(view)
     if repair and verdict.cause is Cause.PROBES_FAILED:
         # One call mends the path in use; if it does not, the failed verification sends the next turn elsewhere.
         return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
-    others = [each for each in view.paths() if each.target != view.target and view.is_usable(each)]
+    others = [each for each in view.paths if each.target != view.target and view.is_usable(each)]
     verified = [each for each in others if view.is_verified(each)]
     if is_new:
         return _set_up(view, verified)
+    routed = set(view.points_at(DEFAULT_ROUTE).values())
+    settled = next((each for each in others if routed == {each.target}), None)
+    if settled is not None and verdict.cause is not Cause.PROBES_FAILED:
+        # Moved without a ledger, so the record is old: what carries the traffic is verified, not left for another.
+        return _move(view, settled, Reason.FAIL_OVER, f"{verdict.detail}; routes are on {settled.target} already")
     if len(view.memory.failovers) >= view.policy.max_failovers_per_hour:
         # Traffic stays where it is; getting the group's own NAT to run again moves nothing, so that goes on.
         text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
@@ -50,7 +56,7 @@ def fail_over(view: View, verdict: Verdict) -> Plan:
 
 def _set_up(view: View, verified: Sequence[Path]) -> Plan:
     """A group that never had a default route: launch, prove, and only then let the first packet in."""
-    running = [each for each in view.paths() if each.instance is view.home and view.home and view.home.is_running]
+    running = [each for each in view.paths if each.instance is view.home and view.home and view.home.is_running]
     if verified:
         plan = _move(view, verified[0], Reason.ADOPT, "the group's first route")
     elif running and view.policy.canary is None:
@@ -73,7 +79,7 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
 
 def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
-    for path in view.paths():
+    for path in view.paths:
         is_excluded = view.memory.is_excluded(path.target, view.now)
         if path.target != view.target and path.instance and path.instance.is_running and not is_excluded:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
@@ -89,7 +95,7 @@ def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:
     """Everything that moves traffic because the present path is dead."""
     memory = view.memory
     stages = stages_to(view, path, is_planned=False)
-    if path.instance is not None and view.is_checked(path):
+    if view.is_checked(path):
         stages = ((DisableSourceDestCheck(path.target),), *stages)
     if memory.incident is not None:
         is_last = reason is Reason.LAST_RESORT
@@ -118,7 +124,7 @@ def planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
 
 def leave(view: View, present: Path) -> Plan | None:
     """A planned move away from a NAT that AWS will stop; None when nothing verified can take over."""
-    for path in view.paths():
+    for path in view.paths:
         if path.target != present.target and view.is_usable(path) and view.is_verified(path):
             return planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon")
     return None
@@ -134,7 +140,7 @@ def make_way_for(view: View, present: Path) -> Plan:
 
 def present_path(view: View) -> Path | None:
     """The path the traffic belongs on; None when its target is none of ours."""
-    return next((each for each in view.paths() if each.target == view.target), None)
+    return next((each for each in view.paths if each.target == view.target), None)
 
 
 def repair_check(view: View) -> Stages:

@@ -31,20 +31,20 @@ RELOOK = timedelta(milliseconds=500)
 """A look right after an event can be old (FACTS: eventual consistency)."""
 
 
-def plan_for(view: View, reason: Reason, detail: str = "") -> Plan:
+def plan_for(view: View, reason: Reason, detail: str) -> Plan:
     """A plan that does nothing yet."""
     return Plan(view.group.name, view.memory, reason, detail)
 
 
 def describe(plan: Plan, view: View) -> Plan:
     """What people want to see of every plan: who carries the traffic, and whether somebody else could."""
-    view = replace(view, memory=plan.memory)
+    view = view.remembering(plan.memory)
     carrier = "unknown"
-    for path in view.paths():
+    for path in view.paths:
         if path.target == view.target:
             owner = path.instance
             carrier = "gateway" if owner is None else "standby" if owner.role is Role.STANDBY else owner.group
-    spare = [each for each in view.paths() if each.target != view.target]
+    spare = [each for each in view.paths if each.target != view.target]
     is_backed = any(view.is_usable(each) and view.is_verified(each) for each in spare)
     return replace(plan, carried_by=carrier, is_backed=is_backed)
 

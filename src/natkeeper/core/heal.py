@@ -53,7 +53,8 @@ def heal(view: View) -> Step:
     if home.state is not InstanceState.RUNNING:
         return _wake(view, home)
     if view.is_home:
-        return Step(replace(view.memory, repair=None, withdrawn_at=None))
+        is_done = view.memory.repair is None and view.memory.withdrawn_at is None
+        return Step(view.memory if is_done else replace(view.memory, repair=None, withdrawn_at=None))
     if view.is_doomed(home):
         return _launch(view, Role.NAT)
     return _bring_home(view, home)
@@ -92,7 +93,7 @@ def tidy(view: View) -> Step:
         found = step(view)
         if found.reason is not None:
             return found
-        view = replace(view, memory=found.memory)
+        view = view.remembering(found.memory)
     return Step(view.memory)
 
 
@@ -162,37 +163,40 @@ def _wake(view: View, instance: Instance) -> Step:
 
 def _bring_home(view: View, home: Instance) -> Step:
     path = view.path_to(home)
-    if path is None or home.interface is None:
+    if path is None:
         return _wake(view, home)
-    if home.interface.is_source_dest_checked:
+    if view.is_checked(path):
         text = f"turning source/dest check of {home.instance_id} off"
         return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)
-    if view.policy.canary_destination is None:
+    destination = view.policy.canary_destination
+    if destination is None:
         text = "no canary address is configured, so nothing can prove the group's own NAT: use `switchover` to go home"
         return Step(view.memory, Reason.HEALING, text)
     if view.is_verified(path) and view.is_usable(path):
         return _return(view, path, home)
-    return _prove(view, path, home)
+    return _prove(view, path, home, destination)
 
 
-def _prove(view: View, path: Path, home: Instance) -> Step:
+def _prove(view: View, path: Path, home: Instance, destination: str) -> Step:
     """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
     assert home.interface is not None
     memory = view.memory
+    if _is_yielding(view):
+        return Step(memory, Reason.HEALING, f"proving {home.instance_id} waits: EC2 throttles this account")
     if memory.withdrawn_at is not None:
         # The canary was silenced on purpose; from now on it may be asked again.
         memory = replace(memory, withdrawn_at=None, canary=None)
     actions: list[Action] = []
     if home.interface.primary.public is None:
         actions.append(GivePublicAddress(path.target))
-    actions += point_routes(view, view.policy.canary_destination or "", path.target)
-    if memory.canary is None or memory.canary.target != path.target:
-        memory = replace(memory, canary=Canary(path.target, view.now), is_canary_failing=False)
+    actions += point_routes(view, destination, path.target)
+    canary = memory.canary
+    if canary is None or canary.target != path.target:
+        canary = Canary(path.target, view.now)
     repair = memory.repair or _next_attempt(view, None)
-    memory = replace(memory, repair=repair)
-    begun_at = max(repair.started_at, memory.canary.pointed_at if memory.canary else repair.started_at)
-    if view.now - begun_at > view.policy.repair_after:
-        return replace(_launch(replace(view, memory=memory), Role.NAT), detail=f"{home.instance_id} does not forward")
+    if view.now - max(repair.started_at, canary.pointed_at) > view.policy.repair_after:
+        return replace(_launch(view, Role.NAT), detail=f"{home.instance_id} does not forward")
+    memory = replace(memory, canary=canary, repair=repair)
     detail = f"proving {home.instance_id} with canary packets"
     return Step(memory, Reason.HEALING, detail, (tuple(actions),) if actions else ())
 
@@ -219,6 +223,11 @@ def _return(view: View, path: Path, home: Instance) -> Step:
     return Step(memory, Reason.GO_HOME, text, stages, records_first=True, verifies=True, pause=pause)
 
 
+def _is_yielding(view: View) -> bool:
+    """Other groups of the account, which this one cannot see, may need the same bucket for their default routes."""
+    return view.memory.is_yielding(view.now)
+
+
 # -- at rest
 
 
@@ -227,7 +236,7 @@ def _standby(view: View) -> Step:
     if mode is StandbyMode.NONE:
         return Step(view.memory)
     standby = next(iter(view.instances(Role.STANDBY)), None)
-    if standby is None:
+    if standby is None or _is_stuck(view, standby):
         return _launch(view, Role.STANDBY)
     path = view.path_to(standby)
     if standby.is_running and path is not None and view.is_checked(path):
@@ -245,6 +254,11 @@ def _standby(view: View) -> Step:
     return Step(view.memory)
 
 
+def _is_stuck(view: View, standby: Instance) -> bool:
+    """Still pending when a boot would have been over twice: EC2 will not finish it (simulation, seed 10076)."""
+    return standby.state is InstanceState.PENDING and view.now - standby.launched_at > view.policy.repair_after
+
+
 def _is_proven(view: View, path: Path) -> bool:
     return view.policy.canary is None or view.memory.proof_of(path.target) is not None
 
@@ -257,9 +271,9 @@ def _has_rested(view: View) -> bool:
 def _canary_at_rest(view: View) -> Step:
     """The canary watches the path that would be used next, so that it is proven before it is needed."""
     destination = view.policy.canary_destination
-    if destination is None:
+    if destination is None or _is_yielding(view):
         return Step(view.memory)
-    running = [each for each in view.paths() if each.instance is not None and each.instance.is_running]
+    running = [each for each in view.paths if each.instance is not None and each.instance.is_running]
     other = [each for each in running if each.target != view.target and not view.is_checked(each)]
     spare = next((each for each in other if each.instance is not view.home), None)
     if spare is None:
@@ -267,7 +281,7 @@ def _canary_at_rest(view: View) -> Step:
     actions = point_routes(view, destination, spare.target)
     memory = view.memory
     if memory.canary is None or memory.canary.target != spare.target:
-        memory = replace(memory, canary=Canary(spare.target, view.now), is_canary_failing=False)
+        memory = replace(memory, canary=Canary(spare.target, view.now))
     if not actions:
         return Step(memory)
     return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target}, the next choice", (actions,))
@@ -278,7 +292,9 @@ def _surplus(view: View) -> Step:
     if not _has_rested(view):
         return Step(view.memory)
     used = {view.target} | {each.target for each in view.others.values()} | view.network.default_targets
-    for instance in view.instances(Role.NAT):
+    standby, *old = view.instances(Role.STANDBY) or (None,)
+    replaced = old if standby is not None and standby.state is not InstanceState.PENDING else []
+    for instance in (*view.instances(Role.NAT), *replaced):
         interface = instance.interface
         if instance is view.home or (interface is not None and interface.interface_id in used):
             continue

@@ -6,12 +6,13 @@ the standard library's data types.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from itertools import pairwise
 
-from natkeeper.core.downtime import Downtime, measure
+from natkeeper.core.downtime import Downtime, is_hole, measure
 from natkeeper.core.news import Round
 
 KEPT_ROUNDS = 160
@@ -119,6 +120,13 @@ class Incident:
         return self.address_before != self.address_after
 
 
+YIELDING = timedelta(seconds=270)
+"""How long after a throttled call what is not urgent waits. When a zone is lost for many stacks of one account, each
+look for healing and each canary takes the place of somebody's failover. EC2's buckets take 190 s for 500 stacks of two
+tables; with 180 s here, canaries took a fifth of ReplaceRoute's tokens and the last group waited 260 s. Less than the
+default quiet period (300 s), before which nobody goes home anyway."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """A group's memory between passes."""
@@ -128,6 +136,10 @@ class Memory:
     moved_at: datetime | None = None
     is_down: bool = False
     """The prober's last word on the current path was k failed rounds in a row."""
+    external_at: datetime | None = None
+    """The control probe failed then as well: until a round succeeds, failed ones may be the targets' fault."""
+    targets_back_at: datetime | None = None
+    """The control probe succeeded again then: failed rounds sent later are the path's."""
     recent: tuple[Round, ...] = ()
     seen_runs: tuple[str, ...] = ()
     proofs: tuple[Proof, ...] = ()
@@ -137,11 +149,16 @@ class Memory:
     watch: WatchRun | None = None
     watch_starts: tuple[datetime, ...] = ()
     canary: Canary | None = None
-    is_canary_failing: bool = False
     withdrawn_at: datetime | None = None
     """When the public address of the home candidate was taken away on purpose, before it comes home."""
     repair: Repair | None = None
     standby_repair: Repair | None = None
+    rest: bool | None = None
+    """None unless the last look found nothing to do; then whether somebody verified could take over."""
+    is_unfinished: bool = False
+    """A call of the last move was throttled: some table, which the prober may not see, is still on the dead path."""
+    throttled_at: datetime | None = None
+    """When EC2 last refused a call for this group in its trouble because the account's request rate was used up."""
     failovers: tuple[datetime, ...] = ()
     launches: tuple[datetime, ...] = ()
     stable_since: datetime | None = None
@@ -152,6 +169,10 @@ class Memory:
     paused_until: datetime | None = None
     observed: float | None = None
     """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""
+
+    def is_yielding(self, now: datetime) -> bool:
+        """What is not urgent leaves the account's request rate to whoever needs it more."""
+        return self.throttled_at is not None and now - self.throttled_at < YIELDING
 
     def is_paused(self, now: datetime) -> bool:
         """An operator asked for stillness, and the time they set is not over."""
@@ -171,44 +192,80 @@ class Memory:
 
     def without_proof(self, target: str) -> Memory:
         """Forgets that `target` ever worked."""
-        return replace(self, proofs=tuple(each for each in self.proofs if each.target != target))
+        others = tuple(each for each in self.proofs if each.target != target)
+        return self if others == self.proofs else replace(self, proofs=others)
 
     def is_excluded(self, target: str, now: datetime) -> bool:
         """It failed a verification a short while ago."""
         return any(each.target == target and now < each.until for each in self.exclusions)
 
 
-def extend(incident: Incident, rounds: tuple[Round, ...]) -> Incident:
+def extend(incident: Incident, rounds: Iterable[Round]) -> Incident:
     """Adds rounds to an incident's evidence, thinned so that a long one stays small and measures the same."""
     known = {(each.clock, each.sent_at) for each in incident.rounds}
-    added = (each for each in rounds if (each.clock, each.sent_at) not in known)
-    return replace(incident, rounds=_thin(sorted((*incident.rounds, *added), key=_order)))
+    added = [replace(each, is_after_hole=True) for each in rounds if (each.clock, each.sent_at) not in known]
+    return replace(incident, rounds=_thin(_joined(sorted((*incident.rounds, *added), key=_order))))
 
 
 def _order(each: Round) -> tuple[datetime, str]:
     return each.sent_at, each.clock
 
 
-def _thin(merged: list[Round]) -> tuple[Round, ...]:
-    """What `measure` reads: the ends of every row, and the slowest answer; without a failure, the gaps between rounds.
-
-    Too many even so: what is left must not claim to know more than it does. A row of failures without its beginning
-    makes the upper end unknown, and the widest gap stays, because an outage may have hidden in it.
-    """
-    if not merged:
-        return ()
-    has_failed = any(not each.is_ok for each in merged)
-    slowest = max(merged, key=lambda each: each.rtt_ms or 0.0)
-    kept = [
-        each
-        for before, each, after in zip([None, *merged], merged, [*merged[1:], None], strict=False)
-        if before is None or after is None or each is slowest or not before.is_ok == each.is_ok == after.is_ok
+def _joined(merged: list[Round]) -> list[Round]:
+    """Takes the mark of a hole off every round that follows the one before it closely enough."""
+    pairs = zip([None, *merged], merged, strict=False)
+    return [
+        replace(each, is_after_hole=False)
+        if each.is_after_hole and (before is None or not is_hole(before, each))
+        else each
+        for before, each in pairs
     ]
-    kept = kept if has_failed else merged
-    if len(kept) <= KEPT_ROUNDS:
-        return tuple(kept)
+
+
+def _thin(merged: list[Round]) -> tuple[Round, ...]:
+    """What `measure` reads: the ends of every row and of its holes, and the slowest answer; without a failure, the gaps
+    between rounds.
+
+    Too many even so: what is left must not claim to know more than it does. Old holes grow wider, a row of failures
+    without its beginning makes the upper end unknown, and the widest gap stays, for an outage may have hidden in it.
+    """
+    if all(each.is_ok for each in merged):
+        if len(merged) <= KEPT_ROUNDS:
+            return tuple(merged)
+        widest = max(pairwise(merged), key=lambda pair: pair[1].sent_at - pair[0].sent_at)
+        return tuple(sorted({*widest, *merged[2 - KEPT_ROUNDS :]}, key=_order))
+    slowest = max(merged, key=lambda each: each.rtt_ms or 0.0)
+    kept = _drop(
+        merged, lambda before, each, after: each is slowest or _ends(before, each, after) or _at_hole(each, after)
+    )
+    if len(kept) > KEPT_ROUNDS:
+        ends = _drop(kept, _ends)
+        spare = max(0, KEPT_ROUNDS - len(ends))
+        recent = set(kept[len(kept) - spare :])
+        kept = _drop(kept, lambda before, each, after: each in recent or _ends(before, each, after))
     newest = kept[-KEPT_ROUNDS:]
-    if has_failed:
-        return tuple(newest[next(at for at, each in enumerate(newest) if not each.is_ok) :])
-    widest = max(pairwise(kept), key=lambda pair: pair[1].sent_at - pair[0].sent_at)
-    return tuple(sorted({*widest, *newest[2:]}, key=_order))
+    if len(kept) > KEPT_ROUNDS:
+        newest = newest[next(at for at, each in enumerate(newest) if not each.is_ok) :]
+    return tuple(newest)
+
+
+def _ends(before: Round | None, each: Round, after: Round | None) -> bool:
+    """At the beginning or the end of a row."""
+    return before is None or after is None or not before.is_ok == each.is_ok == after.is_ok
+
+
+def _at_hole(each: Round, after: Round | None) -> bool:
+    """A failed round beside a hole: low counts up to here, and from here."""
+    return not each.is_ok and (each.is_after_hole or (after is not None and after.is_after_hole))
+
+
+def _drop(rounds: list[Round], keeps: Callable[[Round | None, Round, Round | None], bool]) -> list[Round]:
+    """Without those that `keeps` does not keep; the hole that one of them came after is then its successor's."""
+    kept: list[Round] = []
+    is_hole_open = False
+    for before, each, after in zip([None, *rounds], rounds, [*rounds[1:], None], strict=False):
+        is_hole_open = is_hole_open or each.is_after_hole
+        if keeps(before, each, after):
+            kept.append(each if each.is_after_hole is is_hole_open else replace(each, is_after_hole=is_hole_open))
+            is_hole_open = False
+    return kept

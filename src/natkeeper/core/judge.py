@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from natkeeper.core.incident import Cause
+from natkeeper.core.incident import RECENT_ROUNDS, Cause
 from natkeeper.core.model import ControlProbe, InstanceState
 from natkeeper.core.view import View
 
@@ -66,13 +66,23 @@ def _by_probes(view: View, control: ControlProbe | None) -> Verdict:
     if control is None:
         return Verdict(Health.NEEDS_CONTROL, detail="probes failed; the targets must be tried from outside first")
     if not control.is_ok:
-        return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too {control.detail}")
+        return Verdict(Health.EXTERNAL, detail=f"the targets fail from outside the VPC too: {control.detail}")
+    if view.memory.external_at is not None and not _has_failed_since_then(view):
+        return Verdict(Health.EXTERNAL, detail="the targets are back; rounds sent since then will tell")
     others = view.others.values()
     targets = {view.target} | {each.target for each in others}
     is_common = all(each.is_down for each in others) and all(_runs(view, each) for each in targets)
     if len(targets) > 1 and is_common:
         return Verdict(Health.COMMON_MODE, detail="every group fails at once while its NAT runs")
     return Verdict(Health.DEAD, Cause.PROBES_FAILED, "probes from the private subnet fail, the control probe does not")
+
+
+def _has_failed_since_then(view: View) -> bool:
+    """After a fault of the targets': enough rounds failed that were sent when the control probe had succeeded again. A
+    report that was under way when they came back would otherwise move traffic off a NAT that never failed."""
+    back_at, wanted = view.memory.targets_back_at, min(view.policy.rounds_to_fail, RECENT_ROUNDS)
+    failed = [each for each in view.memory.recent if back_at is not None and each.sent_at > back_at and not each.is_ok]
+    return len(failed) >= wanted
 
 
 def _runs(view: View, target: str | None) -> bool:

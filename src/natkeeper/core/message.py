@@ -27,8 +27,8 @@ CAUSES = {
 def tell(closed: IncidentClosed) -> str:
     """One sentence: whose, what, how long, which address, and whether anything is left to do."""
     incident = closed.incident
-    parts = [f"zone {incident.group}'s {CAUSES[incident.cause]}", _span(closed), _address(incident)]
-    return ", ".join(each for each in parts if each) + ", " + _duty(incident)
+    what = f"zone {incident.group}'s {CAUSES[incident.cause]}"
+    return ", ".join((what, _span(closed), _address(incident), _duty(incident)))
 
 
 def _span(closed: IncidentClosed) -> str:

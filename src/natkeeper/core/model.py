@@ -1,6 +1,7 @@
 """Frozen facts about AWS, as one look found them. Built by `adapters.ec2`, read by the rest of `core`.
 
-Nothing here decides anything. May not import anything but the standard library's data types.
+Nothing here decides anything. What follows from a fact alone is worked out once and kept with it, because every group
+asks several times in every pass. May not import anything but the standard library's data types.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from ipaddress import IPv4Address
+from functools import cached_property
 
 DEFAULT_ROUTE = "0.0.0.0/0"
 
@@ -58,10 +59,10 @@ class Interface:
         """The address the instance boots with."""
         return self.addresses[0]
 
-    @property
+    @cached_property
     def secondaries(self) -> tuple[PrivateAddress, ...]:
         """Sorted by number, as the boot script sorts them: the k-th belongs to the k-th hosted group."""
-        return tuple(sorted(self.addresses[1:], key=lambda each: IPv4Address(each.address)))
+        return tuple(sorted(self.addresses[1:], key=lambda each: [int(part) for part in each.address.split(".")]))
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,20 @@ class Network:
     tables: Mapping[str, RouteTable]
     addresses: Mapping[str, ElasticIp]
 
-    @property
+    @cached_property
     def default_targets(self) -> frozenset[str | None]:
         """Whatever a default route of the stack points at: it carries somebody's traffic, whatever the ledger says."""
         routes = (each.routes.get(DEFAULT_ROUTE) for each in self.tables.values())
         return frozenset(each.target for each in routes if each is not None)
+
+    @cached_property
+    def alive(self) -> Mapping[tuple[str, Role], tuple[Instance, ...]]:
+        """The instances that are not gone, by group and role, newest first."""
+        found: dict[tuple[str, Role], tuple[Instance, ...]] = {}
+        for each in sorted(self.instances, key=lambda each: (each.launched_at, each.instance_id), reverse=True):
+            if not each.state.is_gone:
+                found[each.group, each.role] = (*found.get((each.group, each.role), ()), each)
+        return found
 
     def owner_of(self, interface_id: str) -> Instance | None:
         """The instance whose interface this is, or None when no NAT of the stack has it."""
@@ -136,6 +146,8 @@ class Unknown:
     """We could not look. Never "down", never "up"."""
 
     reason: str
+    is_throttled: bool = False
+    """Only for the account's request rate."""
 
 
 @dataclass(frozen=True)

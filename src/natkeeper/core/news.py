@@ -54,13 +54,15 @@ class Round:
 
     `sent_at`: wall clock (UTC), derived from the run's one monotonic clock, so spans between rounds of one `clock` are
     exact. `clock`: identity of that monotonic clock. `is_ok`: a quorum of targets answered. `rtt_ms`: the slowest
-    answer that counted, None when the round failed.
+    answer that counted, None when the round failed. `is_after_hole`: set by an incident, not by probers: nobody looked
+    in the time before it, so what is known of it does not go on from the round before.
     """
 
     sent_at: datetime
     clock: str
     is_ok: bool
     rtt_ms: float | None = None
+    is_after_hole: bool = False
 
 
 class RunMode(Enum):

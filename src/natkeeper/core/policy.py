@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import cached_property
 
 
 class StandbyMode(Enum):
@@ -73,14 +74,21 @@ class Policy:
 
     def group(self, name: str) -> Group:
         """The group of that name. Raises KeyError for a name that settings never let in."""
-        return {each.name: each for each in self.groups}[name]
+        return self._named[name]
 
     def neighbours_of(self, name: str) -> tuple[str, ...]:
         """Whose NATs may carry the group's traffic, first choice first: the ring read forwards."""
-        names = [each.name for each in self.groups]
-        at = names.index(name)
-        return tuple(names[at + 1 :] + names[:at])
+        return self._ring[name]
 
     def hosted_by(self, name: str) -> tuple[str, ...]:
         """Whom the group's NAT may carry, in the order of its secondary addresses: the ring read backwards."""
-        return tuple(reversed(self.neighbours_of(name)))
+        return self._ring[name][::-1]
+
+    @cached_property
+    def _named(self) -> dict[str, Group]:
+        return {each.name: each for each in self.groups}
+
+    @cached_property
+    def _ring(self) -> dict[str, tuple[str, ...]]:
+        names = tuple(each.name for each in self.groups)
+        return {name: names[at + 1 :] + names[:at] for at, name in enumerate(names)}

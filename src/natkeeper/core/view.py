@@ -5,14 +5,16 @@ Built by `decide`. Pure. May not import anything but the standard library's data
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from natkeeper.core.incident import Memory, Proof
 from natkeeper.core.model import DEFAULT_ROUTE, Instance, InstanceState, Network, Role
 from natkeeper.core.policy import Group, Policy
+
+NOTHING = Memory()
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class View:
     policy: Policy
     now: datetime
 
+    def remembering(self, memory: Memory) -> View:
+        """The same view with another memory; itself where the memory is the same one."""
+        if memory is self.memory:
+            return self
+        view = View(self.group, self.network, memory, self.others, self.policy, self.now)
+        # Places come from the look alone: they are the same with any memory.
+        vars(view)["paths"] = self.paths
+        return view
+
     # -- where the traffic is
 
     def points_at(self, destination: str) -> dict[str, str | None]:
@@ -49,13 +60,13 @@ class View:
                 found[table_id] = route.target if route else None
         return found
 
-    @property
+    @cached_property
     def majority(self) -> str | None:
         """What most of the group's default routes target; None when most have no default route."""
-        counted = Counter(self.points_at(DEFAULT_ROUTE).values()).most_common(1)
-        return counted[0][0] if counted else None
+        targets = list(self.points_at(DEFAULT_ROUTE).values())
+        return max(targets, key=targets.count, default=None)
 
-    @property
+    @cached_property
     def target(self) -> str | None:
         """Where the traffic belongs: the recorded intent, or, where nothing is recorded, where it is."""
         return self.memory.target or self.majority
@@ -70,12 +81,9 @@ class View:
 
     def instances(self, role: Role, group: str | None = None) -> tuple[Instance, ...]:
         """Instances of the role that are not gone, newest first."""
-        name = group or self.group.name
-        found = [each for each in self.network.instances if each.group == name and each.role is role]
-        alive = [each for each in found if not each.state.is_gone]
-        return tuple(sorted(alive, key=lambda each: (each.launched_at, each.instance_id), reverse=True))
+        return self.network.alive.get((group or self.group.name, role), ())
 
-    @property
+    @cached_property
     def home(self) -> Instance | None:
         """The group's own NAT: the one that carries the traffic, else the newest that runs, else the newest."""
         nats = self.instances(Role.NAT)
@@ -109,6 +117,7 @@ class View:
         is_bare = landing.public in (None, self.group.public_address)
         return Path(interface.interface_id, instance, landing.address, is_bare)
 
+    @cached_property
     def paths(self) -> tuple[Path, ...]:
         """Every place the traffic could be, best first: own NAT, standby, neighbours in ring order, gateway."""
         instances: list[Instance] = list(self.instances(Role.NAT))
@@ -138,7 +147,7 @@ class View:
         own = self.memory.proof_of(path.target)
         if path.instance.group == self.group.name:
             return own is not None and self._is_fresh(own)
-        owner = self.others.get(path.instance.group, Memory())
+        owner = self.others.get(path.instance.group, NOTHING)
         if owner.is_down and owner.target == path.target:
             return False
         theirs = owner.proof_of(path.target)
@@ -158,6 +167,5 @@ class View:
     def is_doomed(self, instance: Instance) -> bool:
         """AWS confirmed that it will stop it soon; whichever group's pass asked remembers it for all."""
         dooms = (doom for each in (self.memory, *self.others.values()) for doom in each.dooms)
-        known = [doom.at for doom in dooms if doom.instance_id == instance.instance_id]
-        known += [instance.interruption_at] if instance.interruption_at is not None else []
+        known = (doom.at for doom in dooms if doom.instance_id == instance.instance_id)
         return any(at - self.now <= self.policy.doom_notice for at in known)

@@ -8,6 +8,7 @@ would not help, so it does not fail the invocation.
 from __future__ import annotations
 
 import os
+import uuid
 from typing import Any
 
 from natkeeper.adapters.clock import LambdaClock
@@ -31,6 +32,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         return {"refused": str(refusal)}
     logger.info("woken", extra={"trigger": type(news).__name__})
     clock = LambdaClock(context.get_remaining_time_in_millis)
-    reasons = reconcile([news], CONTROLLER.ports(clock, context.aws_request_id), policy)
+    # Lambda may deliver an event twice, under one request id: two passes must not hold the same lease.
+    holder = f"{context.aws_request_id}/{uuid.uuid4().hex[:8]}"
+    reasons = reconcile([news], CONTROLLER.ports(clock, holder), policy)
     CONTROLLER.telemetry.passed()
     return {"groups": reasons}

@@ -1,0 +1,176 @@
+"""What must come true once the faults have stopped, and what must then stay so: liveness, and rest.
+
+Called by `simulation.campaign` in a schedule's second phase. Invariants 3, 4, 6 and 21 say that late writes, crashes
+and lost events end in the same state: here that is egress on every table, within a bound. 5, 22 and 24 hold at rest.
+"""
+
+from __future__ import annotations
+
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from natkeeper.core.plan import Reason
+from simulation.book import Book
+from simulation.bus import MINUTE, TICK
+from simulation.hub import SECOND
+from simulation.machines import DEFAULT_ROUTE
+from simulation.setting import CANARY_ROUTE
+from simulation.world import World
+
+UP_WITHIN = 8 * MINUTE
+"""A tick, a hung NAT that must be found, a launch that must boot, and the launch after it where that one is bad:
+two times `Policy.repair_after` (180 s), and a tick each. With something verified it takes seconds."""
+FAST_WITHIN = 150 * SECOND
+"""While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead
+pass still holds (25 s), three failed rounds."""
+HOME_WITHIN = 16 * MINUTE
+"""The same, and the way home: proof, quiet period, landing address bare, one more tick each."""
+
+QUIET = 75 * SECOND
+"""Without a write to EC2: a tick came and went, and a boot is not under way."""
+
+
+def groups(world: World) -> list[str]:
+    """The stack's."""
+    return [each.name for each in world.policy.groups]
+
+
+def is_up(world: World) -> bool:
+    """Every table of every group has egress."""
+    return all(world.is_up(each) for each in groups(world))
+
+
+def can_carry(world: World) -> bool:
+    """Some NAT of the stack would forward whatever is routed to it."""
+    return any(
+        machine.tag(STACK_TAG)
+        and machine.tag(ROLE_TAG) == "nat"
+        and machine.interface is not None
+        and not machine.loss
+        and world.packets.guest(machine, machine.interface) is None
+        for machine in world.ec2.machines.values()
+    )
+
+
+def is_held(book: Book) -> bool:
+    """A bound on failovers or launches is used up: natkeeper holds and pages, on purpose (invariant 13)."""
+    held = (Reason.BUDGET_EXHAUSTED, Reason.PAUSED, Reason.COMMON_MODE)
+    return any(plan.reason in held for _, plan in book.plans.values()) or any(
+        len(each) >= book.world.policy.max_launches_per_day for each in book.launches.values()
+    )
+
+
+def is_home(world: World) -> bool:
+    """Everything is as a user would draw it: each group on its own NAT, from its own address."""
+    for group in world.policy.groups:
+        targets = {world.route_of(each) for each in group.table_ids}
+        owner = world.ec2.owner(next(iter(targets)) or "") if len(targets) == 1 else None
+        if (
+            owner is None
+            or owner.interface is None
+            or owner.tag(GROUP_TAG) != group.name
+            or owner.tag(ROLE_TAG) != "nat"
+        ):
+            return False
+        if owner.interface.public.get(owner.interface.primary) != group.public_address:
+            return False
+    return True
+
+
+def judge_egress(book: Book) -> None:
+    """21. Once faults stop and a candidate exists, egress is verified within a bounded number of passes."""
+    world = book.world
+    within = FAST_WITHIN if can_carry(world) else UP_WITHIN
+    world.hub.run(world.hub.now + within, lambda: is_up(world))
+    if is_up(world) or is_held(book):
+        return
+    dark = [each for each in groups(world) if not world.is_up(each)]
+    why = {each: world.packets.path(each, world.policy.group(each).table_ids[0]).why for each in dark}
+    book.broke(21, f"{within / 1e6:.0f} s after the last fault there is no egress: {why}")
+
+
+def judge_home(book: Book) -> None:
+    """6. Whatever events were lost: the same state in the end."""
+    world = book.world
+    since = world.hub.now
+    world.hub.run(since + HOME_WITHIN, lambda: is_home(world))
+    if not is_home(world) and not is_held(book):
+        carriers = {each.name: world.route_of(each.table_ids[0]) for each in world.policy.groups}
+        reasons = {name: plan.reason.value for name, (_, plan) in book.plans.items()}
+        book.broke(
+            6, f"{HOME_WITHIN / 6e7:.0f} minutes after egress was back traffic is not home: {carriers}, {reasons}"
+        )
+
+
+def judge_rest(book: Book) -> None:
+    """5, 15, 19, 22: home and quiet for a while; then ticks and a repeated event change nothing; nothing is left."""
+    world = book.world
+    world.hub.run(world.hub.now + 12 * MINUTE, lambda: _is_resting(book))
+    if not is_home(world) or not _is_resting(book):
+        if not is_held(book):
+            book.broke(
+                22, f"does not come to rest: {[(each, plan.reason.value) for each, (_, plan) in book.plans.items()]}"
+            )
+        return
+    _judge_stillness(book)
+    _judge_leaks(book)
+    _judge_incidents(book)
+
+
+def _is_resting(book: Book) -> bool:
+    plans = [plan for _, plan in book.plans.values()]
+    if book.now - book.wrote_at < QUIET or not _are_standbys_ready(book.world):
+        return False
+    return len(plans) == len(book.world.policy.groups) and all(
+        plan.reason is Reason.AT_REST and plan.memory.incident is None for plan in plans
+    )
+
+
+def _are_standbys_ready(world: World) -> bool:
+    """Each group has the standby that the user asked for, in the state asked for."""
+    wanted = {"none": None, "stopped": "stopped", "running": "running"}[world.policy.standby.value]
+    standbys = [each for each in world.ec2.machines.values() if each.tag(ROLE_TAG) == "standby" and not each.is_gone]
+    return wanted is None or [each.state for each in standbys] == [wanted] * len(world.policy.groups)
+
+
+def _judge_stillness(book: Book) -> None:
+    world = book.world
+    before = book.writes
+    machine = next(iter(world.ec2.machines.values()))
+    for _ in range(2):
+        world.functions.wake(TICK)
+        world.bus.state_changed(machine.instance_id, machine.state)
+        world.hub.run(world.hub.now + 3 * SECOND)
+    if book.writes != before:
+        book.broke(5, f"{book.writes - before} writes to EC2 at rest")
+
+
+def _judge_leaks(book: Book) -> None:
+    world = book.world
+    for group in world.policy.groups:
+        expected = 1 if world.policy.standby.value == "none" else 2
+        alive = [
+            each
+            for each in world.ec2.machines.values()
+            if each.tag(STACK_TAG) and each.tag(GROUP_TAG) == group.name and not each.is_gone
+        ]
+        if len(alive) > expected:
+            book.broke(
+                22, f"zone {group.name} is left with {len(alive)} instances: {[each.instance_id for each in alive]}"
+            )
+        item = world.table.items.get(("group", group.name), {})
+        if int(item.get("lease_until", {}).get("N", 0)) and not world.functions.invocations:
+            book.broke(22, f"the lease of zone {group.name} is not given back")
+        for table_id in group.table_ids:
+            stray = set(world.ec2.tables[table_id].routes) - {DEFAULT_ROUTE, CANARY_ROUTE}
+            if stray:
+                book.broke(22, f"{table_id} is left with routes to {stray}")
+    if world.ec2.tables["rtb-foreign"].routes != {DEFAULT_ROUTE: "igw-1", "10.9.0.0/16": "pcx-1"}:
+        book.broke(15, "a table that is not the stack's was changed")
+
+
+def _judge_incidents(book: Book) -> None:
+    """19. Each incident opens once and closes once, unless somebody deleted what natkeeper remembered of it."""
+    if book.world.fires["memory-lost"]:
+        return
+    for (pk, sk), item in book.world.table.items.items():
+        if pk.startswith("incident#") and "closed_at" not in item:
+            book.broke(19, f"incident {sk} was opened and never closed")

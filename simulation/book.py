@@ -1,0 +1,93 @@
+"""What the invariants remember of a schedule: who moved what when, and what broke.
+
+Filled by `simulation.invariants`, which is the world's judge. Instants are the hub's microseconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from natkeeper.core.plan import Plan, Reason
+from simulation.answers import BEGINNING
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+MICROSECOND = 1_000_000
+MOVES = (
+    *(Reason.FAIL_OVER, Reason.LAST_RESORT, Reason.GO_HOME, Reason.OPERATOR_MOVE, Reason.LEAVE_DOOMED, Reason.ADOPT),
+    Reason.CONVERGE,
+)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One invariant that did not hold. `at` is in microseconds since the schedule began."""
+
+    number: int
+    at: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.at / 1e6:10.3f}  invariant {self.number}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A plan that moved a group's default routes."""
+
+    at: int
+    reason: Reason
+    target: str
+
+
+@dataclass
+class Book:
+    """One schedule's."""
+
+    world: World
+    violations: list[Violation] = field(default_factory=list)
+    moves: defaultdict[str, list[Move]] = field(default_factory=lambda: defaultdict(list))
+    launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    down_since: dict[str, int] = field(default_factory=dict)
+    """Group to since when its own memory says that probes failed."""
+    expected: dict[tuple[int, str], int] = field(default_factory=dict)
+    """(invocation's serial number, group) to actions whose outcome is still to come."""
+    ledgerless: set[tuple[int, str]] = field(default_factory=set)
+    unproven: set[tuple[int, str]] = field(default_factory=set)
+    """Who moved a group's routes and has not asked the prober yet whether packets get through."""
+    ours: set[str] = field(default_factory=set)
+    """Instances that are natkeeper's, whatever their tags say now."""
+    closed: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
+    """Group to the newest plan and whose it is."""
+    writes: int = 0
+    wrote_at: int = 0
+    ledger_writes: int = 0
+
+    @property
+    def now(self) -> int:
+        return self.world.hub.now
+
+    def broke(self, number: int, text: str) -> None:
+        """Keeps the first of each kind; the rest of a broken world says little."""
+        self.world.tell(f"BROKEN invariant {number}: {text}")
+        if len(self.violations) < 5:
+            self.violations.append(Violation(number, self.now, text))
+
+    def group_of_table(self, table_id: str) -> str | None:
+        """Whose table it is; None for one that is not the stack's."""
+        return next((each.name for each in self.world.policy.groups if table_id in each.table_ids), None)
+
+    def group_of_address(self, allocation_id: str) -> str | None:
+        """Whose Elastic IP it is."""
+        return next((each.name for each in self.world.policy.groups if each.allocation_id == allocation_id), None)
+
+
+def on_hub(moment: datetime) -> int:
+    """A wall clock's instant on the hub."""
+    span = moment - BEGINNING
+    return (span.days * 86_400 + span.seconds) * MICROSECOND + span.microseconds

@@ -1,0 +1,133 @@
+"""One DynamoDB table: conditional updates and puts, and a query, for the expressions that natkeeper's ledger uses.
+
+Called by `simulation.api`. A small reader of DynamoDB's condition and update expressions
+(https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html); what it cannot read is an error,
+so that a change of the ledger's expressions cannot pass unread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from simulation.errors import ApiError
+
+Item = dict[str, Any]
+Values = Mapping[str, Any]
+Condition = Callable[[Item, Values], bool]
+Change = Callable[[Item, Values], None]
+
+
+class ConditionFailed(ApiError):
+    """ConditionalCheckFailedException; `item` is what ALL_OLD returns."""
+
+    def __init__(self, item: Item) -> None:
+        super().__init__("ConditionalCheckFailedException", "The conditional request failed")
+        self.item = item
+
+
+class Table:
+    """Items by (pk, sk)."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Item] = {}
+
+    def apply(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """One call reaches the table. Raises ApiError as DynamoDB would answer."""
+        if operation == "Query":
+            wanted = params["ExpressionAttributeValues"][":pk"]["S"]
+            return {"Items": [dict(each) for (pk, _), each in self.items.items() if pk == wanted]}
+        if operation == "UpdateItem":
+            return self._update(params)
+        return self._put(params)
+
+    def _update(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        key = (params["Key"]["pk"]["S"], params["Key"]["sk"]["S"])
+        item, values = self.items.get(key, {}), params["ExpressionAttributeValues"]
+        if not condition(params["ConditionExpression"])(item, values):
+            raise ConditionFailed(dict(item))
+        changed = dict(item) or {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
+        for each in changes(params["UpdateExpression"]):
+            each(changed, values)
+        self.items[key] = changed
+        return {"Attributes": dict(changed)}
+
+    def _put(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        item = dict(params["Item"])
+        key = (item["pk"]["S"], item["sk"]["S"])
+        if not condition(params["ConditionExpression"])(self.items.get(key, {}), {}):
+            raise ConditionFailed(dict(self.items.get(key, {})))
+        self.items[key] = item
+        return {}
+
+
+_MISSING = re.compile(r"attribute_not_exists\((\w+)\)")
+_COMPARED = re.compile(r"(size\()?(\w+)\)? (=|<) (:\w+)")
+_SET = re.compile(r"(\w+) = (?:(if_not_exists|list_append)\((\w+), (:\w+)\)|(:\w+))")
+
+
+@cache
+def condition(text: str) -> Condition:
+    """ORs of ANDs of comparisons, as written."""
+    either = [[_atom(each) for each in part.split(" AND ")] for part in text.split(" OR ")]
+    return lambda item, values: any(all(each(item, values) for each in part) for part in either)
+
+
+def _atom(text: str) -> Condition:
+    if (found := _MISSING.fullmatch(text)) is not None:
+        name = found[1]
+        return lambda item, _: name not in item
+    found = _COMPARED.fullmatch(text)
+    if found is None:
+        raise ValueError(f"condition {text!r} is not one that the simulated table reads")
+    is_size, name, sign, value = bool(found[1]), found[2], found[3], found[4]
+
+    def compare(item: Item, values: Values) -> bool:
+        if name not in item:
+            return False
+        left = len(next(iter(item[name].values()))) if is_size else _plain(item[name])
+        right = _plain(values[value])
+        return bool(left == right if sign == "=" else left < right)
+
+    return compare
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    kind, raw = next(iter(value.items()))
+    return int(raw) if kind == "N" else raw
+
+
+@cache
+def changes(text: str) -> tuple[Change, ...]:
+    """`SET a = :v, … ADD n :one`."""
+    setting, _, adding = text.removeprefix("SET ").partition(" ADD ")
+    found = [_setting(each) for each in re.split(r", (?=\w+ = )", setting)]
+    if adding:
+        name, value = adding.split(" ")
+        found.append(lambda item, values: item.update({name: _sum(item.get(name), values[value])}))
+    return tuple(found)
+
+
+def _sum(before: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, str]:
+    return {"N": str((_plain(before) if before else 0) + _plain(more))}
+
+
+def _setting(text: str) -> Change:
+    found = _SET.fullmatch(text)
+    if found is None:
+        raise ValueError(f"update {text!r} is not one that the simulated table reads")
+    name, function, other, argument, plain = found.groups()
+
+    def change(item: Item, values: Values) -> None:
+        if function == "if_not_exists":
+            item[name] = item.get(other, values[argument])
+        elif function == "list_append":
+            if other not in item:
+                raise ApiError("ValidationException", "The provided expression refers to an attribute that is missing")
+            item[name] = {"L": [*item[other]["L"], *values[argument]["L"]]}
+        else:
+            item[name] = values[plain]
+
+    return change

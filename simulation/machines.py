@@ -1,0 +1,91 @@
+"""What EC2 has in the simulated account: instances, interfaces, addresses, tables.
+
+State only; `simulation.ec2` changes it. Instants are the hub's microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+DEFAULT_ROUTE = "0.0.0.0/0"
+FOREVER = 1 << 60
+
+
+@dataclass(slots=True, eq=False)
+class Interface:
+    """A network interface with its private addresses, the primary first. `public`: private to public address, where the
+    internet gateway translates it now."""
+
+    interface_id: str
+    zone: str
+    addresses: list[str]
+    is_checked: bool = True
+    public: dict[str, str] = field(default_factory=dict)
+    has_auto_public: bool = False
+    """The attribute AssociatePublicIpAddress: an address of AWS's on the primary whenever it has no other."""
+    is_group_open: bool = True
+    """The security group lets the private subnets in."""
+
+    @property
+    def primary(self) -> str:
+        return self.addresses[0]
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """An instance, with what a guest inside it does to packets."""
+
+    instance_id: str
+    kind: str
+    tags: dict[str, str]
+    interface: Interface | None
+    launched_at: int
+    state: str = "pending"
+    forwards_from: int = FOREVER
+    """When its boot script is done; FOREVER when the script fails."""
+    is_script_good: bool = True
+    is_hung: bool = False
+    is_forwarding: bool = True
+    has_ruleset: bool = True
+    takes_new_flows: bool = True
+    loss: float = 0.0
+    latency_ms: float = 0.0
+    visible_from: int = 0
+    tagged_from: int = 0
+    is_doomed_at: int | None = None
+    """AWS scheduled its end: DescribeInstanceStatus says so."""
+    is_spot_ending_at: int | None = None
+    is_replacement: bool = False
+    token: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        return self.state in ("shutting-down", "terminated")
+
+    def tag(self, key: str) -> str:
+        return self.tags.get(key, "")
+
+    def reboot(self) -> None:
+        """What a fresh boot puts right."""
+        self.is_hung = False
+        self.is_forwarding = self.has_ruleset = self.takes_new_flows = True
+        self.loss = self.latency_ms = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Elastic:
+    """An Elastic IP. `works_from`: packets follow an association only after a remap."""
+
+    allocation_id: str
+    public: str
+    interface_id: str | None = None
+    private: str | None = None
+    works_from: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Table:
+    """A route table: destination to target."""
+
+    table_id: str
+    routes: dict[str, str] = field(default_factory=dict)

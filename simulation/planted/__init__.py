@@ -1,0 +1,13 @@
+"""Bugs planted in natkeeper's own logic, to see that the campaign catches them.
+
+`tests/simulation/test_planted.py` plays each one's seed (`seeds.json`) with the bug and without it; `python -m
+simulation.planted --search` finds new seeds when natkeeper or the simulation changed.
+"""
+
+from simulation.planted import healing, keeping, moving, peers
+from simulation.planted.table import MUTANTS, Mutant, Patch, planted
+
+__all__ = ["MODULES", "MUTANTS", "Mutant", "Patch", "planted"]
+
+MODULES = (peers, moving, healing, keeping)
+"""Imported for their rows."""

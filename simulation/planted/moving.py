@@ -1,0 +1,178 @@
+"""Mistakes in moving traffic: whether, where, and what must be left alone. Rows of the planted bugs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from natkeeper.adapters.ec2 import Ec2
+from natkeeper.core import decide, failover, heal, incident, judge
+from natkeeper.core.move import point_routes
+from natkeeper.core.plan import MoveAddress, Reason, TerminateInstance
+from natkeeper.core.view import View
+from natkeeper.errors import Trouble
+from simulation.planted.peers import DEAD_BY_PACKETS
+from simulation.planted.table import Patch, mutant
+
+ZERO = timedelta(0)
+NAT_LOST = ("nat-stops", "nat-terminated")
+
+
+# -- failover
+
+
+@mutant(
+    "common-mode-is-a-failover",
+    "when every zone fails at once while its NAT runs, traffic is moved all the same",
+    breaks=(11,),
+    among=("all-nats-hang", "targets-down"),
+)
+def _no_common_mode() -> Sequence[Patch]:
+    return [Patch(judge, "_runs", lambda _view, _target: False)]
+
+
+@mutant(
+    "event-is-the-truth",
+    "an event that says a NAT stopped is enough to move",
+    breaks=(8, 11),
+    among=("event-forged",),
+)
+def _believes() -> Sequence[Patch]:
+    look_again = decide._look_again
+
+    def believe(view: View, news: Any) -> Any:
+        if look_again(view, news) is None:
+            return None
+        return failover.fail_over(view, judge.Verdict(judge.Health.DEAD, incident.Cause.INSTANCE_STOPPED, "an event"))
+
+    return [Patch(decide, "_look_again", believe)]
+
+
+@mutant(
+    "control-probe-is-not-read",
+    "the control probe is sent and its answer is not read",
+    breaks=(11,),
+    among=("targets-down",),
+)
+def _control_unread() -> Sequence[Patch]:
+    by_probes = judge._by_probes
+
+    def unread(view: View, control: Any) -> Any:
+        return by_probes(view, replace(control, is_ok=True) if control is not None else None)
+
+    return [Patch(judge, "_by_probes", unread)]
+
+
+@mutant(
+    "one-table-is-enough",
+    "a move has a call for the first table only",
+    breaks=(17,),
+    among=NAT_LOST,
+)
+def _one_table() -> Sequence[Patch]:
+    from natkeeper.core import move
+
+    return [Patch(move, "point_routes", lambda *args: point_routes(*args)[:1])]
+
+
+@mutant(
+    "missing-route-is-only-replaced",
+    "a route that somebody deleted is replaced, which EC2 refuses, and never created",
+    breaks=(21,),
+    among=("route-deleted", "all-routes-deleted"),
+)
+def _never_created() -> Sequence[Patch]:
+    def refuse(_self: Ec2, _action: Any) -> None:
+        raise Trouble("CreateRoute", "NotAsked")
+
+    return [Patch(Ec2, "_create_route", refuse)]
+
+
+@mutant(
+    "address-stays-behind",
+    "routes are moved, and the Elastic IP is left where it was",
+    breaks=(6, 22),
+    among=NAT_LOST,
+    home=True,
+)
+def _no_address() -> Sequence[Patch]:
+    do = Ec2.do
+
+    def skip(self: Ec2, action: Any) -> None:
+        if not isinstance(action, MoveAddress):
+            do(self, action)
+
+    return [Patch(Ec2, "do", skip)]
+
+
+# -- what is left alone
+
+
+@mutant(
+    "surplus-is-the-wrong-one",
+    "of two NATs the one that carries the traffic is terminated",
+    breaks=(8, 9),
+    among=("user-data-fails", "stuck-pending", *DEAD_BY_PACKETS),
+    home=True,
+)
+def _wrong_one() -> Sequence[Patch]:
+    surplus = heal._surplus
+
+    def other(view: View) -> Any:
+        found = surplus(view)
+        if found.stages and view.home is not None:
+            return replace(found, stages=((TerminateInstance(view.home.instance_id),),))
+        return found
+
+    return [Patch(heal, "_surplus", other)]
+
+
+@mutant(
+    "killed-before-it-is-replaced",
+    "a group's own NAT that does not pass its proof is terminated first and replaced then",
+    breaks=(9,),
+    among=DEAD_BY_PACKETS,
+)
+def _kill_first() -> Sequence[Patch]:
+    def prove(view: View, _path: Any, home: Any, *_: Any) -> Any:
+        kill = ((TerminateInstance(home.instance_id),),)
+        return heal.Step(view.memory, Reason.HEALING, "it does not forward", kill)
+
+    return [Patch(heal, "_prove", prove)]
+
+
+@mutant(
+    "kill-while-moving",
+    "what is replaced is terminated in the plan that takes its traffic away",
+    breaks=(9,),
+    among=NAT_LOST,
+)
+def _kills_at_once() -> Sequence[Patch]:
+    move = failover._move
+
+    def and_kill(view: View, *rest: Any) -> Any:
+        plan = move(view, *rest)
+        left = view.network.owner_of(view.target or "")
+        kill = ((TerminateInstance(left.instance_id),),) if left is not None else ()
+        return replace(plan, stages=(*plan.stages, *kill))
+
+    return [Patch(failover, "_move", and_kill)]
+
+
+@mutant(
+    "pause-is-forgotten",
+    "a pause is remembered, and what is due is done all the same",
+    breaks=(16,),
+    among=("paused-mid-incident",),
+)
+def _no_pause() -> Sequence[Patch]:
+    act = decide._act
+
+    def go_on(view: View, observation: Any) -> Any:
+        until = view.memory.paused_until
+        plan = act(replace(view, memory=replace(view.memory, paused_until=None)), observation)
+        return replace(plan, memory=replace(plan.memory, paused_until=until))
+
+    return [Patch(decide, "_act", go_on)]

@@ -1,0 +1,201 @@
+"""Exhaustive small worlds: every plan, a crash before and after every call, every pair of crashes, every order of two
+controllers' calls up to a number of switches; and convergence from each.
+
+`python -m simulation.small_worlds` plays them all and prints what was explored; `tests/simulation/test_small_worlds.py`
+plays a part on every run. Orders are bounded by context switches, the way of CHESS (Musuvathi and Qadeer, "Iterative
+context bounding", PLDI 2007): with c switches nothing is left out that c switches can do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from simulation.bus import TICK
+from simulation.races import FIRST, SECOND_ONE, Point
+from simulation.replay import Played, Replay, play
+from simulation.scene import Scene
+from simulation.situations import SITUATIONS
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much is explored. `pairs`, `orders`: at most so many of them for each situation, drawn evenly when there are
+    more; None: all. `switches`: between two controllers. `homeward`: every so many replays is followed until traffic is
+    home and everything rests, the others until there is egress; 0: none."""
+
+    pairs: int | None = None
+    orders: int | None = None
+    switches: int = 2
+    homeward: int = 10
+
+
+@dataclass
+class Explored:
+    """One situation's line of the table."""
+
+    situation: str
+    calls: int = 0
+    crashes: int = 0
+    pairs: int = 0
+    all_pairs: int = 0
+    orders: int = 0
+    all_orders: int = 0
+    switches: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+# -- every replay of a situation
+
+
+def explore(name: str, bounds: Bounds) -> Explored:
+    """All of them, within the bounds."""
+    found = Explored(name, switches=bounds.switches)
+    counter = iter(range(1 << 30))
+
+    def run(replay: Replay, *, follows_home: bool = False) -> Played:
+        is_followed = follows_home or (bounds.homeward > 0 and next(counter) % bounds.homeward == 0)
+        played = play(replay, follows_home=is_followed)
+        found.violations += [f"{replay} — {each}" for each in played.violations[:1]]
+        return played
+
+    calm = run(Replay(name), follows_home=bounds.homeward > 0)
+    found.calls = calm.calls[0]
+    if SITUATIONS[name].expects.value not in calm.reasons:
+        found.violations.append(f"{name}: expected {SITUATIONS[name].expects.value}, got {calm.reasons}")
+    followers = _single_crashes(found, run)
+    pairs = [(one, two) for one, calls in followers.items() for two in points(calls)]
+    found.all_pairs = len(pairs)
+    for pair in sample(pairs, bounds.pairs):
+        run(Replay(name, pair))
+        found.pairs += 1
+    _orders(found, run, bounds)
+    return found
+
+
+def points(calls: int) -> list[Point]:
+    """Before and after each of so many calls."""
+    return [Point(number, is_after) for number in range(1, calls + 1) for is_after in (False, True)]
+
+
+def sample(all_of_them: Sequence[Any], limit: int | None) -> Sequence[Any]:
+    """At most so many, drawn evenly and the same each time."""
+    if limit is None or len(all_of_them) <= limit:
+        return all_of_them
+    return Random(len(all_of_them)).sample(all_of_them, limit)
+
+
+def _single_crashes(found: Explored, run: Callable[..., Played]) -> dict[Point, int]:
+    """Each of them, and how many calls the wake-up after it made."""
+    followers = {}
+    for point in points(found.calls):
+        played = run(Replay(found.situation, (point,)))
+        if played.fired:
+            found.crashes += 1
+            followers[point] = played.calls[1] if len(played.calls) > 1 else 0
+    return followers
+
+
+def _orders(found: Explored, run: Callable[..., Played], bounds: Bounds) -> None:
+    """One after the other; then with one switch at each call, once more with the leader dying there; then with more."""
+    wave = [Replay(found.situation, second=second, leader=leader) for second, leader in _two_wake_ups(found.situation)]
+    for switches in range(bounds.switches + 1):
+        found.all_orders += len(wave)
+        limit = None if bounds.orders is None else max(0, bounds.orders - found.orders)
+        longer: list[Replay] = []
+        for replay in sample(wave, limit):
+            played = run(replay)
+            found.orders += 1
+            if switches < bounds.switches and not replay.is_fatal and played.fired == switches:
+                longer += _with_one_more_switch(replay, played.calls[0])
+        wave = longer
+
+
+def _two_wake_ups(name: str) -> list[tuple[str, str]]:
+    """What wakes the second one, and who leads. Two that the same wakes are the same two, whoever is called first."""
+    situation = SITUATIONS[name]
+    if situation.arrange(Scene(situation.setting)) is TICK:
+        return [("same", FIRST)]
+    return [("same", FIRST), ("tick", FIRST), ("tick", SECOND_ONE)]
+
+
+def _with_one_more_switch(replay: Replay, calls: int) -> Iterator[Replay]:
+    for made in range(1, calls):
+        turns = (*replay.turns, made)
+        yield Replay(replay.situation, (), replay.second, replay.leader, turns)
+        if len(turns) == 1:
+            yield Replay(replay.situation, (), replay.second, replay.leader, turns, is_fatal=True)
+
+
+# -- all situations
+
+
+def survey(bounds: Bounds, jobs: int = 1, names: Sequence[str] = ()) -> Iterator[Explored]:
+    """Every situation's line, in order."""
+    wanted = [each for each in SITUATIONS if not names or each in names]
+    if jobs < 2:
+        yield from map(partial(explore, bounds=bounds), wanted)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(partial(explore, bounds=bounds), wanted)
+
+
+def line(found: Explored) -> str:
+    """For people."""
+    return (
+        f"{found.situation[:76]:76} {found.calls:5} {found.crashes:7} "
+        f"{f'{found.pairs}/{found.all_pairs}':>13} {f'{found.orders}/{found.all_orders}':>13} {len(found.violations):4}"
+    )
+
+
+HEADING = f"{'situation':76} {'calls':>5} {'crashes':>7} {'pairs':>13} {'orders':>13} {'bad':>4}"
+
+
+def main(json_out: str | None = None, jobs: int = 1, bounds: Bounds | None = None, names: Sequence[str] = ()) -> int:
+    """Plays them, prints the table, and returns 1 if anything did not hold."""
+    bounds = bounds or Bounds()
+    lines = []
+    print(HEADING)
+    for found in survey(bounds, jobs, names):
+        lines.append(found)
+        print(line(found), flush=True)
+        for each in found.violations[:3]:
+            print(f"    {each}")
+    bad = sum(len(each.violations) for each in lines)
+    print(
+        f"{len(lines)} situations, {sum(each.crashes for each in lines)} crashes, "
+        f"{sum(each.pairs for each in lines)} of {sum(each.all_pairs for each in lines)} pairs of crashes, "
+        f"{sum(each.orders for each in lines)} of {sum(each.all_orders for each in lines)} orders of two controllers' "
+        f"calls (at most {bounds.switches} switches), {bad} violations"
+    )
+    if json_out:
+        Path(json_out).write_text(
+            json.dumps({"bounds": asdict(bounds), "situations": [asdict(each) for each in lines]})
+        )
+    return int(bad > 0)
+
+
+def _arguments() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m simulation.small_worlds", description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("names", nargs="*", help="situations; all of them if none is named")
+    parser.add_argument("--pairs", type=int, help="pairs of crashes for each situation; all of them if not given")
+    parser.add_argument("--orders", type=int, help="orders of calls for each situation; all of them if not given")
+    parser.add_argument("--switches", type=int, default=2, help="between two controllers (default %(default)s)")
+    parser.add_argument("--homeward", type=int, default=10, help="of so many replays one is followed until at rest")
+    parser.add_argument("--json", help="writes the table there")
+    parser.add_argument("--jobs", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    asked = _arguments().parse_args()
+    limits = Bounds(asked.pairs, asked.orders, asked.switches, asked.homeward)
+    sys.exit(main(asked.json, asked.jobs, limits, asked.names))

@@ -1,0 +1,72 @@
+"""How long egress was really down, for the interval that an incident claims.
+
+Called by `simulation.invariants`. The truth is the span of instants at which a new connection from the prober's host
+would have failed (`core.downtime`); outages that no round could see are not the incident's.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from natkeeper.core.downtime import HANDOVER
+from natkeeper.core.incident import Incident
+from simulation.book import on_hub
+from simulation.hub import SECOND
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+MICROSECOND = timedelta(microseconds=1)
+ROUNDING = 1_500
+"""Microseconds: reports carry milliseconds with three digits, the ledger whole microseconds."""
+TRUSTED_SKEW = 60_000
+
+
+def truth_of(world: World, incident: Incident) -> tuple[int, int] | None:
+    """(least, most) microseconds of downtime that the incident's interval must allow; None where truth has no sharp
+    edges: partial loss, names that could not be resolved, or a clock that was set wrongly."""
+    if not incident.rounds or world.fires["clock-skew"]:
+        return None
+    begin, end = on_hub(incident.rounds[0].sent_at), on_hub(incident.rounds[-1].sent_at)
+    spans = spans_of(world, incident.group, begin - SECOND, end + SECOND)
+    if spans is None:
+        return None
+    failed = [on_hub(each.sent_at) for each in incident.rounds if not each.is_ok]
+    most = sum(end - begin for begin, end in _merged(spans))
+    near = [span for span in spans if any(span[0] - TRUSTED_SKEW <= at <= span[1] + TRUSTED_SKEW for at in failed)]
+    if not failed:
+        inside = [span for span in spans if span[0] >= begin - TRUSTED_SKEW and span[1] <= end + TRUSTED_SKEW]
+        longest = max((each[1] - each[0] for each in inside), default=0)
+        return longest - ROUNDING, most + ROUNDING
+    return sum(each[1] - each[0] for each in near) - ROUNDING, most + ROUNDING
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Egress that came back for less than the time between two runs is not seen to have come back."""
+    merged: list[tuple[int, int]] = []
+    for begin, end in spans:
+        if merged and begin - merged[-1][1] < HANDOVER // MICROSECOND:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def spans_of(world: World, group: str, begin: int, end: int) -> list[tuple[int, int]] | None:
+    """The outages that touch [begin, end], whole; None when something in there was neither up nor down."""
+    spans: list[tuple[int, int]] = []
+    fates = world.fates[group]
+    for number, (since, fate) in enumerate(fates):
+        until = fates[number + 1][0] if number + 1 < len(fates) else world.hub.now
+        if until < begin or since > end:
+            continue
+        if fate.loss or not fate.is_known:
+            return None
+        if fate.is_ok:
+            continue
+        if spans and spans[-1][1] == since:
+            spans[-1] = (spans[-1][0], until)
+        else:
+            spans.append((since, until))
+    return [each for each in spans if each[1] > each[0]]

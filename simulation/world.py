@@ -1,0 +1,270 @@
+"""One world: an account with a stack in it, its controller, its probers, people, time; and everything that is noted.
+
+Built from a seed and a setting; played by `simulation.campaign` and by the tests of small worlds. The world itself
+judges nothing: it tells its `Judge` of every step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+from natkeeper.core.plan import Happening, Plan
+from natkeeper.errors import Trouble
+from natkeeper.ports import Outcome
+from simulation import transitions
+from simulation.account import Paces
+from simulation.answers import Answers
+from simulation.api import Api, Call
+from simulation.bus import TICK, Bus
+from simulation.dynamo import Table
+from simulation.ec2 import Ec2
+from simulation.errors import ApiError
+from simulation.functions import Functions
+from simulation.hub import SECOND, Hub
+from simulation.invocation import Invocation
+from simulation.machines import DEFAULT_ROUTE
+from simulation.packets import Fate, Packets
+from simulation.setting import CANARY_ROUTE, Setting, furnish, launches_of, probes_of, settings_of
+
+
+class Judge(Protocol):
+    """Told of every step; `simulation.invariants` is one."""
+
+    def sent(self, call: Call) -> None: ...
+    def called(self, call: Call, error: ApiError | None) -> None: ...
+    def decided(self, invocation: Invocation, plan: Plan) -> None: ...
+    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None: ...
+    def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None: ...
+    def happened(self, invocation: Invocation, group: str, happening: Happening) -> None: ...
+    def ended(self, invocation: Invocation, error: BaseException | None) -> None: ...
+    def changed(self) -> None: ...
+
+
+class Nobody:
+    """A judge that minds nothing."""
+
+    def sent(self, call: Call) -> None: ...
+    def called(self, call: Call, error: ApiError | None) -> None: ...
+    def decided(self, invocation: Invocation, plan: Plan) -> None: ...
+    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None: ...
+    def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None: ...
+    def happened(self, invocation: Invocation, group: str, happening: Happening) -> None: ...
+    def ended(self, invocation: Invocation, error: BaseException | None) -> None: ...
+    def changed(self) -> None: ...
+
+
+class World:
+    """`fates`: for each group since when new connections from its first table fare how; the truth about downtime."""
+
+    def __init__(
+        self,
+        seed: int,
+        setting: Setting,
+        judge: Judge | None = None,
+        paces: Paces | None = None,
+        hub: Hub | None = None,
+    ) -> None:
+        self.seed = seed
+        self.setting = setting
+        self.dice = Random(seed)
+        self.hub = hub or Hub()
+        self.judge: Judge = judge or Nobody()
+        self.settings = settings_of(setting)
+        self.policy = self.settings.policy
+        self.launches = launches_of(setting)
+        self.probe_settings = probes_of(setting)
+        self.fates: dict[str, list[tuple[int, Fate]]] = {each.name: [] for each in self.policy.groups}
+        self.works_since: dict[str, int | None] = {each.name: None for each in self.policy.groups}
+        """Since when a workload's connections have worked without loss, whatever the probes' targets do; None: they do
+        not."""
+        self.carried_at: dict[str, int] = {}
+        """Interface or gateway to when a round last went through it."""
+        self.fires: Counter[str] = Counter()
+        self.transitions: Counter[str] = Counter()
+        self.story: list[tuple[int, str]] | None = None
+        self.controller_skew = 0
+        self.prober_skew: dict[str, int] = {}
+        self.before_call: list[Callable[[Call], None]] = []
+        self.after_call: list[Callable[[Call], None]] = []
+        self._ups: dict[str, bool] = {}
+        """What `is_up` said since packets last fared differently."""
+        self.bus = Bus(self)
+        self.ec2 = Ec2(self.hub, self.dice, paces or Paces(), self.bus.state_changed, self._changed)
+        self.packets = Packets(self.ec2)
+        self.answers = Answers(self.ec2)
+        self.table = Table()
+        self.api = Api(self.hub, self.dice, self.ec2, self.answers, self.table, self)
+        self.functions = Functions(self)
+        self.table.items = furnish(self.ec2, self.packets, setting)
+        for group, found in self.fates.items():
+            found.append((-3600 * SECOND, self._fate(group)))
+            self.works_since[group] = -3600 * SECOND if found[0][1].is_ok else None
+        if setting.begins != "bare":
+            self.carried_at = dict.fromkeys(self.ec2.interfaces, -2 * SECOND)
+
+    def start(self) -> None:
+        """The schedule is enabled, and a tick begins the probers' chains; everything else follows."""
+        self.bus.start_schedule()
+        self.functions.wake(TICK)
+
+    # -- packets
+
+    def _fate(self, group: str) -> Fate:
+        return self.packets.from_inside(group, self.policy.group(group).table_ids[0])
+
+    def paths(self, group: str) -> tuple[Fate, Fate | None]:
+        """What a prober of the group meets now: the default route, and the canary's."""
+        table = self.policy.group(group).table_ids[0]
+        canary = self.packets.from_inside(group, table, CANARY_ROUTE) if self.setting.has_canary else None
+        return self.packets.from_inside(group, table), canary
+
+    def carried(self, fate: Fate, at: int) -> None:
+        """A prober's round got through."""
+        if fate.through is not None and at > self.carried_at.get(fate.through, at - 1):
+            self.carried_at[fate.through] = at
+
+    def _changed(self) -> None:
+        """Something in the account did."""
+        self.answers.changed()
+        self.packets_changed()
+
+    def packets_changed(self) -> None:
+        """Packets may fare differently from now on. Whoever changes what they meet on their way says so here."""
+        self._ups.clear()
+        for group, found in self.fates.items():
+            fate = self._fate(group)
+            way = self.packets.path(group, self.policy.group(group).table_ids[0])
+            if not way.is_ok or way.loss:
+                self.works_since[group] = None
+            elif self.works_since[group] is None:
+                self.works_since[group] = self.hub.now
+            if fate != found[-1][1]:
+                found.append((self.hub.now, fate))
+                self.tell(f"packets: zone {group} {'works' if fate.is_ok else fate.why}")
+        self.functions.path_changed()
+        self.judge.changed()
+
+    def is_up(self, group: str) -> bool:
+        """Every table of the group has egress, for a workload."""
+        found = self._ups.get(group)
+        if found is None:
+            found = all(self.packets.path(group, each).is_ok for each in self.policy.group(group).table_ids)
+            self._ups[group] = found
+        return found
+
+    def route_of(self, table_id: str) -> str | None:
+        """Where a table's default route points."""
+        return self.ec2.tables[table_id].routes.get(DEFAULT_ROUTE)
+
+    def people_go_home(self) -> None:
+        """Whoever cut a security group or put routes back has stopped; an operator has taken back a pause."""
+        for each in self.ec2.interfaces.values():
+            each.is_group_open = True
+        self.functions.wake({"natkeeper": {"command": "resume"}})
+
+    # -- what is noted
+
+    def tell(self, line: str) -> None:
+        """For the timeline of a failure."""
+        if self.story is not None:
+            self.story.append((self.hub.now, line))
+
+    def fired(self, fault: str) -> None:
+        """A fault really did something."""
+        self.fires[fault] += 1
+        self.tell(f"fault: {fault}")
+
+    # -- told by the api and by invocations
+
+    def sending(self, call: Call) -> None:
+        """A call leaves; here a controller may die before it."""
+        self.judge.sent(call)
+        for each in self.before_call:
+            each(call)
+
+    def applied(self, call: Call, error: ApiError | None) -> None:
+        """A call had its effect, or was refused."""
+        if self.story is not None:
+            said = error.code if error is not None else "ok"
+            self.tell(f"{call.invocation.request_id}: {call.operation} {_short(call)} {said}")
+        self.judge.called(call, error)
+        for each in self.after_call:
+            each(call)
+
+    def woken(self, invocation: Invocation) -> None:
+        """The controller begins."""
+        if self.story is not None:
+            self.tell(f"{invocation.request_id}: woken by {_kind(invocation.event)}")
+
+    def decided(self, invocation: Invocation, plan: Plan) -> None:
+        """A plan was made."""
+        self.transitions[plan.reason.value] += 1
+        if self.story is not None:
+            self.tell(f"{invocation.request_id}: {plan.group} {plan.reason.value}: {plan.detail}")
+        self.judge.decided(invocation, plan)
+
+    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
+        """An action was answered."""
+        self.transitions[transitions.of_outcome(outcome)] += 1
+        self.judge.acted(invocation, group, outcome)
+
+    def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
+        """An incident opened or closed, or a warning."""
+        self.transitions.update(transitions.of_happening(happening))
+        self.tell(f"{invocation.request_id}: {group} {type(happening).__name__}")
+        self.judge.happened(invocation, group, happening)
+
+    def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:
+        """A call outside a plan failed."""
+        self.transitions[transitions.of_trouble(trouble)] += 1
+        self.tell(f"{invocation.request_id}: {group or 'stack'} trouble {trouble}")
+        self.judge.troubled(invocation, group, trouble)
+
+    def timed_out(self, invocation: Invocation) -> None:
+        """Lambda ends it at its deadline."""
+        self.fires["controller-times-out"] += 1
+        self.tell(f"{invocation.request_id}: timed out")
+
+    def crashed(self, invocation: Invocation, error: BaseException) -> None:
+        """It ended without an answer."""
+        self.tell(f"{invocation.request_id}: ended with {error!r}")
+
+    def ended(self, invocation: Invocation, error: BaseException | None) -> None:
+        """It is over, one way or another."""
+        self.judge.ended(invocation, error)
+
+    def close(self) -> None:
+        """Ends what still waits, so that nothing of this world is left."""
+        self.judge = Nobody()
+        self.hub.close()
+        for each in list(self.functions.invocations):
+            each.end()
+        self.hub.close()
+
+
+def _short(call: Call) -> str:
+    params = call.params
+    keys = (
+        *("RouteTableId", "DestinationCidrBlock", "NetworkInterfaceId", "AllocationId", "PrivateIpAddress"),
+        *("InstanceIds", "ClientToken", "SourceDestCheck", "AssociatePublicIpAddress"),
+        *("FunctionName", "InvocationType"),
+    )
+    said = [str(params[each]) for each in keys if each in params]
+    if "Key" in params:
+        said.append(params["Key"]["sk"]["S"])
+    return " ".join(said)
+
+
+def _kind(event: Any) -> str:
+    if not isinstance(event, dict):
+        return repr(event)[:40]
+    if "requestPayload" in event:
+        report = event["responsePayload"]
+        said = report.get("verdict", "failed") if isinstance(report, dict) else "?"
+        return f"prober {event['requestPayload'].get('group')} {said}"
+    if "detail" in event:
+        return f"{event.get('detail-type')} {event['detail']}"
+    return str(event.get("natkeeper", event))[:60]
