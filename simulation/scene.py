@@ -127,7 +127,8 @@ class Scene:
         interface = Interface(f"eni-{number:017x}", zone, addresses, changes.get("is_checked", False))
         if changes.get("public", True):
             interface.public[interface.primary] = f"198.51.100.{number}"
-            interface.has_auto_public = True
+        # A standby carries its group on a spare address, so nobody ever takes the automatic one off its primary.
+        interface.has_auto_public = role == "standby" or changes.get("public", True)
         tags = {STACK_TAG: STACK, GROUP_TAG: zone, ROLE_TAG: role}
         state = changes.get("state", "running")
         forwards_from = now - ago if state == "running" and changes.get("forwards", True) else FOREVER

@@ -33,7 +33,7 @@ def _adopt(scene: Scene) -> dict[str, Any]:
     return TICK
 
 
-@situation("adopt, unproven because there is no canary", Reason.ADOPT, has_canary=False)
+@situation("adopt, unproven because there is no canary", Reason.ADOPT, is_home_reachable=False, has_canary=False)
 def _adopt_unproven(scene: Scene) -> dict[str, Any]:
     _adopt(scene)
     scene.remember("a", proofs=())

@@ -5,16 +5,26 @@ hold after every step, and once the faults are over there is egress.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from random import Random
+from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from simulation import aftermath
 from simulation.bus import TICK
 from simulation.campaign import _stop_faults
-from simulation.faults import FAULTS, Act
+from simulation.faults import COMPLICATIONS, FAULTS, TROUBLES, Act
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
 from simulation.setting import Setting
@@ -22,9 +32,14 @@ from simulation.world import World
 
 EFFORT = int(os.environ.get("NATKEEPER_EFFORT", "1"))
 """Multiplies the examples: 1 tries the same ones every time, `NATKEEPER_EFFORT=30` searches anew for some minutes."""
-STEPS = 8
+STEPS = 10
 MOST_FAULTS = 4
 """More at the same time tell less: a schedule of the campaign has up to five."""
+SEEDS = st.integers(0, 1 << 16)
+LASTING = st.integers(2, 40)
+KNOWN = {"lease-ends-mid-plan"}
+"""A controller that stands still between a refused launch and the next instance type launches under a lease that
+is over: `test_a_launch_falls_back_to_the_next_type_only_under_a_live_lease` waits for that."""
 SETTINGS = st.builds(
     Setting,
     zones=st.sampled_from([1, 2, 3]),
@@ -41,18 +56,29 @@ class Operations(RuleBasedStateMachine):
 
     world: World
     judge: Invariants
+    fires: ClassVar[Counter[str]] = Counter()
+    """How often which fault did something, over all examples."""
 
-    @initialize(seed=st.integers(0, 1 << 16), setting=SETTINGS)
-    def begin(self, seed: int, setting: Setting) -> None:
+    @initialize(seed=SEEDS, setting=SETTINGS, name=st.sampled_from(TROUBLES), seconds=LASTING)
+    def begin(self, seed: int, setting: Setting, name: str, seconds: int) -> None:
         self.judge = Invariants()
         self.world = World(seed, setting, self.judge)
         self.judge.watch(self.world)
         self.world.story = []
         self.world.start()
         self.injected = 0
+        self.inject(name, seconds, seed)
 
     @precondition(lambda self: self.injected < MOST_FAULTS)
-    @rule(name=st.sampled_from(sorted(FAULTS)), seconds=st.integers(2, 40), seed=st.integers(0, 1 << 16))
+    @rule(name=st.sampled_from(TROUBLES), seconds=LASTING, seed=SEEDS)
+    def trouble(self, name: str, seconds: int, seed: int) -> None:
+        self.inject(name, seconds, seed)
+
+    @precondition(lambda self: self.injected < MOST_FAULTS)
+    @rule(name=st.sampled_from([each for each in COMPLICATIONS if each not in KNOWN]), seconds=LASTING, seed=SEEDS)
+    def complicate(self, name: str, seconds: int, seed: int) -> None:
+        self.inject(name, seconds, seed)
+
     def inject(self, name: str, seconds: int, seed: int) -> None:
         act = Act(self.world, Random(seed), self.world.hub.now + seconds * SECOND)
         # Not from here but out of the queue: what a fault does, it does between two steps of the world.
@@ -95,6 +121,7 @@ class Operations(RuleBasedStateMachine):
                 aftermath.judge_egress(self.judge.book)
                 assert self.judge.book.violations == [], self.told()
         finally:
+            self.fires.update(self.world.fires)
             self.world.close()
 
     def told(self) -> str:
@@ -103,11 +130,33 @@ class Operations(RuleBasedStateMachine):
         return f"seed {self.world.seed}, {self.world.setting}\n" + "\n".join(lines[-60:])
 
 
-TestOperations = Operations.TestCase
-TestOperations.settings = settings(
-    max_examples=12 * EFFORT,
-    stateful_step_count=STEPS,
-    derandomize=EFFORT == 1,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
+def test_whatever_the_order_of_faults_and_commands_the_invariants_hold_and_egress_comes_back() -> None:
+    Operations.fires.clear()
+    run_state_machine_as_test(
+        Operations,
+        settings=settings(
+            max_examples=40 * EFFORT,
+            stateful_step_count=STEPS,
+            derandomize=EFFORT == 1,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        ),
+    )
+    print(f"{sum(Operations.fires.values())} times a fault did something: {dict(Operations.fires)}")
+    assert len(Operations.fires) > 15
+
+
+@pytest.mark.xfail(strict=True, reason="adapters.ec2._launch goes on to the next type without asking for the lease")
+def test_a_launch_falls_back_to_the_next_type_only_under_a_live_lease() -> None:
+    """What the operations above found, shrunk."""
+    one = Operations()
+    setting = Setting(zones=2, tables=1, quiet=20, run=20, begins="bare")
+    one.begin(name="subnet-full", setting=setting, seed=23, seconds=21)
+    one.wake()
+    one.inject("forwarding-off", 5, 5482)
+    one.wake()
+    one.inject("zone-lost", 6, 48780)
+    one.inject("lease-ends-mid-plan", 4, 182)
+    for _ in range(4):
+        one.wake()
+    one.teardown()
