@@ -262,7 +262,7 @@ def _kind(event: Any) -> str:
     if not isinstance(event, dict):
         return repr(event)[:40]
     if "requestPayload" in event:
-        report = event["responsePayload"]
+        report = event.get("responsePayload")
         said = report.get("verdict", "failed") if isinstance(report, dict) else "?"
         return f"prober {event['requestPayload'].get('group')} {said}"
     if "detail" in event:

@@ -54,8 +54,8 @@ class Vpc(Protocol):
         """One complete look, in one round trip. `suspects`: instances whose announced stop is to be confirmed. What is
         throttled is asked for again while it `insists`."""
 
-    def do(self, action: Action) -> None:
-        """Carry out one action that concerns EC2."""
+    def do(self, action: Action, goes_on: Callable[[], bool] = ...) -> None:
+        """Carry out one action that concerns EC2. Where it takes a second call, `goes_on` is asked before."""
 
 
 class Ledger(Protocol):

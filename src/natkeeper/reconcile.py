@@ -100,6 +100,12 @@ def _turn(
     _perform(group, plan, ports)
     if group.is_lost:
         return
+    is_recorded = plan.records_first or (plan.verifies and bool(plan.stages))
+    if not is_recorded and any(isinstance(each, IncidentOpened) for each in plan.happenings):
+        # Or a pass that dies after the note leaves an incident that nobody remembers, and nobody ever closes.
+        _record(group, ports)
+        if group.is_lost:
+            return
     _tell(group, plan, ports)
     if plan.verifies and not group.is_throttled:
         _verify(group, ports)
@@ -165,17 +171,22 @@ def _do(group: GroupPass, action: Action, plan: Plan, ports: Ports) -> Outcome:
 
 def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
     started = ports.clock.now()
-    if group.is_lost or (group.lease is not None and started >= group.lease.until):
+    if not _may_write(group, ports):
         trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
         return Outcome(action, trouble, timedelta(0))
     try:
         if isinstance(action, StartWatch):
             ports.prober.start(action)
         else:
-            ports.vpc.do(action)
+            ports.vpc.do(action, partial(_may_write, group, ports))
     except Trouble as trouble:
         return Outcome(action, trouble, ports.clock.now() - started)
     return Outcome(action, None, ports.clock.now() - started)
+
+
+def _may_write(group: GroupPass, ports: Ports) -> bool:
+    """The lease is ours and not over, or there is no ledger to have one from."""
+    return not group.is_lost and (group.lease is None or ports.clock.now() < group.lease.until)
 
 
 def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:

@@ -232,8 +232,8 @@ def test_neighbour_that_is_gone_between_look_and_act_is_passed_over_for_the_next
     vpc = cloud.controller._vpc
     look = vpc.look
 
-    def look_and_lose_b(suspects: frozenset[str]) -> Network:
-        seen = look(suspects)
+    def look_and_lose_b(*asked: Any) -> Network:
+        seen = look(*asked)
         if cloud.nats("b"):
             cloud.terminate_nat("b")
         return seen

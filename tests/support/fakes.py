@@ -100,7 +100,7 @@ class Vpc:
             self.before_look.pop(0)()
         return self._faults.call("look", lambda: self.stale.pop(0) if self.stale else self.network)  # type: ignore[return-value]
 
-    def do(self, action: Action) -> None:
+    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:  # noqa: ARG002
         def effect() -> None:
             trouble = self.refusing(action)
             if trouble is not None:

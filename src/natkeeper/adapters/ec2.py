@@ -179,11 +179,12 @@ class Ec2:
 
     # -- acting
 
-    def do(self, action: Action) -> None:
-        """One action, one call (a route that turns out to be missing, or a type without capacity, costs another)."""
+    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:
+        """One action, one call. A route that turns out to be missing, or a type without capacity, costs another: only
+        while it `goes_on`, for a lease may have ended since (simulation: two launches by a pass that was frozen)."""
         match action:
             case PointRoute():
-                self._point(action)
+                self._point(action, goes_on)
             case MoveAddress():
                 with typed_errors("AssociateAddress"):
                     self._client.associate_address(
@@ -213,18 +214,18 @@ class Ec2:
                 with typed_errors("TerminateInstances"):
                     self._client.terminate_instances(InstanceIds=[action.instance_id])
             case LaunchInstance():
-                self._launch(action)
+                self._launch(action, goes_on)
             case StartWatch():
                 raise Refused("StartWatch", "NotEc2", "a watch run is the prober's to start")
             case _:
                 assert_never(action)
 
-    def _point(self, action: PointRoute) -> None:
+    def _point(self, action: PointRoute, goes_on: Callable[[], bool]) -> None:
         if action.is_missing:
             try:
                 return self._create_route(action)
             except Trouble as trouble:
-                if trouble.code != "RouteAlreadyExists":
+                if trouble.code != "RouteAlreadyExists" or not goes_on():
                     raise
         try:
             with typed_errors("ReplaceRoute"):
@@ -232,7 +233,7 @@ class Ec2:
                     RouteTableId=action.table_id, DestinationCidrBlock=action.destination, **_route_target(action)
                 )
         except Trouble as trouble:
-            if action.is_missing or trouble.code not in _MISSING_ROUTE:
+            if action.is_missing or trouble.code not in _MISSING_ROUTE or not goes_on():
                 raise
             return self._create_route(action)
 
@@ -242,7 +243,7 @@ class Ec2:
                 RouteTableId=action.table_id, DestinationCidrBlock=action.destination, **_route_target(action)
             )
 
-    def _launch(self, action: LaunchInstance) -> None:
+    def _launch(self, action: LaunchInstance, goes_on: Callable[[], bool]) -> None:
         """The first type with capacity. The token carries the type, for a token may not be used with two."""
         last: NoCapacity | None = None
         for instance_type in self._policy.instance_types:
@@ -250,6 +251,8 @@ class Ec2:
                 return self._run(action, instance_type)
             except NoCapacity as trouble:
                 last = trouble
+                if not goes_on():
+                    break
         raise last or Refused("RunInstances", "NoInstanceTypes", "the parameter InstanceTypes is empty")
 
     def _run(self, action: LaunchInstance, instance_type: str) -> None:
