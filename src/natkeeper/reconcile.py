@@ -253,6 +253,8 @@ def _leave(group: GroupPass, ports: Ports, policy: Policy) -> None:
         plan = Plan(group.name, memory, Reason.LOOK_AGAIN, "out of time; the next wake-up goes on")
         plan = _restrict(with_watch(plan, ports.clock.now(), policy), group)
         group.memory, group.news = plan.memory, ()
+        if plan.actions:
+            ports.telemetry.decided(plan)
         _perform(group, plan, ports)
         _close(group, ports)
         if group.lease is None or group.is_lost or not group.news:
