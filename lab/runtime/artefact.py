@@ -126,7 +126,8 @@ def _forget_old(cache: Path) -> None:
     """Not used for a day, or left half made by a run that was killed."""
     for folder in cache.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another run was quicker
-            age = time.time() - folder.stat().st_mtime
+            # Not st_mtime: copytree gives a folder that is being made the age of what it copies.
+            age = time.time() - folder.stat().st_ctime
             if age > (HALF_MADE if folder.name.startswith(_FRESH) else DAY):
                 shutil.rmtree(folder, ignore_errors=True)
 
