@@ -3,6 +3,8 @@
 PYTHON := .venv/bin/python
 export PYTHONPATH := src:.
 JSON ?=
+RUNS ?=
+ONLY ?=
 
 .PHONY: help demo test check lint types imports template bench clean
 .DEFAULT_GOAL := help
@@ -31,8 +33,8 @@ imports: .venv/ready ## who may import whom
 template: .venv/ready .venv-sam/ready ## template.yaml as CloudFormation will see it
 	$(PYTHON) tools/lint-template
 
-bench: .venv/ready system ## figures beside their floors (JSON=file writes them too)
-	$(PYTHON) -m tools.bench $(if $(JSON),--json $(JSON))
+bench: .venv/ready system ## figures beside their floors (JSON=file, RUNS=10, ONLY="flows zones …")
+	$(PYTHON) -m tools.bench $(if $(JSON),--json $(JSON)) $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY))
 
 clean: ## removes what the commands above made
 	rm -rf .venv .venv-sam .aws-sam .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -70,9 +70,7 @@ class Controller:
             ]
         )
         machines = [each for reservation in answer["Reservations"] for each in reservation["Instances"]]
-        return {
-            tag["Value"]: each["InstanceId"] for each in machines for tag in each["Tags"] if tag["Key"] == ZONE_TAG
-        }
+        return {tag["Value"]: each["InstanceId"] for each in machines for tag in each["Tags"] if tag["Key"] == ZONE_TAG}
 
 
 def main() -> None:

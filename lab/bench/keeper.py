@@ -32,14 +32,14 @@ class Natkeeper(Rig):
 
     def move(self, group: str, to: str) -> float:
         """As an operator asks for it, again and again while natkeeper has not proven the NAT that is to take over."""
-        deadline = time.monotonic() + SETTLING
-        while (at := time.monotonic()) < deadline:
+        began = time.monotonic()
+        while (at := time.monotonic()) < began + SETTLING:
             answer = self.stack.wake({"natkeeper": {"command": "switchover", "group": group, "to": to}})
             if OBEYED in answer["groups"].get(group, ()):
                 return at
             time.sleep(0.5)  # another pass had the group, and has found the wish beside its lease by now
-            if self.moves(group, at):
-                return at
+            if self.moves(group, began):
+                return began
         raise TimeoutError(f"switchover of zone {group} to {to} was refused for {SETTLING:g} s")
 
     def recover(self) -> None:

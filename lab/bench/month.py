@@ -7,7 +7,6 @@ for one whole watch run of each group. docs/cost.md is written from these figure
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -32,28 +31,27 @@ GATEWAY_HOUR = 0.045
 RUN = 55.0
 """Seconds of a watch run (ProbeRunSeconds' default)."""
 LEDGER_SECONDS = 0.005
-"""Of a call to DynamoDB, in place of the latency of an EC2 call: single-digit milliseconds, as its product page says."""
+"""Of a call to DynamoDB, in place of an EC2 call's: single-digit milliseconds, as its product page says."""
 ZONES = 2
 
 
 @dataclass
 class Invocations:
-    """One function's: when each began, and how long it took."""
+    """One function's: when each ended, and how long it took."""
 
     memory_mb: int
-    began: list[float] = field(default_factory=list)
-    took: list[float] = field(default_factory=list)
+    ended: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Minute:
-    """What was counted between two starts of a watch run of group a. `period`: seconds from one to the next."""
+    """What was counted between two ends of a watch run of group a. `period`: seconds from one to the other."""
 
     period: float
     passes: int
     pass_seconds: tuple[float, ...]
     pass_gb: float
-    run_seconds: tuple[float, ...]
+    run_seconds: float
     run_gb: float
     calls: Counter[str]
     metrics: int
@@ -94,14 +92,11 @@ def _timed(rig: Natkeeper) -> dict[str, Invocations]:
 
 
 def _clocked(invoke: Callable[[bytes], FunctionResult], seen: Invocations) -> Callable[[bytes], FunctionResult]:
-    lock = threading.Lock()
-
     def invoked(payload: bytes) -> FunctionResult:
         began = time.monotonic()
         result = invoke(payload)
-        with lock:
-            seen.began.append(began)
-            seen.took.append(time.monotonic() - began)
+        ended = time.monotonic()
+        seen.ended.append((ended, ended - began))
         return result
 
     return invoked
@@ -111,22 +106,23 @@ def _count(rig: Natkeeper, seen: dict[str, Invocations]) -> Minute:
     """From the end of one long run of group a to the end of the next: one run and its passes, and a minute's tick."""
     runs, controller = seen["prober-a"], seen["controller"]
 
-    def long_runs() -> int:
-        return sum(each > RUN / 2 for each in runs.took)
+    def long_runs() -> list[tuple[float, float]]:
+        return [each for each in runs.ended if each[1] > RUN / 2]
 
-    rig.until("a first watch run of its full length", lambda: long_runs() >= 1, 2 * RUN)
+    rig.until("a first watch run of its full length", lambda: len(long_runs()) >= 1, 2 * RUN)
     began, read = time.monotonic(), len(rig.stack.hosts["controller"].logs())
     rig.stack.api.clear_calls()
-    rig.until("a second one", lambda: long_runs() >= 2, 2 * RUN)
+    rig.until("a second one", lambda: len(long_runs()) >= 2, 2 * RUN)
     ended = time.monotonic()
     lines = rig.stack.hosts["controller"].logs()[read:]
-    passes = [took for at, took in zip(controller.began, controller.took, strict=True) if began <= at + took <= ended]
+    passes = [took for at, took in controller.ended if began <= at <= ended]
+    (first, _), (second, run_seconds) = long_runs()[:2]
     return Minute(
-        period=runs.began[-1] - runs.began[-2],
+        period=second - first,
         passes=len(passes),
         pass_seconds=tuple(round(each, 4) for each in passes),
         pass_gb=controller.memory_mb / 1024,
-        run_seconds=tuple(round(each, 3) for each in runs.took if each > RUN / 2),
+        run_seconds=round(run_seconds, 3),
         run_gb=runs.memory_mb / 1024,
         calls=Counter(f"{each.service}:{each.operation}" for each in rig.stack.api.calls() if not each.is_by_hand),
         metrics=_metrics([each.text for each in lines]),
@@ -168,7 +164,7 @@ def _cost(minute: Minute) -> list[Row]:
     items = {
         "NAT instances": ZONES * hours * INSTANCE_HOUR,
         "Elastic IPs": ZONES * hours * ADDRESS_HOUR,
-        "probers": runs * minute.run_seconds[-1] * minute.run_gb * GB_SECOND,
+        "probers": runs * minute.run_seconds * minute.run_gb * GB_SECOND,
         "controller": passes * a_pass * minute.pass_gb * GB_SECOND,
         "metrics": minute.metrics * METRIC,
         "alarms": minute.alarms * ALARM,
@@ -204,5 +200,7 @@ def _memory(rig: Natkeeper) -> list[Row]:
         function = rig.stack.hosts[host]
         held = memory.resident_mb(function.name)
         if held is not None:
-            rows.append(Row("memory held", host.removesuffix("-a"), "MiB", (round(held, 1),), round(floor, 1), floor_is))
+            rows.append(
+                Row("memory held", host.removesuffix("-a"), "MiB", (round(held, 1),), round(floor, 1), floor_is)
+            )
     return rows

@@ -18,8 +18,8 @@ from lab.bench.rig import Rig
 from lab.rulers import Rulers
 from lab.stack import ANYWHERE
 
-PAUSE = 0.12
-"""natkeeper's own between routes and address of a planned move (Policy.teaching_pause)."""
+PAUSE = 0.06
+"""With a call of 60 ms this is natkeeper's own time from routes to address (Policy.teaching_pause)."""
 NOTICING = 0.1
 """From a stop to the first call of a hand that is as quick as natkeeper."""
 
@@ -45,7 +45,13 @@ WRONG = (
         is_address_first=False,
         loses=("client", "server"),
     ),
-    Order("stop, landing not bare, routes first", is_planned=False, is_bare=False, is_address_first=False, loses=("client",)),
+    Order(
+        "stop, landing not bare, routes first",
+        is_planned=False,
+        is_bare=False,
+        is_address_first=False,
+        loses=("client",),
+    ),
 )
 
 
@@ -109,17 +115,13 @@ class ByHand:
     def _address(self, ec2: Any, interface: str) -> None:
         where = {"PrivateIpAddress": self._landing} if interface == self._there else {}
         allocation = self._deployed.allocation
-        ec2.associate_address(
-            AllocationId=allocation, NetworkInterfaceId=interface, AllowReassociation=True, **where
-        )
+        ec2.associate_address(AllocationId=allocation, NetworkInterfaceId=interface, AllowReassociation=True, **where)
 
     def _make_public(self) -> None:
         """Somebody's Elastic IP on the landing address."""
         ec2 = self._rig.stack.ec2
         self._stray = ec2.allocate_address(Domain="vpc")["AllocationId"]
-        ec2.associate_address(
-            AllocationId=self._stray, NetworkInterfaceId=self._there, PrivateIpAddress=self._landing
-        )
+        ec2.associate_address(AllocationId=self._stray, NetworkInterfaceId=self._there, PrivateIpAddress=self._landing)
 
     def _restore(self) -> None:
         stack = self._rig.stack

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import boto3
 
@@ -20,8 +20,9 @@ CALL_SECONDS = 0.05
 TABLES = 3
 """Route tables of a zone: enough to tell a keeper that moves them one by one from one that moves them at once."""
 PACE = ApiOptions(boot_seconds=1.0, stop_seconds=1.0)
-RUN, QUIET, TICK = 3.0, 2.0, 20.0
-"""Of a watch run, before going home, and of the schedule's minute: what only sets the time between two runs."""
+RUN, QUIET, TICK = 3.0, 5.0, 20.0
+"""Of a watch run, before going home, and of the schedule's minute: what only sets the time between two runs.
+The quiet period is longer than a move away is watched, or traffic would come home in the middle of it."""
 
 UNBOUNDED = {"MaxFailoversPerHour": "60", "MaxLaunchesPerDay": "100"}
 """The template's own upper limits: the benchmark has more bad luck in an hour than natkeeper lets pass by default."""
@@ -47,7 +48,7 @@ class Rig:
             self.stack.close()
             raise
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,7 +123,7 @@ class Rig:
 
     def is_nat(self, tags: Any) -> bool:
         """Whether an instance with these tags is a NAT of this keeper's."""
-        return tags.get("natkeeper:role") == "nat"
+        return bool(tags.get("natkeeper:role") == "nat")
 
     def moves(self, group: str, since: float) -> list[Call]:
         """Calls that pointed the zone's default routes somewhere, answered since then, in that order."""

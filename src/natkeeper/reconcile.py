@@ -30,6 +30,8 @@ RESERVE = timedelta(seconds=5)
 """A turn is only begun with this much time left: a verification takes up to 3 s, the calls around it one."""
 PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
+LEAST_PAUSE = 4
+"""Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
@@ -135,10 +137,14 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports) -> None:
 
 
 def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
+    took = timedelta(0)
     for number, stage in enumerate(plan.stages):
         if number and plan.pause:
-            ports.clock.sleep(plan.pause)
+            # The next call takes about as long as these did, and that time teaches too.
+            ports.clock.sleep(max(plan.pause - took, plan.pause / LEAST_PAUSE))
+        began = ports.clock.now()
         outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, ports) for action in stage]))
+        took = ports.clock.now() - began
 
 
 def _do(group: GroupPass, action: Action, ports: Ports) -> Outcome:
