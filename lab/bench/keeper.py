@@ -28,6 +28,7 @@ class Natkeeper(Rig):
     def switch_on(self) -> None:
         """From here on natkeeper acts; answers when it is at rest."""
         self.stack.switch_on()
+        self.stack.wake({"natkeeper": {"tick": True}})  # the schedule's own may be a whole minute away
         self.wait_until_settled()
 
     def move(self, group: str, to: str) -> float:
