@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Kept:
     longest_gap_ms: float | None
     addresses_seen: tuple[str, ...]
     is_contiguous: bool
+    errors: tuple[str, ...] = ()
+    """What ended those that were lost; `silent` for one that was just not heard any more."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Measured:
     client: Kept | None
     server: Kept | None
     download: Kept | None
+    stood_still: float = 0.0
+    """The longest that the 5 ms probe itself came late, in seconds: a machine that stands still measures nothing."""
 
     @property
     def downtime_seen(self) -> float:
@@ -105,6 +110,7 @@ class Rulers:
             read[name] = json.loads(output.read_text())
         patient = probes(read["patient"]["rows"])
         waited = [(each.answered_ns - each.sent_ns) / 1e6 for each in patient if each.answered_ns is not None]
+        sent = [int(row[0]) for row in read["strict"]["rows"]]
         return Measured(
             outages=tuple(outages(probes(read["strict"]["rows"]))),
             new_connections=len(patient),
@@ -113,6 +119,7 @@ class Rulers:
             client=_kept(read.get("client")),
             server=_kept(read.get("server")),
             download=_kept(read.get("download")),
+            stood_still=max((later - sooner for sooner, later in pairwise(sent)), default=0) / 1e9,
         )
 
 
@@ -125,4 +132,5 @@ def _kept(raw: dict[str, Any] | None) -> Kept | None:
         longest_gap_ms=raw["longest_gap_ms"],
         addresses_seen=tuple(raw["addresses_seen"]),
         is_contiguous=all(each["contiguous"] for each in raw["connections"]),
+        errors=tuple(raw["errors"]),
     )

@@ -24,6 +24,8 @@ RULER_MS = 5.0
 """Between two new connections of the lab's ruler."""
 LOST_BY_MISTAKE = 0.05
 """A wrong order may leave so many of those that it must lose: an order by mistake may be lucky, not all of them."""
+STOOD_STILL = 0.25
+"""Seconds; worth telling beside a figure of that size."""
 BLACK_HOLES = (HANG.name, ZONE_LOSS.name)
 PLANNED = (AWAY.name, HOME.name)
 
@@ -118,6 +120,11 @@ def order_rows(order: Order, played: Sequence[Played]) -> list[Row]:
     return found
 
 
+def is_late(played: Played) -> bool:
+    """Egress came back later than any promise allows, so that the reader will want to know why."""
+    return _slowest_zone(played) > max(ZONE_SECONDS, HANG_SECONDS)
+
+
 def told(played: Played) -> str:
     """One run in a line."""
     parts = [f"routes after {played.moved_ms:.0f} ms"]
@@ -127,7 +134,10 @@ def told(played: Played) -> str:
     for who, kept in (("client", played.client), ("server", played.server)):
         if kept is not None:
             gap = "-" if kept.longest_gap_ms is None else f"{kept.longest_gap_ms:.0f} ms"
-            parts.append(f"{kept.survived} of {kept.opened} {who}-driven live, gap {gap}")
+            ends = f" ({', '.join(kept.errors)})" if kept.errors else ""
+            parts.append(f"{kept.survived} of {kept.opened} {who}-driven live{ends}, gap {gap}")
     if played.apart_ms is not None:
         parts.append(f"the two calls {played.apart_ms:.0f} ms apart")
+    if played.stood_still > STOOD_STILL:
+        parts.append(f"the machine stood still for {played.stood_still:.1f} s")
     return "; ".join(parts)

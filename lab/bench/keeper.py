@@ -60,6 +60,20 @@ class Natkeeper(Rig):
         rested = [each["reason_code"] == "at-rest" and each["is_backed"] for each in self._last.values()]
         return len(rested) == len(self.stack.groups) and all(rested)
 
+    def account(self, since: float) -> list[str]:
+        """What natkeeper decided and was told since then (`time.monotonic()`), for a run that went wrong."""
+        offset = time.time() - time.monotonic()
+        lines = []
+        for line in self.stack.hosts["controller"].logs():
+            at = line.at - offset - since
+            if at < 0 or '"_aws"' in line.text:
+                continue
+            fields = json.loads(line.text) if line.text.startswith("{") else {"message": line.text}
+            said = [str(fields.get(name, "")) for name in ("group", "reason_code", "verdict", "trigger", "message")]
+            extra = [f"{name}={fields[name]}" for name in ("probe_errors", "trouble", "error_code") if fields.get(name)]
+            lines.append(f"{at:8.2f}  {' '.join(each for each in (*said, *extra) if each)}")
+        return lines
+
     def _follow(self) -> None:
         """Each line once: reading the whole log again and again would slow down the machine that is measured."""
         lines = self.stack.hosts["controller"].logs()[self._read :]

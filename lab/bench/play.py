@@ -26,6 +26,7 @@ class Played:
     `restored`: when new connections worked again, by zone; 0 where none failed. `new_lost`: how many of those that the
     5 ms ruler opened did not stand within 0.8 s. `lost_for_good`: of those that waited for 8 s, as programs do.
     `apart_ms`: from the last route's answer to the address's, in a planned move; negative in the wrong order.
+    `stood_still`: the longest that the machine did not run the rulers, so that a reader can tell its faults from ours.
     """
 
     event: str
@@ -37,6 +38,7 @@ class Played:
     client: Kept
     server: Kept | None
     apart_ms: float | None = None
+    stood_still: float = 0.0
 
     @property
     def flows_lost(self) -> int:
@@ -144,6 +146,7 @@ def _played(
         client=here.client,
         server=here.server,
         apart_ms=apart_ms(moves, calls, allocation, at) if event.server else None,
+        stood_still=round(max(each.stood_still for each in measured.values()), 3),
     )
 
 

@@ -20,7 +20,7 @@ CALL_SECONDS = 0.05
 TABLES = 3
 """Route tables of a zone: enough to tell a keeper that moves them one by one from one that moves them at once."""
 PACE = ApiOptions(boot_seconds=1.0, stop_seconds=1.0)
-RUN, QUIET, TICK = 3.0, 5.0, 20.0
+RUN, QUIET, TICK = 5.0, 5.0, 20.0
 """Of a watch run, before going home, and of the schedule's minute: what only sets the time between two runs.
 The quiet period is longer than a move away is watched, or traffic would come home in the middle of it."""
 
@@ -75,6 +75,10 @@ class Rig:
     def recover(self) -> None:
         """Until everything is as it was before the event."""
         raise NotImplementedError
+
+    def account(self, _since: float) -> list[str]:
+        """What the keeper has to say for itself since then."""
+        return []
 
     # -- what happens to it
 
