@@ -4,6 +4,8 @@ PYTHON := .venv/bin/python
 export PYTHONPATH := src:.
 JSON ?=
 JOBS ?= 1
+RUNS ?=
+ONLY ?=
 
 .PHONY: help demo test check lint types imports template mutants bench clean
 .DEFAULT_GOAL := help
@@ -35,8 +37,8 @@ template: .venv/ready .venv-sam/ready ## template.yaml as CloudFormation will se
 mutants: .venv/ready ## break the core in 2,600 ways; the tests must notice (JOBS=n at a time)
 	$(PYTHON) -m tools.mutants --jobs $(JOBS)
 
-bench: .venv/ready system ## figures beside their floors (JSON=file writes them too)
-	$(PYTHON) -m tools.bench $(if $(JSON),--json $(JSON))
+bench: .venv/ready system ## figures beside their floors (JSON=file, RUNS=10, ONLY="flows zones …")
+	$(PYTHON) -m tools.bench $(if $(JSON),--json $(JSON)) $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY))
 
 clean: ## removes what the commands above made
 	rm -rf .venv .venv-sam .aws-sam build/mutants .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -11,11 +11,12 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lab.measure import Outage, outages, probes
-from lab.network import WEB
+from lab.network import TARGETS
 from lab.stack import Stack
 
 STRICT_MS = 800
@@ -23,6 +24,10 @@ STRICT_MS = 800
 PATIENT_MS = 8000
 """What an ordinary program waits for a new connection; the kernel repeats a lost SYN after 1, 3 and 7 s."""
 PATIENT_INTERVAL_MS = 20
+PROBED = f"{TARGETS[0]}:80"
+"""Not where the established connections go: 250 new ones a second use up a destination's source ports in seconds, and
+a NAT that remembers a port from one of them refuses the established connection that comes with it in a move (seen: 3
+and 4 of 50 server-driven ones)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Kept:
     longest_gap_ms: float | None
     addresses_seen: tuple[str, ...]
     is_contiguous: bool
+    errors: tuple[str, ...] = ()
+    """What ended those that were lost; `silent` for one that was just not heard any more."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Measured:
     client: Kept | None
     server: Kept | None
     download: Kept | None
+    stood_still: float = 0.0
+    """The longest that the 5 ms probe itself came late, in seconds: a machine that stands still measures nothing."""
 
     @property
     def downtime_seen(self) -> float:
@@ -67,7 +76,7 @@ class Rulers:
         self._where = stack.groups[group].host
         self._directory = Path(stack.directory.name)
         self._running: dict[str, tuple[subprocess.Popen[Any], Path]] = {}
-        probe = ["python", "-m", "lab.probe", "--target", f"{WEB}:80", "--deadline-ms"]
+        probe = ["python", "-m", "lab.probe", "--target", PROBED, "--deadline-ms"]
         self._start("strict", [*probe, str(STRICT_MS)])
         self._start("patient", [*probe, str(PATIENT_MS), "--interval-ms", str(PATIENT_INTERVAL_MS)])
         flows = ["python", "-m", "lab.flows"]
@@ -101,6 +110,7 @@ class Rulers:
             read[name] = json.loads(output.read_text())
         patient = probes(read["patient"]["rows"])
         waited = [(each.answered_ns - each.sent_ns) / 1e6 for each in patient if each.answered_ns is not None]
+        sent = [int(row[0]) for row in read["strict"]["rows"]]
         return Measured(
             outages=tuple(outages(probes(read["strict"]["rows"]))),
             new_connections=len(patient),
@@ -109,6 +119,7 @@ class Rulers:
             client=_kept(read.get("client")),
             server=_kept(read.get("server")),
             download=_kept(read.get("download")),
+            stood_still=max((later - sooner for sooner, later in pairwise(sent)), default=0) / 1e9,
         )
 
 
@@ -121,4 +132,5 @@ def _kept(raw: dict[str, Any] | None) -> Kept | None:
         longest_gap_ms=raw["longest_gap_ms"],
         addresses_seen=tuple(raw["addresses_seen"]),
         is_contiguous=all(each["contiguous"] for each in raw["connections"]),
+        errors=tuple(raw["errors"]),
     )

@@ -1,183 +1,176 @@
-"""Prints what natkeeper promises in figures: failover calls, cold starts, a pass at rest. Called by `make bench`.
+"""`make bench`: natkeeper's figures beside their floors and beside a naive controller's, on this machine, in this run.
 
-The failover and the pass run as in the contract tests: real adapters against the lab's API on the wire, with packets
-only remembered, so neither root nor a kernel feature is needed. Takes about a minute.
+Usage: python -m tools.bench [--runs N] [--only SECTION …] [--json FILE]. Exit 0 when every promise is kept, 1 when one
+is not, 3 when this machine cannot build the lab. docs/benchmarks.md says how to read it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
+import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from natkeeper.core.model import DEFAULT_ROUTE  # noqa: E402
-from natkeeper.core.news import Tick  # noqa: E402
-from natkeeper.core.plan import Action, PointRoute  # noqa: E402
-from tests.support.cloud import Cloud  # noqa: E402
-from tests.support.round_trips import last_of, longest_chain  # noqa: E402
-from tools import bench_cold_start, bench_simulation  # noqa: E402
+from lab import sandbox  # noqa: E402
 
-LATENCY_MS = 100
-TABLES = (1, 3, 20)
-RUNS = 5
-ROUND_TRIPS = {True: 2, False: 3}
-"""With a bare landing address and without; from issue 2."""
-ONE_TURN_MS = 4_000
-"""Of the invocation's time: too little for a second turn, which is healing and not failover."""
-
-
-def failover(tables: int, *, is_bare: bool) -> dict[str, float]:
-    """One failover in a fresh cloud, so that connections are new as after a cold start. Milliseconds from the event
-    in the controller's hands to the last default route's answer in them."""
-    with Cloud(2, tables) as cloud:
-        if not is_bare:
-            cloud.make_spare_public("b")
-        cloud.stop_nat("a")
-        cloud.forget()
-        answered = _answers(cloud)
-        cloud.api.faults.delay(LATENCY_MS / 1000)
-        began = time.monotonic()
-        reasons = cloud.wake(cloud.stopping("a"), remaining_ms=ONE_TURN_MS)
-        cloud.api.faults.clear()
-        if reasons["a"] != ["fail-over"] or len(answered) != tables:
-            raise RuntimeError(f"no failover: {reasons}, {len(answered)} of {tables} routes, {cloud.troubles()}")
-        chain = longest_chain(cloud.calls(), last_of(cloud.calls(), "ReplaceRoute", DEFAULT_ROUTE))
-        return {"ms": (max(answered) - began) * 1000, "round_trips": len(chain)}
+RUNS = 10
+BASELINE_RUNS = 3
+"""At most: `lab.bench.sections` says why."""
+SECONDS: Mapping[str, tuple[float, float]] = {
+    "calls": (30, 0),
+    "starts": (35, 0),
+    "flows": (30, 43),
+    "faults": (30, 36),
+    "zones": (40, 24),
+    "baseline": (15, 82),
+    "month": (150, 0),
+    "simulation": (60, 0),
+}
+"""What each section takes on two cores: to begin with, and for each run."""
 
 
-def _answers(cloud: Cloud) -> list[float]:
-    """Filled with the instants at which the controller has each default route's answer."""
-    answered: list[float] = []
-    vpc = cloud.controller._vpc
-    do = vpc.do
+@dataclass
+class Report:
+    """What was measured, as --json writes it; `is_kept` is False as soon as one promise is not."""
 
-    def timed(action: Action) -> None:
-        do(action)
-        if isinstance(action, PointRoute) and action.destination == DEFAULT_ROUTE:
-            answered.append(time.monotonic())
+    runs: int
+    rows: list[Any] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    vpc.do = timed  # type: ignore[method-assign]
-    return answered
+    @property
+    def is_kept(self) -> bool:
+        parts = all(each.get("is_within_limits", True) for each in self.parts.values())
+        return parts and not self.failures and all(row.is_kept is not False for row in self.rows)
 
-
-def bare_round_trip() -> float:
-    """What one call with the same injected latency costs a bare client, in milliseconds: the real floor's brick."""
-    with Cloud(1, 1, is_seeded=False) as cloud:
-        cloud.api.faults.delay(LATENCY_MS / 1000)
-        return statistics.median(_timed(cloud.ec2.describe_addresses) for _ in range(RUNS))
-
-
-def _timed(call: Callable[[], object]) -> float:
-    began = time.monotonic()
-    call()
-    return (time.monotonic() - began) * 1000
-
-
-def failovers() -> list[dict[str, Any]]:
-    """One row for each number of tables and kind of landing address."""
-    failover(1, is_bare=True)  # botocore's models are read once per process
-    return [_failover_row(tables, is_bare) for is_bare in (True, False) for tables in TABLES]
-
-
-def _failover_row(tables: int, is_bare: bool) -> dict[str, Any]:
-    samples = [failover(tables, is_bare=is_bare) for _ in range(RUNS)]
-    times = [each["ms"] for each in samples]
-    floor = ROUND_TRIPS[is_bare] * LATENCY_MS
-    median = statistics.median(times)
-    return {
-        "tables": tables,
-        "landing": "bare" if is_bare else "not bare",
-        "round_trips": int(min(each["round_trips"] for each in samples)),
-        "round_trips_promised": ROUND_TRIPS[is_bare],
-        "floor_ms": floor,
-        "median_ms": round(median, 1),
-        "ratio": round(median / floor, 2),
-        "fastest_ms": round(min(times), 1),
-        "slowest_ms": round(max(times), 1),
-    }
-
-
-def at_rest(zones: int = 3, tables: int = 3) -> dict[str, Any]:
-    """A pass with nothing to do, without injected latency."""
-    with Cloud(zones, tables) as cloud:
-        times = [_timed(lambda: cloud.wake(Tick())) for _ in range(RUNS)]
-        cloud.forget()
-        cloud.wake(Tick())
+    def as_json(self) -> dict[str, Any]:
+        machine = {"kernel": platform.release(), "processors": os.cpu_count(), "python": platform.python_version()}
         return {
-            "zones": zones,
-            "tables": tables,
-            "median_ms": round(statistics.median(times), 1),
-            "slowest_ms": round(max(times), 1),
-            "calls": len(cloud.calls()),
-            "writes": len(cloud.writes()),
+            "machine": machine,
+            "runs": self.runs,
+            "rows": [each.as_json() for each in self.rows],
+            **self.parts,
+            "failures": self.failures,
+            "seconds": self.seconds,
+            "is_within_limits": self.is_kept,
         }
 
 
-def measure() -> dict[str, Any]:
-    """Everything, as --json writes it."""
-    result = {
-        "latency_ms": LATENCY_MS,
-        "bare_round_trip_ms": round(bare_round_trip(), 1),
-        "failover": failovers(),
-        "at_rest": at_rest(),
-        "cold_start": bench_cold_start.measure(),
-        "simulation": bench_simulation.measure(),
+def estimate(only: Sequence[str], runs: int) -> float:
+    """Seconds that these sections will take."""
+    played = {name: min(runs, BASELINE_RUNS) if name == "baseline" else runs for name in only}
+    return sum(SECONDS[name][0] + SECONDS[name][1] * played[name] for name in only)
+
+
+def measure(only: Sequence[str], runs: int) -> Report:
+    """The sections, one after the other."""
+    from lab.bench.sections import Bench
+
+    bench = Bench(runs, lambda line: print(line, flush=True))
+    report = Report(runs)
+    sections: dict[str, Callable[[], None]] = {
+        "calls": lambda: _calls(report),
+        "starts": lambda: _starts(report),
+        "flows": bench.flows,
+        "faults": bench.faults,
+        "zones": bench.zones,
+        "baseline": bench.peer,
+        "month": lambda: _month(report),
+        "simulation": lambda: _simulation(report),
     }
-    result["is_within_limits"] = _is_within_limits(result)
-    return result
+    for name in only:
+        print(f"--- {name}, about {estimate([name], runs):.0f} s", flush=True)
+        began = time.monotonic()
+        sections[name]()
+        report.seconds[name] = round(time.monotonic() - began, 1)
+    report.rows[:0] = bench.rows()
+    report.failures += bench.failures
+    return report
 
 
-def _is_within_limits(result: dict[str, Any]) -> bool:
-    cold = result["cold_start"]
-    return (
-        all(each["round_trips"] == each["round_trips_promised"] for each in result["failover"])
-        and result["at_rest"]["writes"] == 0
-        and bool(cold["controller_within_limit"])
-        and bool(cold["prober_within_limit"])
-    )
+def _calls(report: Report) -> None:
+    from tools import bench_calls
+
+    report.parts["calls"] = bench_calls.measure()
 
 
-def print_tables(result: dict[str, Any]) -> None:
-    print(f"state-change event to last ReplaceRoute answered, {LATENCY_MS} ms injected per call, {RUNS} runs")
-    print(f"(one call of a bare client: {result['bare_round_trip_ms']:.1f} ms)")
-    columns = f"{'tables':>6} {'landing':<9}{'round trips':>12}{'floor ms':>10}{'median ms':>11}{'x floor':>9}"
-    print(f"{columns}{'spread ms':>16}")
-    for each in result["failover"]:
-        spread = f"{each['fastest_ms']:.0f} to {each['slowest_ms']:.0f}"
-        print(
-            f"{each['tables']:>6} {each['landing']:<9}{each['round_trips']:>12}{each['floor_ms']:>10}"
-            f"{each['median_ms']:>11.1f}{each['ratio']:>9.2f}{spread:>16}"
-        )
-    rest = result["at_rest"]
-    print(f"\npass at rest, {rest['zones']} zones with {rest['tables']} tables each, no latency injected")
-    print(
-        f"median {rest['median_ms']:.1f} ms, slowest {rest['slowest_ms']:.1f} ms, "
-        f"{rest['calls']} calls in one round trip, {rest['writes']} writes\n"
-    )
-    bench_cold_start.print_table(result["cold_start"])
-    bench_simulation.print_table(result["simulation"])
+def _starts(report: Report) -> None:
+    from tools import bench_cold_start
+
+    cold = bench_cold_start.measure()
+    cold["is_within_limits"] = bool(cold["controller_within_limit"]) and bool(cold["prober_within_limit"])
+    report.parts["cold_start"] = cold
+
+
+def _month(report: Report) -> None:
+    from lab.bench import month
+
+    rows, counted = month.measure()
+    report.rows += rows
+    report.parts["counted"] = counted
+
+
+def _simulation(report: Report) -> None:
+    from tools import bench_simulation
+
+    report.parts["simulation"] = bench_simulation.measure()
+
+
+def print_report(report: Report) -> None:
+    from lab.bench.rows import table
+    from tools import bench_calls, bench_cold_start
+
+    print()
+    if "calls" in report.parts:
+        bench_calls.print_table(report.parts["calls"])
+    if "cold_start" in report.parts:
+        bench_cold_start.print_table(report.parts["cold_start"])
+        print()
+    if "simulation" in report.parts:
+        from tools import bench_simulation
+
+        bench_simulation.print_table(report.parts["simulation"])
+        print()
+    if report.rows:
+        print(*table(report.rows), sep="\n")
+    for each in report.failures:
+        print(f"NOT MEASURED: {each}")
+    if not report.is_kept:
+        print("a promise was not kept: see the figures above")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 1 when a promise is not kept."""
+    """Enters the sandbox, measures, prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"of each event (default {RUNS})")
+    parser.add_argument("--only", nargs="+", choices=SECONDS, default=list(SECONDS), help="sections")
     options = parser.parse_args(arguments)
-    result = measure()
-    print_tables(result)
+    if options.runs < 1:
+        parser.error("--runs must be at least 1")
+    if not sandbox.is_inside() and (lacks := sandbox.missing()):
+        print("natkeeper's lab cannot run on this machine:", *lacks, sep="\n  ", file=sys.stderr)
+        return 3
+    sandbox.enter()
+    expected = estimate(options.only, options.runs)
+    print(f"{', '.join(options.only)}; {options.runs} runs of each event; about {expected / 60:.0f} minutes")
+    report = measure(options.only, options.runs)
+    print_report(report)
+    took = sum(report.seconds.values())
+    print(f"took {took / 60:.1f} minutes, {expected / 60:.1f} were expected")
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if not result["is_within_limits"]:
-        print("a promise was not kept: see the figures above")
-    return 0 if result["is_within_limits"] else 1
+        options.json.write_text(json.dumps(report.as_json(), indent=2, default=str) + "\n", encoding="utf-8")
+    return 0 if report.is_kept else 1
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
 LEAVING_TRIES = 3
 """Each is one write, and ends unless news came beside it."""
+LEAST_PAUSE = 4
+"""Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
@@ -150,10 +152,14 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports) -> None:
 
 
 def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
+    took = timedelta(0)
     for number, stage in enumerate(plan.stages):
         if number and plan.pause:
-            ports.clock.sleep(plan.pause)
+            # The next call takes about as long as these did, and that time teaches too.
+            ports.clock.sleep(max(plan.pause - took, plan.pause / LEAST_PAUSE))
+        began = ports.clock.now()
         outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, plan, ports) for action in stage]))
+        took = ports.clock.now() - began
 
 
 def _do(group: GroupPass, action: Action, plan: Plan, ports: Ports) -> Outcome:

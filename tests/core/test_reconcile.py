@@ -256,6 +256,16 @@ def test_a_planned_move_pauses_between_routes_and_address() -> None:
     assert stack.policy.teaching_pause in stack.clock.slept
 
 
+@pytest.mark.parametrize(("call", "pause"), [(0.05, 0.07), (0.1, 0.03), (2.0, 0.03)])
+def test_the_time_that_the_addresss_own_call_takes_counts_as_pause(call: float, pause: float) -> None:
+    """As long as the routes' call took; a quarter of the pause is kept, for the address's may be quicker."""
+    stack = Stack(resting("ab"))
+    stack.faults.latency = secs(call)
+    stack.wake(Command(Verb.SWITCHOVER, "a", to="b"))
+    assert [type(each) for each in stack.vpc.done] == [PointRoute, MoveAddress]
+    assert stack.clock.slept[0] == secs(pause)
+
+
 # -- every table, whatever happens to one
 
 
