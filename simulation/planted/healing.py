@@ -56,9 +56,9 @@ def _same_token() -> Sequence[Patch]:
 def _check_on() -> Sequence[Patch]:
     do = Ec2.do
 
-    def skip(self: Ec2, action: Any) -> None:
+    def skip(self: Ec2, action: Any, *rest: Any) -> None:
         if not isinstance(action, DisableSourceDestCheck):
-            do(self, action)
+            do(self, action, *rest)
 
     return [Patch(Ec2, "do", skip)]
 

@@ -100,9 +100,9 @@ def _never_created() -> Sequence[Patch]:
 def _no_address() -> Sequence[Patch]:
     do = Ec2.do
 
-    def skip(self: Ec2, action: Any) -> None:
+    def skip(self: Ec2, action: Any, *rest: Any) -> None:
         if not isinstance(action, MoveAddress):
-            do(self, action)
+            do(self, action, *rest)
 
     return [Patch(Ec2, "do", skip)]
 

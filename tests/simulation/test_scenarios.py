@@ -115,7 +115,6 @@ def test_established_flows_are_named_as_not_judged_and_the_rest_is(tmp_path: Pat
             "timeline:\n  - {at: 1, do: stop_instance, target: nat@a}\n  - {at: 2, do: hang, target: nat@a}\n",
             "nothing runs",
         ),
-        ("stack: {ProbeRunSeconds: 1}\n" + STOPPED, "NATKEEPER_PROBE_RUN"),
     ],
 )
 def test_a_step_that_cannot_be_made_voids_the_run(tmp_path: Path, text: str, why: str) -> None:
