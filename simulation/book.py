@@ -42,6 +42,8 @@ class Move:
     at: int
     reason: Reason
     target: str
+    serial: int
+    """Of the invocation that made it."""
 
 
 @dataclass

@@ -273,7 +273,9 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
-    hour = [each for each in book.moves[plan.group] if book.now - each.at < 3600 * SECOND]
+    # What a pass without a ledger did, or one whose record did not get through, nobody could remember.
+    known = [each for each in book.moves[plan.group] if (each.serial, plan.group) not in book.ledgerless]
+    hour = [each for each in known if book.now - each.at < 3600 * SECOND]
     made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
     limit = book.world.policy.max_failovers_per_hour
     return f"failover number {made + 1} within an hour; {limit} are allowed" if made >= limit else None
@@ -467,16 +469,18 @@ class Invariants:
         else:
             book.down_since.pop(plan.group, None)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
-            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or ""))
+            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
         key = (invocation.serial, plan.group)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
             book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
 
-    def acted(self, invocation: Invocation, group: str, _outcome: Outcome) -> None:
-        """Each action has an outcome."""
+    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
+        """Each action has an outcome. What was only throttled is not done yet, so there is nothing to ask packets."""
         self.book.expected[invocation.serial, group] -= 1
+        if outcome.trouble is not None and outcome.trouble.is_throttle:
+            self.book.unproven.discard((invocation.serial, group))
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:
         """A ledger that cannot be reached, or a lease that is lost, changes what may be asked of a pass."""

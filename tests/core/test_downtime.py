@@ -156,3 +156,19 @@ def test_thinning_loses_nothing_that_is_measured(drawn: tuple[timedelta, list[Ro
     marked = [replace(after, is_after_hole=is_hole(before, after)) for before, after in pairwise(rounds_of)]
     kept = extend(incident(), rounds_of)
     assert kept.downtime(secs(ERROR)) == measure((rounds_of[0], *marked), secs(ERROR))
+
+
+def test_a_success_that_another_clock_puts_beside_a_failure_bounds_nothing() -> None:
+    """Found by the simulation (seed 1004497): the verification's first success carried an earlier time than the failed
+    round before it, because two hosts' clocks differ, and 0.97 s of outage were called at most 0.2 s."""
+    watch = (*rounds("oo", 0), *rounds("x", 2, clock="clock-1"), *rounds("o", 4, clock="clock-1"))
+    verify = rounds("oo", 1.99, step=0.2, clock="clock-2")
+    found = extend(incident(), (*watch, *verify)).downtime(secs(ERROR))
+    assert found.high is not None
+    assert found.high >= secs(2.19 - 1)
+
+
+def test_two_rows_with_a_doubtful_success_between_them_share_one_window() -> None:
+    watch = rounds("oxxo", 0)
+    found = measure((*watch, *rounds("o", 1.5, clock="clock-2")), secs(0.6))
+    assert found.high == secs(3 + 0.008)

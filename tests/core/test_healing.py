@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.incident import Canary, Repair
+from natkeeper.core.incident import Canary, Memory, Repair
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Command, Verb
 from natkeeper.core.plan import (
@@ -559,3 +559,26 @@ def test_a_standby_may_take_its_time_to_boot() -> None:
         nat("a", PENDING, role=Role.STANDBY, public=None, launched=-180)
     )
     assert writes(world.decide()) == []
+
+
+def test_a_repair_that_began_with_a_start_counts_its_launch_when_the_nat_is_gone() -> None:
+    """Found by the simulation (seed 1005900): starting the stopped NAT had opened the repair, so the launch after it was
+    taken for a repeated one, and MaxLaunchesPerDay did not count it."""
+    world = away().remember(repair=Repair("r", 1, at(-10)))
+    world.network = without(world.seen, "i-a")
+    plan = world.decide()
+    assert [each.token for each in writes(plan) if isinstance(each, LaunchInstance)] == ["r-nat-2"]
+    assert plan.memory.launches == (at(0),)
+    world.carry_out(plan)
+    world.network = without(world.seen, "i-a")
+    again = world.decide(now=5)
+    assert [each.token for each in writes(again) if isinstance(each, LaunchInstance)] == ["r-nat-2"]
+    assert again.memory.launches == (at(0),), "the same token is no new launch"
+
+
+def test_a_group_without_egress_does_not_wait_for_an_account_that_is_throttled() -> None:
+    """Found by the simulation (seed 1006198): a first deployment, throttled once, waited 270 s with no route at all."""
+    world = resting("a").route("rtb-a", None)
+    world.memories["a"] = Memory(throttled_at=at(-10), repair=Repair("r", 1, at(-10), is_launched=True))
+    assert "proving" in world.decide().detail
+    assert "waits" not in world.decide().detail

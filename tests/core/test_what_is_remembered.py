@@ -318,7 +318,8 @@ def test_a_standby_that_does_not_come_up_is_replaced_under_its_own_repair() -> N
 
 
 def test_a_standby_that_is_still_booting_keeps_its_repairs_time_limit() -> None:
-    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", PENDING, role=Role.STANDBY, public=None))
+    booting = nat("a", PENDING, role=Role.STANDBY, public=None, launched=-50)
+    world = resting("a", standby=StandbyMode.RUNNING).add(booting)
     world.remember(standby_repair=Repair("r", 1, at(-50)))
     assert world.decide().memory.standby_repair == Repair("r", 1, at(-50))
 

@@ -125,7 +125,7 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     if is_failed_verify:
         kept = tuple(each for each in memory.exclusions if each.target != target)
         memory = replace(memory, exclusions=(*kept, Exclusion(target, now + policy.exclusion)))
-    return replace(memory, is_down=True, stable_since=None)
+    return replace(memory, is_down=True, down_at=now, stable_since=None)
 
 
 def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:

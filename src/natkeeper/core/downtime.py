@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
 from natkeeper.core.news import Round
 
@@ -37,35 +38,57 @@ def measure(rounds: Sequence[Round], clock_error: timedelta) -> Downtime:
     for high. With no failed round, an outage can only have hidden between two successes: high is the widest such gap.
     """
     ordered = sorted(rounds, key=lambda each: each.sent_at)
-    slowest = timedelta(milliseconds=max((each.rtt_ms or 0.0 for each in ordered), default=0.0))
-    low, high = ZERO, ZERO
-    last_ok: Round | None = None
-    failed: tuple[Round, Round] | None = None
-    widest = ZERO
-    is_open = False
-    for each in ordered:
-        if not each.is_ok:
-            if failed is not None and each.is_after_hole:
-                low += max(ZERO, _shortest(*failed, clock_error) - slowest)
-                failed = None
-            failed = (failed[0] if failed is not None else each, each)
-            continue
-        if failed is not None:
-            low += max(ZERO, _shortest(*failed, clock_error) - slowest)
-            if last_ok is None:
-                is_open = True
-            else:
-                high += _longest(last_ok, each, clock_error)
-            failed = None
-        elif last_ok is not None:
-            widest = max(widest, _longest(last_ok, each, clock_error))
-        last_ok = each
-    if failed is not None:
-        low += max(ZERO, _shortest(*failed, clock_error) - slowest)
-        is_open = True
-    if is_open or last_ok is None:
-        return Downtime(low, None)
-    return Downtime(low, high or widest)
+    if all(each.is_ok for each in ordered):
+        gaps = [_longest(before, after, clock_error) for before, after in pairwise(ordered)]
+        return Downtime(ZERO, max(gaps, default=ZERO) if ordered else None)
+    slowest = timedelta(milliseconds=max(each.rtt_ms or 0.0 for each in ordered))
+    low, windows = ZERO, list[tuple[Round, Round] | None]()
+    for begin, end in _rows(ordered):
+        for one, other in _seen(ordered[begin:end]):
+            low += max(ZERO, _shortest(one, other, clock_error) - slowest)
+        windows.append(_window(ordered, begin, end, clock_error))
+    high = ZERO
+    known: tuple[Round, Round] | None = None
+    for window in windows:
+        if window is None:
+            return Downtime(low, None)
+        if known is not None and window[0].sent_at < known[1].sent_at:
+            # The successes between two rows may belong before or after either: one window around both.
+            high -= _longest(*known, clock_error)
+            window = (known[0], window[1])
+        high += _longest(*window, clock_error)
+        known = window
+    return Downtime(low, high)
+
+
+def _rows(ordered: Sequence[Round]) -> list[tuple[int, int]]:
+    """Where each unbroken row of failed rounds begins and ends (behind its last one)."""
+    ends = [number for number in range(len(ordered) + 1) if _is_ok(ordered, number - 1) != _is_ok(ordered, number)]
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def _is_ok(ordered: Sequence[Round], number: int) -> bool:
+    """Beyond either end nothing failed."""
+    return not 0 <= number < len(ordered) or ordered[number].is_ok
+
+
+def _seen(row: Sequence[Round]) -> list[tuple[Round, Round]]:
+    """The first and the last round of each part of a row that has no hole in it."""
+    starts = [0, *(number for number in range(1, len(row)) if row[number].is_after_hole), len(row)]
+    return [(row[begin], row[end - 1]) for begin, end in pairwise(starts)]
+
+
+def _window(ordered: Sequence[Round], begin: int, end: int, clock_error: timedelta) -> tuple[Round, Round] | None:
+    """The nearest successes that surely lie before and after the row: one of another clock, closer than the clocks may
+    differ, may lie on the other side (simulation, seed 1004497). None where there is none on one side."""
+    first, last = ordered[begin], ordered[end - 1]
+    before = [each for each in ordered[:begin] if each.is_ok and _is_surely(each, first, clock_error)]
+    after = [each for each in ordered[end:] if each.is_ok and _is_surely(last, each, clock_error)]
+    return (before[-1], after[0]) if before and after else None
+
+
+def _is_surely(before: Round, after: Round, clock_error: timedelta) -> bool:
+    return before.clock == after.clock or after.sent_at - before.sent_at >= clock_error
 
 
 def is_hole(before: Round, after: Round) -> bool:

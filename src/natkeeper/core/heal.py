@@ -109,7 +109,8 @@ def rouse_standby(view: View) -> tuple[Action, ...]:
 def _launch(view: View, role: Role) -> Step:
     memory = view.memory
     repair = memory.repair if role is Role.NAT else memory.standby_repair
-    if repair is not None and view.now - repair.started_at < VISIBLE_AFTER:
+    is_asked = repair is not None and (repair.is_launched or repair.is_accepted)
+    if repair is not None and is_asked and view.now - repair.started_at < VISIBLE_AFTER:
         if repair.is_accepted:
             return Step(memory, Reason.HEALING, f"waiting for the {role.value} that was launched to be visible")
         # The same token again: it returns the instance of the first call if there was one, and launches it if not.
@@ -117,7 +118,7 @@ def _launch(view: View, role: Role) -> Step:
     if len(memory.launches) >= view.policy.max_launches_per_day:
         text = f"group {view.group.name}: {len(memory.launches)} launches in a day, no more until one of them is old"
         return Step(memory, Reason.BUDGET_EXHAUSTED, text, warning=text)
-    repair = _next_attempt(view, repair)
+    repair = replace(_next_attempt(view, repair), is_launched=True)
     memory = replace(memory, launches=(*memory.launches, view.now))
     return _launch_step(view, role, repair, _remember(memory, role, repair))
 
@@ -224,8 +225,9 @@ def _return(view: View, path: Path, home: Instance) -> Step:
 
 
 def _is_yielding(view: View) -> bool:
-    """Other groups of the account, which this one cannot see, may need the same bucket for their default routes."""
-    return view.memory.is_yielding(view.now)
+    """Other groups of the account, which this one cannot see, may need the same bucket for their default routes. Only a
+    group that has egress may wait (simulation, seed 1006198: a first deployment waited without any)."""
+    return view.memory.is_yielding(view.now) and view.has_egress
 
 
 # -- at rest

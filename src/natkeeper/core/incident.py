@@ -72,6 +72,8 @@ class Repair:
     repair_id: str
     attempt: int
     started_at: datetime
+    is_launched: bool = False
+    """A launch was asked for under this attempt's token, so that asking again is no new one."""
     is_accepted: bool = False
     """AWS answered the launch with an instance, which may not be visible yet."""
 
@@ -136,6 +138,8 @@ class Memory:
     moved_at: datetime | None = None
     is_down: bool = False
     """The prober's last word on the current path was k failed rounds in a row."""
+    down_at: datetime | None = None
+    """When that word was last heard."""
     external_at: datetime | None = None
     """The control probe failed then as well: until a round succeeds, failed ones may be the targets' fault."""
     targets_back_at: datetime | None = None
@@ -234,9 +238,9 @@ def _thin(merged: list[Round]) -> tuple[Round, ...]:
             return tuple(merged)
         widest = max(pairwise(merged), key=lambda pair: pair[1].sent_at - pair[0].sent_at)
         return tuple(sorted({*widest, *merged[2 - KEPT_ROUNDS :]}, key=_order))
-    slowest = max(merged, key=lambda each: each.rtt_ms or 0.0)
+    near = {*_near_a_change(merged), max(merged, key=lambda each: each.rtt_ms or 0.0)}
     kept = _drop(
-        merged, lambda before, each, after: each is slowest or _ends(before, each, after) or _at_hole(each, after)
+        merged, lambda before, each, after: each in near or _ends(before, each, after) or _at_hole(each, after)
     )
     if len(kept) > KEPT_ROUNDS:
         ends = _drop(kept, _ends)
@@ -247,6 +251,17 @@ def _thin(merged: list[Round]) -> tuple[Round, ...]:
     if len(kept) > KEPT_ROUNDS:
         newest = newest[next(at for at, each in enumerate(newest) if not each.is_ok) :]
     return tuple(newest)
+
+
+def _near_a_change(merged: list[Round]) -> set[Round]:
+    """The two successes on either side of where a row, or a run's part of it, begins: the nearest may be too near for
+    its clock to say on which side of a failed round it lies."""
+    changes = [
+        number
+        for number, (before, after) in enumerate(pairwise(merged), 1)
+        if (before.is_ok, before.clock) != (after.is_ok, after.clock)
+    ]
+    return {each for number in changes for each in merged[max(0, number - 2) : number + 2] if each.is_ok}
 
 
 def _ends(before: Round | None, each: Round, after: Round | None) -> bool:

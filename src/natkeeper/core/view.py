@@ -156,6 +156,12 @@ class View:
         # Its owner has lost faith in it: only a canary that passed after that counts.
         return own is not None and self._is_fresh(own) and (owner.moved_at is None or own.at > owner.moved_at)
 
+    @property
+    def has_egress(self) -> bool:
+        """Packets went through where the traffic belongs, a short while ago."""
+        proof = self.memory.proof_of(self.target) if self.target is not None else None
+        return proof is not None and self._is_fresh(proof)
+
     def _is_fresh(self, proof: Proof) -> bool:
         return self.now - proof.at <= self.policy.freshness
 
