@@ -48,6 +48,8 @@ BEGINS = int(BEGINNING.timestamp()) * SECOND
 RACE = 2 * SECOND
 """Targets that come back between three failed rounds and the control probe look like a NAT that failed. Nothing that is
 quick enough can tell the two apart; after a verdict of `external`, natkeeper waits for newer rounds."""
+EYES = 15 * SECOND
+"""So long after a prober's own way was whole again may a verdict of before it still move traffic."""
 SEEN_LATE = 15 * SECOND
 """From a packet to the plan that counts on it: the rest of a run, its delivery, the wake-up."""
 
@@ -151,7 +153,9 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
     owner = world.ec2.owner(through or "")
     if through == call.params.get("NetworkInterfaceId") or owner is None or owner.instance_id not in book.ours:
         return None  # already there, or on something that is none of natkeeper's NATs
-    if call.sent_at - world.packets.seeing_again_at.get(group, -SECOND * 3600) < RACE:
+    if world.fires["clock-skew"]:
+        return None  # which rounds came after what cannot be told by clocks that are seconds apart
+    if call.sent_at - world.packets.seeing_again_at.get(group, -SECOND * 3600) < EYES:
         return None  # natkeeper is deceived by its own eyes, which it bounds but cannot know
     if call.sent_at - world.packets.targets_back_at < RACE:
         return None

@@ -86,9 +86,14 @@ class Tally:
         return self.schedules >= COMPLETE_FROM
 
     @property
+    def is_whole(self) -> bool:
+        """Where the campaign is large enough to ask, nothing was left out."""
+        return not (self.is_large and self.never)
+
+    @property
     def holds(self) -> bool:
-        """Nothing broke, and, where the campaign is large enough to ask, nothing was left out."""
-        return not self.broken and not (self.is_large and self.never)
+        """Nothing broke, and nothing was left out."""
+        return not self.broken and self.is_whole
 
     def record(self) -> dict[str, Any]:
         """For machines."""

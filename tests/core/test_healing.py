@@ -562,8 +562,8 @@ def test_a_standby_may_take_its_time_to_boot() -> None:
 
 
 def test_a_repair_that_began_with_a_start_counts_its_launch_when_the_nat_is_gone() -> None:
-    """Found by the simulation (seed 1005900): starting the stopped NAT had opened the repair, so the launch after it was
-    taken for a repeated one, and MaxLaunchesPerDay did not count it."""
+    """Found by the simulation (seed 1005900): starting the stopped NAT had opened the repair, so the launch after it
+    was taken for a repeated one, and MaxLaunchesPerDay did not count it."""
     world = away().remember(repair=Repair("r", 1, at(-10)))
     world.network = without(world.seen, "i-a")
     plan = world.decide()

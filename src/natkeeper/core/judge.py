@@ -14,9 +14,10 @@ from natkeeper.core.incident import RECENT_ROUNDS, Cause
 from natkeeper.core.model import ControlProbe, InstanceState
 from natkeeper.core.view import View
 
-EVIDENCE = timedelta(seconds=15)
-"""How long the prober's word that the path is down is good for: while it is, a run says so again every four seconds.
-After an outage of EC2's API the word of before it moved traffic off a path that worked again (simulation: 1004137)."""
+DELIVERY = timedelta(seconds=5)
+"""From a verdict to the next run's first round, and back to a pass, with room. The prober's word that the path is down
+is good for as long as its next one may take: after an outage of EC2's API, the word of before it once moved traffic off
+a path that worked again (simulation, seed 1004137)."""
 
 
 class Health(Enum):
@@ -69,7 +70,7 @@ def _by_state(view: View, target: str) -> Verdict | None:
 
 def _by_probes(view: View, control: ControlProbe | None) -> Verdict:
     heard_at = view.memory.down_at
-    if heard_at is not None and view.now - heard_at > EVIDENCE:
+    if heard_at is not None and view.now - heard_at > view.policy.rounds_to_fail * view.policy.interval + DELIVERY:
         return Verdict(Health.UNOBSERVED, detail="probes failed a while ago; what they say now is waited for")
     if control is None:
         return Verdict(Health.NEEDS_CONTROL, detail="probes failed; the targets must be tried from outside first")
