@@ -30,8 +30,8 @@ MOST_NAMED = 40
 def campaign(
     seed: int | None, schedules: int, zones: int | None, json_out: Path | None, jobs: int | None, tolerated: int = 0
 ) -> int:
-    """Plays `schedules` seeds from `seed` on; without one, from a fresh one of the system's. Up to `tolerated` broken ones
-    are told, and do not fail it."""
+    """Plays `schedules` seeds from `seed` on; without one, from a fresh one of the system's. Up to `tolerated` broken
+    ones are told, and do not fail it."""
     if schedules < 1 or (jobs is not None and jobs < 1):
         return _complain("--schedules and --jobs must be at least 1")
     first = secrets.randbelow(10**9) if seed is None else seed
