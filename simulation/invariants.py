@@ -45,7 +45,7 @@ SETTLED = 90 * SECOND
 """So long must a path have worked without a lost packet before leaving it is a mistake: a report of failures may be
 held up for a minute by Lambda's retries."""
 BEGINS = int(BEGINNING.timestamp()) * SECOND
-RACE = 2 * SECOND
+RACE = 12 * SECOND
 """Targets that come back between three failed rounds and the control probe look like a NAT that failed. Nothing that is
 quick enough can tell the two apart; after a verdict of `external`, natkeeper waits for newer rounds."""
 EYES = 15 * SECOND
@@ -248,7 +248,8 @@ def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
     incident = invocation.plans[group].memory.incident
     recorded = before[1].memory.target if before is not None else incident.from_target if incident is not None else None
     belonged = {recorded} if recorded is not None else set()
-    return any(targets and not any(_runs(seen, each) for each in targets) for targets in (left, belonged))
+    blamed = {incident.from_target} if incident is not None and incident.from_target is not None else set()
+    return any(targets and not any(_runs(seen, each) for each in targets) for targets in (left, belonged, blamed))
 
 
 def _runs(seen: Network, target: str) -> bool:
@@ -259,7 +260,7 @@ def _runs(seen: Network, target: str) -> bool:
 def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """12. k failed rounds before traffic leaves, and a quiet period before it comes home."""
     policy, incident = book.world.policy, plan.memory.incident
-    if plan.reason is Reason.GO_HOME and plan.stages:
+    if plan.reason is Reason.GO_HOME and plan.stages and not book.world.fires["clock-skew"]:
         left = [each.at for each in book.moves[plan.group] if each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)]
         if left and book.now - left[-1] < policy.quiet_period.total_seconds() * SECOND - SECOND:
             return f"home again {(book.now - left[-1]) / 1e6:.1f} s after a failover"

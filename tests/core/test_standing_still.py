@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.incident import Cause, Memory
+from natkeeper.core.incident import Cause, Memory, WatchRun
 from natkeeper.core.model import Unknown
 from natkeeper.core.news import Command, InstanceChanged, ProbeFailed, Verb
 from natkeeper.core.plan import Reason, StartWatch
@@ -367,3 +367,19 @@ def test_the_canary_is_no_default_route() -> None:
     plan = world.decide()
     assert kinds(plan) == [["PointRoute"]]
     assert all(getattr(each, "destination", None) == CANARY for each in writes(plan))
+
+
+def test_a_report_that_was_held_up_for_a_minute_moves_nothing() -> None:
+    """Found by the simulation (seed 1000155): the controller that heard "down" first had crashed, and Lambda told the
+    next one a minute later, when the targets were long back."""
+    world = resting("ab").remember(watch=WatchRun("watch-a", at(-70), secs(55)))
+    late = report("ooxxx", -69, run_id="watch-a")
+    plan = world.decide(late, control=UP)
+    assert (writes(plan), plan.memory.is_down) == ([], False)
+    assert any(isinstance(each, StartWatch) for each in plan.actions), "its successor will tell"
+    assert plan.memory.incident is not None, "what it saw is measured all the same"
+
+
+def test_a_report_may_take_ten_seconds_to_arrive() -> None:
+    world = resting("ab").remember(watch=WatchRun("watch-a", at(-14), secs(55)), recent=())
+    assert world.decide(report("ooxxx", -13, run_id="watch-a"), control=UP).reason is Reason.FAIL_OVER

@@ -385,7 +385,8 @@ def test_the_verdict_is_what_the_rounds_say(lost: set[int], k: int, delay: float
     else:
         assert not expected
         assert recovered < 0
-        assert len(seen) == 30
+        # A run that would end in the middle of failures goes on to the first success.
+        assert len(seen) == 30 or (set(seen[29:-1]) == {"0"} and seen[-1] == "1")
 
 
 def test_the_report_is_what_the_controller_reads() -> None:

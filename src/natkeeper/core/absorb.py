@@ -25,6 +25,9 @@ from natkeeper.core.policy import Policy
 CANARY_PROOF_ROUNDS = 3
 """Successes in a row that prove a candidate: one packet can be luck, three in a row span two seconds."""
 
+LATE = timedelta(seconds=10)
+"""From a run's last round to the pass that hears of it: its time-out, a cold start on either side, a throttled
+invocation or two; usually two seconds. One that comes later measures, and its successor, in four seconds, judges."""
 MOVING = timedelta(seconds=3)
 """How long after a planned move began its calls may still be under way: two calls, each with botocore's back-off."""
 
@@ -59,11 +62,22 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
     if report.run_id in memory.seen_runs:
         return memory
     memory = replace(memory, seen_runs=(report.run_id, *memory.seen_runs)[:KEPT_RUNS])
+    is_late = _is_late(memory, report, now)
     if report.mode is RunMode.WATCH:
         memory = _coverage(_end_watch(memory, report.run_id), report, policy)
-    if not _is_outdated(memory, report, now):
+    if not is_late and not _is_outdated(memory, report, now):
         memory = _canary(_path(memory, report, now, policy), report, policy)
     return _evidence(memory, report)
+
+
+def _is_late(memory: Memory, report: ProbeReport, now: datetime) -> bool:
+    """It was held up: Lambda tries a crashed controller's event again a minute later, and what the report says was so
+    may be over (simulation, seed 1000155). Told by the controller's clock alone, which started the run."""
+    watch = memory.watch
+    if watch is None or watch.run_id != report.run_id or not report.rounds:
+        return False
+    ended_at = watch.started_at + (report.rounds[-1].sent_at - report.rounds[0].sent_at)
+    return now - ended_at > LATE
 
 
 def _is_outdated(memory: Memory, report: ProbeReport, now: datetime) -> bool:
