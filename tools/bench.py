@@ -27,11 +27,11 @@ BASELINE_RUNS = 3
 """At most: `lab.bench.sections` says why."""
 SECONDS: Mapping[str, tuple[float, float]] = {
     "calls": (30, 0),
-    "starts": (35, 0),
-    "flows": (30, 43),
-    "faults": (30, 36),
-    "zones": (40, 24),
-    "baseline": (15, 82),
+    "starts": (30, 0),
+    "flows": (60, 36),
+    "faults": (30, 32),
+    "zones": (30, 20),
+    "baseline": (15, 70),
     "month": (150, 0),
     "simulation": (60, 0),
 }

@@ -1,7 +1,7 @@
-"""All tests, in two pytest processes side by side: those with real packets mostly wait, the others mostly compute.
+"""All tests, in four pytest processes side by side: those with real packets mostly wait, the others mostly compute.
 
 Beside them, on what time they leave, a campaign of fresh schedules in the simulation; its first seed is printed. Run by
-`make test`. The second pytest is measured, because the core must be covered whole. Prints one after the other and fails
+`make test`. The tests of the core are measured, because it must be covered whole. Prints one after the other and fails
 when any of them does. (Not a shell script: a shell's background jobs ignore SIGINT, and some tests send it.)
 """
 
@@ -12,8 +12,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
+
+CORE, MOVES = "tests/core", "tests/lab/test_bench_packets.py"
+"""What is measured, and the longest of the tests with packets: a lab of its own, for a lab mostly waits."""
 
 FRESH_SCHEDULES = 2_000
 """Of issue 4. Each call plays others, so that a month of calls is a campaign of its own."""
@@ -25,27 +28,46 @@ seeds, and more than so many fail. To be 0 once they are mended."""
 
 def main(arguments: list[str]) -> int:
     python = sys.executable
-    packets = [python, "-m", "pytest", "-m", "packets", "-p", "no:cacheprovider", *arguments]
-    others = [python, "-m", "coverage", "run", "--branch", "-m", "pytest", "-m", "not packets", *arguments]
+    pytest = [python, "-m", "pytest", "-p", "no:cacheprovider"]
+    if arguments:
+        return subprocess.call([*pytest, *arguments])
+    covered = [python, "-m", "coverage", "run", "--branch", "-m", "pytest", "-p", "no:cacheprovider", CORE]
     report = [python, "-m", "coverage", "report", "--show-missing", "--skip-covered", "--fail-under=100"]
-    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryFile("w+") as story:
-        beside = subprocess.Popen(packets, stdout=log, stderr=subprocess.STDOUT)
-        with _campaign(story, 0 if arguments else FRESH_SCHEDULES) as campaign:
-            codes = [subprocess.call(others), subprocess.call(report), beside.wait()]
-            log.seek(0)
-            print("\n--- tests with real packets\n" + log.read(), flush=True)
-            codes.append(campaign.wait() if campaign is not None else 0)
+    beside = {
+        "tests with real packets": [*pytest, "-m", "packets", f"--ignore={MOVES}"],
+        "moves with real packets": [*pytest, "-m", "packets", MOVES],
+        "the core": covered,
+    }
+    with contextlib.ExitStack() as closing:
+        running = {name: _Beside(words, closing) for name, words in beside.items()}
+        story = closing.enter_context(tempfile.TemporaryFile("w+"))
+        campaign = closing.enter_context(_campaign(story, FRESH_SCHEDULES))
+        codes = [subprocess.call([*pytest, "-m", "not packets", f"--ignore={CORE}"])]
+        codes += [each.tell(name) for name, each in running.items()]
+        codes += [subprocess.call(report), campaign.wait()]
         story.seek(0)
         print("\n--- fresh schedules in the simulation\n" + story.read(), flush=True)
     return int(any(codes))
 
 
+class _Beside:
+    """A process whose output is kept until it is its turn to be printed."""
+
+    def __init__(self, words: Sequence[str], closing: contextlib.ExitStack) -> None:
+        self._log = closing.enter_context(tempfile.TemporaryFile("w+"))
+        self._process = subprocess.Popen(words, stdout=self._log, stderr=subprocess.STDOUT)
+
+    def tell(self, name: str) -> int:
+        """Waits for its end; prints all it said; its exit code."""
+        code = self._process.wait()
+        self._log.seek(0)
+        print(f"\n--- {name}\n" + self._log.read(), flush=True)
+        return code
+
+
 @contextlib.contextmanager
-def _campaign(story: IO[str], schedules: int) -> Iterator[subprocess.Popen[bytes] | None]:
-    """None with arguments of pytest's, which ask for a few tests. Ends it if it is not waited for."""
-    if not schedules:
-        yield None
-        return
+def _campaign(story: IO[str], schedules: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Ends it if it is not waited for."""
     words = [sys.executable, "-m", "cli", "simulate", "--schedules", str(schedules), "--jobs", str(PROCESSES)]
     words += ["--tolerate", str(TOLERATED)]
     campaign = subprocess.Popen(words, stdout=story, stderr=subprocess.STDOUT, preexec_fn=_give_way)

@@ -83,13 +83,14 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def _line(row: Row) -> str:
     shown = spread(row.samples)
+    median = _text(shown["median"]) if row.samples else "-"
     low, high = _text(shown["lowest"]), _text(shown["highest"])
     range_ = "" if len(row.samples) < 2 else f"{low} to {high}"
     floor = "" if row.floor is None else _text(row.floor)
     baseline = _text(spread(row.baseline)["median"]) if row.baseline else ""
     kept = {None: "", True: "kept: ", False: "NOT KEPT: "}[row.is_kept]
     name = f"  {row.figure}, {row.unit}" if row.unit else f"  {row.figure}"
-    return f"{name:<42}{_text(shown['median']):>9}{range_:>20}{floor:>9}{baseline:>10}  {kept}{row.promise}".rstrip()
+    return f"{name:<42}{median:>9}{range_:>20}{floor:>9}{baseline:>10}  {kept}{row.promise}".rstrip()
 
 
 def _text(value: float | None) -> str:
