@@ -39,7 +39,8 @@ def main(arguments: list[str]) -> int:
         "the core": covered,
     }
     with contextlib.ExitStack() as closing:
-        running = {name: _Beside(words, closing) for name, words in beside.items()}
+        logs = [closing.enter_context(tempfile.TemporaryFile("w+")) for _ in beside]
+        running = {name: _Beside(words, log) for (name, words), log in zip(beside.items(), logs, strict=True)}
         story = closing.enter_context(tempfile.TemporaryFile("w+"))
         campaign = closing.enter_context(_campaign(story, FRESH_SCHEDULES))
         codes = [subprocess.call([*pytest, "-m", "not packets", f"--ignore={CORE}"])]
@@ -53,9 +54,9 @@ def main(arguments: list[str]) -> int:
 class _Beside:
     """A process whose output is kept until it is its turn to be printed."""
 
-    def __init__(self, words: Sequence[str], closing: contextlib.ExitStack) -> None:
-        self._log = closing.enter_context(tempfile.TemporaryFile("w+"))
-        self._process = subprocess.Popen(words, stdout=self._log, stderr=subprocess.STDOUT)
+    def __init__(self, words: Sequence[str], log: IO[str]) -> None:
+        self._log = log
+        self._process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
 
     def tell(self, name: str) -> int:
         """Waits for its end; prints all it said; its exit code."""
