@@ -1,4 +1,4 @@
-"""All tests, in four pytest processes side by side: those with real packets mostly wait, the others mostly compute.
+"""All tests, in five pytest processes side by side: those with real packets mostly wait, the others mostly compute.
 
 Beside them, on what time they leave, a campaign of fresh schedules in the simulation; its first seed is printed. Run by
 `make test`. The tests of the core are measured, because it must be covered whole. Prints one after the other and fails
@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-CORE, MOVES = "tests/core", "tests/lab/test_bench_packets.py"
-"""What is measured, and the longest of the tests with packets: a lab of its own, for a lab mostly waits."""
+CORE, CONTRACT, MOVES = "tests/core", "tests/contract", "tests/lab/test_bench_packets.py"
+"""What is measured; what mostly waits; and the longest of the tests with packets, in a lab of its own."""
 
 FRESH_SCHEDULES = 2_000
 """Of issue 4. Each call plays others, so that a month of calls is a campaign of its own."""
@@ -31,19 +31,22 @@ def main(arguments: list[str]) -> int:
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider"]
     if arguments:
         return subprocess.call([*pytest, *arguments])
-    covered = [python, "-m", "coverage", "run", "--branch", "-m", "pytest", "-p", "no:cacheprovider", CORE]
+    polite = ["nice", "-n", "10"]  # what only computes; where packets or the wire are involved, milliseconds count
+    covered = [*polite, python, "-m", "coverage", "run", "--branch", "-m", "pytest", "-p", "no:cacheprovider", CORE]
     report = [python, "-m", "coverage", "report", "--show-missing", "--skip-covered", "--fail-under=100"]
     beside = {
         "tests with real packets": [*pytest, "-m", "packets", f"--ignore={MOVES}"],
         "moves with real packets": [*pytest, "-m", "packets", MOVES],
         "the core": covered,
+        "contracts with AWS": [*pytest, "-m", "not packets", CONTRACT],
     }
     with contextlib.ExitStack() as closing:
         logs = [closing.enter_context(tempfile.TemporaryFile("w+")) for _ in beside]
         running = {name: _Beside(words, log) for (name, words), log in zip(beside.items(), logs, strict=True)}
         story = closing.enter_context(tempfile.TemporaryFile("w+"))
         campaign = closing.enter_context(_campaign(story, FRESH_SCHEDULES))
-        codes = [subprocess.call([*pytest, "-m", "not packets", f"--ignore={CORE}"])]
+        others = [*polite, *pytest, "-m", "not packets", f"--ignore={CORE}", f"--ignore={CONTRACT}"]
+        codes = [subprocess.call(others)]
         codes += [each.tell(name) for name, each in running.items()]
         codes += [subprocess.call(report), campaign.wait()]
         story.seek(0)

@@ -51,8 +51,7 @@ def assemble(source: Path = SOURCE) -> Path:
     wanted = _packages(requirements.read_text().splitlines()) if requirements.exists() else []
 
     def fill(folder: Path) -> None:
-        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_SKIPPED))
-        compileall.compile_dir(folder, quiet=2)
+        _copy(source, folder)
         _link(folder, wanted)
 
     return _made((*_contents(source), *_versions(wanted)), fill)
@@ -76,11 +75,14 @@ def _is_built_from(built: Path, source: Path) -> bool:
 def _copy_of(built: Path) -> Path:
     """Compiled elsewhere: what `sam deploy` uploads must stay as it is."""
 
-    def fill(folder: Path) -> None:
-        shutil.copytree(built, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_SKIPPED))
-        compileall.compile_dir(folder, quiet=2)
+    return _made(_contents(built), lambda folder: _copy(built, folder))
 
-    return _made(_contents(built), fill)
+
+def _copy(source: Path, folder: Path) -> None:
+    """Compiled. It is young, though copytree gives it the age of what it copies: another run would clear it away."""
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_SKIPPED))
+    os.utime(folder)
+    compileall.compile_dir(folder, quiet=2)
 
 
 def _made(state: Iterable[bytes], fill: Callable[[Path], None]) -> Path:
@@ -126,8 +128,7 @@ def _forget_old(cache: Path) -> None:
     """Not used for a day, or left half made by a run that was killed."""
     for folder in cache.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another run was quicker
-            # Not st_mtime: copytree gives a folder that is being made the age of what it copies.
-            age = time.time() - folder.stat().st_ctime
+            age = time.time() - folder.stat().st_mtime
             if age > (HALF_MADE if folder.name.startswith(_FRESH) else DAY):
                 shutil.rmtree(folder, ignore_errors=True)
 
