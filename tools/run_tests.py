@@ -31,14 +31,14 @@ def main(arguments: list[str]) -> int:
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider"]
     if arguments:
         return subprocess.call([*pytest, *arguments])
-    polite = ["nice", "-n", "10"]  # what only computes; where packets or the wire are involved, milliseconds count
+    polite = ["nice", "-n", "10"]  # where packets are involved, milliseconds count
     covered = [*polite, python, "-m", "coverage", "run", "--branch", "-m", "pytest", "-p", "no:cacheprovider", CORE]
     report = [python, "-m", "coverage", "report", "--show-missing", "--skip-covered", "--fail-under=100"]
     beside = {
         "tests with real packets": [*pytest, "-m", "packets", f"--ignore={MOVES}"],
         "moves with real packets": [*pytest, "-m", "packets", MOVES],
         "the core": covered,
-        "contracts with AWS": [*pytest, "-m", "not packets", CONTRACT],
+        "contracts with AWS": [*polite, *pytest, "-m", "not packets", CONTRACT],
     }
     with contextlib.ExitStack() as closing:
         logs = [closing.enter_context(tempfile.TemporaryFile("w+")) for _ in beside]

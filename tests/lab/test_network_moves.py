@@ -20,7 +20,8 @@ ROUTES, ADDRESS = "routes", "address"
 
 def moved(vpc: Vpc, *order: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reports of twenty client-driven and twenty server-driven connections that were there for a planned move."""
-    watches = [vpc.flows(mode, 2.0) for mode in ("client", "server")]
+    # Long enough for the second to begin before the first is over, on a machine that is busy with the other tests.
+    watches = [vpc.flows(mode, 4.0) for mode in ("client", "server")]
     time.sleep(0.2)
     for step in order:
         if step == ROUTES:
