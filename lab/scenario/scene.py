@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class Scene:
         self.down: set[str] = set()
         self.is_closing = False
         self.switched_on_at = 0.0
+        self._stood_by_at: int | None = None
         self.fates: list[Fate] = []
         self.topology_before: dict[str, Any] = {}
         self.invariants: Invariants
@@ -138,15 +140,24 @@ class Scene:
         return "".join(said) or "; it decided nothing"
 
     def is_settled(self) -> bool:
-        last = {each.fields["group"]: each.fields for each in self.journal.decisions()}
+        decisions = self.journal.decisions()
+        last = {each.fields["group"]: each.fields for each in decisions}
         if len(last) < len(self.scenario.zones) or any(each["reason_code"] != "at-rest" for each in last.values()):
             return False
         if len(self.scenario.zones) > 1 and not all(each["is_backed"] for each in last.values()):
             return False
         wanted = {"none": None, "stopped": "stopped", "running": "running"}[self.standby]
-        return wanted is None or all(
-            [each.state for each in self.of(group, "standby")] == [wanted] for group in self.scenario.zones
-        )
+        if wanted is None:
+            return True
+        if any([each.state for each in self.of(group, "standby")] != [wanted] for group in self.scenario.zones):
+            self._stood_by_at = None
+            return False
+        if self._stood_by_at is None:
+            self._stood_by_at = len(decisions)
+        # The first decision from now on may come of a look from before. A standby lost before natkeeper has seen it run
+        # would pass for one that is slow to become visible.
+        since = Counter(each.fields["group"] for each in decisions[self._stood_by_at :])
+        return all(since[group] >= 2 for group in self.scenario.zones)
 
     def start_watching(self) -> None:
         """Rulers and flows; then the clock's zero."""

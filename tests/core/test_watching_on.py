@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from natkeeper.core.decide import watch_on
-from natkeeper.core.incident import YIELDING, Memory
+from natkeeper.core.incident import YIELDING, Memory, Repair
 from natkeeper.core.model import Unknown
 from natkeeper.core.plan import Plan, Reason, StartWatch
 from tests.support.worlds import at, incident, policy, report, resting
@@ -41,8 +41,13 @@ def test_a_failing_canary_is_looked_into_where_somebody_is_to_stand_by() -> None
 
 @pytest.mark.parametrize(
     "remembered",
-    [{"rest": None}, {"incident": incident()}, {"paused_until": at(60)}],
-    ids=["not at rest", "an incident is open", "paused"],
+    [
+        {"rest": None},
+        {"incident": incident()},
+        {"paused_until": at(60)},
+        {"standby_repair": Repair("r", 1, at(-20), is_accepted=True)},
+    ],
+    ids=["not at rest", "an incident is open", "paused", "a standby that was launched is not seen yet"],
 )
 def test_whatever_is_not_at_rest_is_looked_at(remembered: dict[str, Any]) -> None:
     assert watching(**remembered) is None

@@ -71,7 +71,8 @@ def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, poli
     """
     is_good = bool(report.rounds) and all(each.is_ok for each in report.rounds)
     is_canary_good = memory.rest is False or all(each.is_ok for each in report.canary)
-    is_resting = memory.rest is not None and memory.incident is None and is_canary_good
+    is_awaited = memory.standby_repair is not None  # until a look has seen it run, its loss would pass for a slow start
+    is_resting = memory.rest is not None and memory.incident is None and is_canary_good and not is_awaited
     is_waiting = memory.is_yielding(now) and not memory.is_unfinished
     if not is_good or not (is_resting or is_waiting) or memory.is_paused(now):
         return None
