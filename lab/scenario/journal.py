@@ -15,6 +15,7 @@ from typing import Any
 from lab.api import Call, Machine
 from lab.runtime import FunctionHost
 from lab.scenario.sight import GONE as GONE
+from lab.scenario.sight import name_of
 from lab.stack import ANYWHERE, Stack
 from natkeeper.adapters import ec2_facts as adapter
 
@@ -128,10 +129,7 @@ class Journal:
 
     def carried_by(self, target: str | None) -> str:
         """A name for a route's target."""
-        if target is None:
-            return "nothing"
-        group, role = self.owners.get(target, ("", ""))
-        return f"{role} {group}" if group else target
+        return name_of(target, self.owners)
 
     def writes(self, since: float = 0.0, *, by_hand: bool = False) -> list[Call]:
         """Calls of natkeeper's (or of people's) that change EC2, answered since then, refused ones included."""

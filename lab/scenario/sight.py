@@ -26,6 +26,17 @@ TOLERANCE = 2 * INTERVAL_MS[STRICT_MS] / 1000
 """How far the player's own figure for an outage may be off: a probe's interval at either end."""
 
 
+def name_of(target: str | None, owners: Mapping[str, tuple[str, str]]) -> str:
+    """What a report and a verdict call a route's target: `NAT a`, `standby a`, the target itself, or `nothing`.
+
+    `owners` says which interface is whose: (group, role).
+    """
+    if target is None:
+        return "nothing"
+    group, role = owners.get(target, ("", ""))
+    return f"{'NAT' if role == 'nat' else role} {group}" if group else target
+
+
 class CannotJudge(Exception):
     """A step cannot be made, or an expectation not be judged, here and now: the run is void, not passed."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from lab.scenario.sight import GONE
+from lab.scenario.sight import GONE, name_of
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper.adapters.telemetry import CloudTelemetry
 from natkeeper.core.plan import Happening, Plan
@@ -165,10 +165,7 @@ class Journal:
 
     def carried_by(self, target: str | None) -> str:
         """A name for a route's target."""
-        if target is None:
-            return "nothing"
-        group, role = self.owners.get(target, ("", ""))
-        return f"{role} {group}" if group else target
+        return name_of(target, self.owners)
 
     def writes(self, since: float = 0.0) -> list[Answered]:
         """Calls of natkeeper's that change EC2."""
