@@ -21,6 +21,8 @@ MOVES = (
     *(Reason.FAIL_OVER, Reason.LAST_RESORT, Reason.GO_HOME, Reason.OPERATOR_MOVE, Reason.LEAVE_DOOMED, Reason.ADOPT),
     Reason.CONVERGE,
 )
+HELD = (Reason.BUDGET_EXHAUSTED, Reason.PAUSED, Reason.COMMON_MODE)
+"""natkeeper holds and pages, on purpose."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Book:
     closed: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
     """Group to the newest plan and whose it is."""
+    held_at: int | None = None
+    """When a plan of any group was last to hold."""
     writes: int = 0
     wrote_at: int = 0
     ledger_writes: int = 0

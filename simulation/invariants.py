@@ -30,7 +30,7 @@ from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 from simulation.answers import BEGINNING
 from simulation.api import Call
-from simulation.book import MOVES, Book, Move, on_hub
+from simulation.book import HELD, MOVES, Book, Move, on_hub
 from simulation.errors import ApiError
 from simulation.hub import SECOND, Killed
 from simulation.invocation import Invocation
@@ -480,6 +480,8 @@ class Invariants:
             book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
+        if plan.reason in HELD:
+            book.held_at = book.now
 
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
         """Each action has an outcome. What was only throttled is not done yet, so there is nothing to ask packets."""
