@@ -114,16 +114,17 @@ def _turn(
 
 
 def _restrict(plan: Plan, group: GroupPass) -> Plan:
-    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended."""
+    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended.
+
+    No launch, whatever it comes with: another pass without a ledger would make one of its own (simulation, seed 2004548).
+    """
     if not group.is_ledgerless:
         return plan
     may_watch = any(isinstance(each, (ProbeReport, ProbeFailed)) and each.group == group.name for each in group.news)
     has_moved = any(each.value in group.reasons for each in LEDGERLESS)
     may_act = plan.reason in LEDGERLESS or (has_moved and plan.reason is Reason.CONVERGE)
-    stages = tuple(
-        tuple(each for each in stage if (may_watch if isinstance(each, StartWatch) else may_act))
-        for stage in plan.stages
-    )
+    allowed = {StartWatch: may_watch, LaunchInstance: False}
+    stages = tuple(tuple(each for each in stage if allowed.get(type(each), may_act)) for stage in plan.stages)
     is_control_wanted = plan.wants_control_probe
     return replace(
         plan,

@@ -552,6 +552,17 @@ def test_without_a_ledger_a_throttled_failover_is_made_up_for_in_the_same_wake_u
     assert stack.route() == "eni-b"
 
 
+def test_without_a_ledger_nothing_is_launched_whatever_else_is_done() -> None:
+    """Two passes without one would launch two."""
+    stack = Stack(resting("ab").change("i-a", state=InstanceState.SHUTTING_DOWN))
+    for name in ("read", "acquire", "record", "release", "note", "leave"):
+        stack.faults.failing[name] = TryAgain("UpdateItem", "InternalServerError")
+    stack.faults.failing["MoveAddress"] = [TryAgain("AssociateAddress", "InternalError")]
+    stack.wake(InstanceChanged("i-a", "terminated"))
+    assert stack.route() == "eni-b"
+    assert stack.calls()["LaunchInstance"] == 0
+
+
 def test_an_unreadable_ledger_makes_neighbours_unverified_and_not_absent() -> None:
     stack = Stack(resting("abc").change("i-a", state=STOPPING).remember(proofs=()))
     stack.faults.failing["read"] = TryAgain("Query", "InternalServerError")
