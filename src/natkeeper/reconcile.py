@@ -116,7 +116,7 @@ def _turn(
 def _restrict(plan: Plan, group: GroupPass) -> Plan:
     """Without a ledger only failovers are done, and a run is only started in place of the one that just ended.
 
-    No launch, whatever it comes with: another pass without a ledger would make one of its own (simulation, seed 2004548).
+    No launch, whatever it comes with: another pass without a ledger would make one of its own (seed 2004548).
     """
     if not group.is_ledgerless:
         return plan
