@@ -19,7 +19,19 @@ from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import Network, Role, Unknown
 from natkeeper.core.news import News, ProbeFailed, ProbeReport
-from natkeeper.core.plan import Action, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch, Warned
+from natkeeper.core.plan import (
+    Action,
+    DisableSourceDestCheck,
+    IncidentClosed,
+    IncidentOpened,
+    LaunchInstance,
+    MoveAddress,
+    Plan,
+    PointRoute,
+    Reason,
+    StartWatch,
+    Warned,
+)
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble
 from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_calm, open_pass
@@ -40,6 +52,8 @@ LEAST_PAUSE = 4
 """Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
+MOVING = (PointRoute, MoveAddress, DisableSourceDestCheck)
+"""What a failover is made of; each is harmless twice."""
 
 
 def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, list[str]]:
@@ -114,14 +128,21 @@ def _turn(
 
 
 def _restrict(plan: Plan, group: GroupPass) -> Plan:
-    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended."""
+    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended.
+
+    Where a move is put right, only that: a launch beside it would be counted and remembered by nobody, and the next
+    pass would launch again (simulation, seed 1003410)."""
     if not group.is_ledgerless:
         return plan
     may_watch = any(isinstance(each, (ProbeReport, ProbeFailed)) and each.group == group.name for each in group.news)
     has_moved = any(each.value in group.reasons for each in LEDGERLESS)
     may_act = plan.reason in LEDGERLESS or (has_moved and plan.reason is Reason.CONVERGE)
     stages = tuple(
-        tuple(each for each in stage if (may_watch if isinstance(each, StartWatch) else may_act))
+        tuple(
+            each
+            for each in stage
+            if (may_watch if isinstance(each, StartWatch) else may_act and isinstance(each, MOVING))
+        )
         for stage in plan.stages
     )
     is_control_wanted = plan.wants_control_probe

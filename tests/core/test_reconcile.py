@@ -552,6 +552,22 @@ def test_without_a_ledger_a_throttled_failover_is_made_up_for_in_the_same_wake_u
     assert stack.route() == "eni-b"
 
 
+def test_without_a_ledger_a_move_is_put_right_and_nothing_launched_beside_it() -> None:
+    """Found by the simulation (seed 1003410): a move whose calls an old look did not show yet was made again, and the
+    own NAT launched beside it, which nobody counted; the next pass, with a ledger, launched another."""
+    world = resting("ab")
+    world.network = without(world.seen, "i-a")
+    world.route("rtb-a", "eni-a", is_blackhole=True)
+    stack = Stack(world)
+    for name in ("read", "acquire", "record", "release", "note", "leave"):
+        stack.faults.failing[name] = TryAgain("UpdateItem", "InternalServerError")
+    stack.faults.failing["PointRoute"] = [TryAgain("ReplaceRoute", "ReadTimeout")]
+    reasons = stack.wake(STOPS)
+    assert reasons["a"][:2] == ["last-resort", "converge"]
+    assert stack.route() == "eni-b"
+    assert {type(each) for each in stack.vpc.done} <= {PointRoute, MoveAddress}
+
+
 def test_an_unreadable_ledger_makes_neighbours_unverified_and_not_absent() -> None:
     stack = Stack(resting("abc").change("i-a", state=STOPPING).remember(proofs=()))
     stack.faults.failing["read"] = TryAgain("Query", "InternalServerError")

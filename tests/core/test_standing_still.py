@@ -380,6 +380,15 @@ def test_a_report_that_was_held_up_for_a_minute_moves_nothing() -> None:
     assert plan.memory.incident is not None, "what it saw is measured all the same"
 
 
+def test_a_report_of_an_earlier_run_that_was_held_up_moves_nothing() -> None:
+    """Found by the simulation (seed 1000155): by the time that Lambda told it again, a tick had started another run."""
+    world = resting("ab").remember(recent=())
+    plan = world.decide(report("ooxxx", -69, run_id="the-one-before"), control=UP)
+    assert (writes(plan), plan.memory.is_down) == ([], False)
+    assert plan.memory.incident is not None, "what it saw is measured all the same"
+    assert world.decide(report("ooxxx", -13, run_id="the-one-before"), control=UP).reason is Reason.FAIL_OVER
+
+
 def test_a_report_may_take_ten_seconds_to_arrive() -> None:
     world = resting("ab").remember(watch=WatchRun("watch-a", at(-14), secs(55)), recent=())
     assert world.decide(report("ooxxx", -13, run_id="watch-a"), control=UP).reason is Reason.FAIL_OVER

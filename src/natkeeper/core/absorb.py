@@ -72,11 +72,14 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
 
 def _is_late(memory: Memory, report: ProbeReport, now: datetime) -> bool:
     """It was held up: Lambda tries a crashed controller's event again a minute later, and what the report says was so
-    may be over (simulation, seed 1000155). Told by the controller's clock alone, which started the run."""
+    may be over. Of the run in flight that is told by the controller's clock alone, which started it; of an earlier one
+    (simulation, seed 1000155) by the rounds' own: where that clock is off, the run in flight judges all the same."""
     watch = memory.watch
-    if watch is None or watch.run_id != report.run_id or not report.rounds:
+    if watch is None or report.mode is not RunMode.WATCH or not report.rounds:
         return False
-    ended_at = watch.started_at + (report.rounds[-1].sent_at - report.rounds[0].sent_at)
+    ended_at = report.rounds[-1].sent_at
+    if watch.run_id == report.run_id:
+        ended_at = watch.started_at + (ended_at - report.rounds[0].sent_at)
     return now - ended_at > LATE
 
 
