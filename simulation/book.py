@@ -54,6 +54,8 @@ class Book:
     violations: list[Violation] = field(default_factory=list)
     moves: defaultdict[str, list[Move]] = field(default_factory=lambda: defaultdict(list))
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    obeyed: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """(an operator's request, group) to where it moved the group's traffic."""
     down_since: dict[str, int] = field(default_factory=dict)
     """Group to since when its own memory says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)

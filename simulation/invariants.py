@@ -272,6 +272,19 @@ def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | No
     return None
 
 
+def operator_is_obeyed_once(book: Book, call: Call) -> str | None:
+    """12. One request of an operator moves a group once, however often Lambda delivers it: never there and back."""
+    if call.operation not in ("ReplaceRoute", "CreateRoute") or call.params["DestinationCidrBlock"] != DEFAULT_ROUTE:
+        return None
+    group, request_id = book.group_of_table(call.params["RouteTableId"]), call.invocation.request_id
+    plan = call.invocation.plans.get(group or "")
+    if group is None or plan is None or plan.reason is not Reason.OPERATOR_MOVE or book.world.fires["memory-lost"]:
+        return None  # what was obeyed before, nobody can know whose memory somebody deleted
+    target = call.params.get("NetworkInterfaceId", call.params.get("NatGatewayId"))
+    first = book.obeyed.setdefault((request_id, group), target)
+    return f"{request_id} moved zone {group} to {first}, and again to {target}" if target != first else None
+
+
 def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """13. Failovers per hour are bounded; exhausted means hold."""
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or not plan.stages:
@@ -393,6 +406,7 @@ SENT: tuple[tuple[int, OfCall], ...] = (
     (2, write_has_a_lease),
     (8, healthy_nat_keeps_its_routes),
     (10, blind_calls_nothing),
+    (12, operator_is_obeyed_once),
 )
 WRITES: tuple[tuple[int, OfCall], ...] = (
     (5, token_is_used_alike),

@@ -113,6 +113,26 @@ def test_a_launch_that_cannot_be_recorded_is_not_made() -> None:
     assert stack.calls()["LaunchInstance"] == 0
 
 
+@pytest.mark.parametrize(
+    ("trouble", "counted"),
+    [
+        (NoCapacity("RunInstances", "InsufficientInstanceCapacity"), 0),
+        (Refused("RunInstances", "UnauthorizedOperation"), 0),
+        (Stale("RunInstances", "InvalidLaunchTemplateId.NotFound"), 0),
+        (Stale("RunInstances", "IdempotentParameterMismatch"), 1),
+        (TryAgain("RunInstances", "ReadTimeoutError"), 1),
+    ],
+)
+def test_only_a_launch_that_aws_says_it_did_not_make_is_not_counted(trouble: Trouble, counted: int) -> None:
+    world = away()
+    world.network = without(world.seen, "i-a")
+    stack = Stack(world)
+    stack.faults.failing["LaunchInstance"] = trouble
+    stack.wake(Tick())
+    assert len(stack.memory().launches) == counted
+    assert stack.faults.count("LaunchInstance") == 1
+
+
 def test_a_standby_that_was_launched_is_remembered_as_such() -> None:
     from natkeeper.core.policy import StandbyMode
 

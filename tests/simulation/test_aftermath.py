@@ -1,4 +1,5 @@
-"""When a world counts as being at rest, so that what is judged there is not judged too early."""
+"""When a world counts as being at rest, so that what is judged there is not judged too early; and what an operator asks
+twice."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from natkeeper.core.incident import Memory
 from simulation import aftermath
 from simulation.book import Book
 from simulation.bus import MINUTE, TICK
@@ -47,3 +49,26 @@ def test_a_world_is_not_at_rest_while_a_group_remembers_an_incident(resting: Boo
     memory = json.loads(item["memory"]["S"])
     item["memory"] = {"S": json.dumps({**memory, "incident": {}})}
     assert not aftermath._is_resting(resting)
+
+
+def told_twice(book: Book) -> list[str]:
+    """An operator's failover, delivered again after a minute; where zone a's traffic was after each."""
+    world, found = book.world, []
+    for _ in range(2):
+        world.functions.wake({"natkeeper": {"command": "failover", "group": "a"}}, "r-failover")
+        world.hub.run(world.hub.now + MINUTE // 4)
+        found.append(world.route_of("rtb-a1"))
+    return [each or "" for each in found]
+
+
+def test_a_failover_that_lambda_delivers_twice_moves_once(resting: Book) -> None:
+    first, second = told_twice(resting)
+    assert first == second
+    assert resting.violations == []
+
+
+def test_going_there_and_back_for_one_request_is_judged(resting: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Memory, "obeying", lambda memory, _: memory)
+    first, second = told_twice(resting)
+    assert first != second
+    assert {each.number for each in resting.violations} == {12}
