@@ -53,9 +53,11 @@ def can_carry(world: World) -> bool:
 
 
 def is_held(book: Book) -> bool:
-    """A bound on failovers or launches is used up: natkeeper holds and pages, on purpose (invariant 13)."""
+    """A bound on failovers or launches is used up: natkeeper holds and pages, on purpose (invariant 13). Or it is
+    paused, or every zone fails at once. Plans that only wait for news leave that as it was (seed 4000646): in a long
+    outage runs are rationed, and between two of them nobody knows better."""
     held = (Reason.BUDGET_EXHAUSTED, Reason.PAUSED, Reason.COMMON_MODE)
-    return any(plan.reason in held for _, plan in book.plans.values()) or any(
+    return any(reason in held for reason in book.stances.values()) or any(
         len(each) >= book.world.policy.max_launches_per_day for each in book.launches.values()
     )
 
@@ -141,9 +143,11 @@ def _is_an_incident_remembered(world: World) -> bool:
 
 
 def _are_standbys_ready(world: World) -> bool:
-    """Each group has the standby that the user asked for, in the state asked for."""
+    """Each group has the standby that the user asked for, in the state asked for. One whose tag of the stack somebody
+    took away is not natkeeper's any more (seed 4001869)."""
     wanted = {"none": None, "stopped": "stopped", "running": "running"}[world.policy.standby.value]
-    standbys = [each for each in world.ec2.machines.values() if each.tag(ROLE_TAG) == "standby" and not each.is_gone]
+    ours = [each for each in world.ec2.machines.values() if each.tag(STACK_TAG) and not each.is_gone]
+    standbys = [each for each in ours if each.tag(ROLE_TAG) == "standby"]
     return wanted is None or [each.state for each in standbys] == [wanted] * len(world.policy.groups)
 
 

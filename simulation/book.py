@@ -54,8 +54,8 @@ class Book:
     violations: list[Violation] = field(default_factory=list)
     moves: defaultdict[str, list[Move]] = field(default_factory=lambda: defaultdict(list))
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    obeyed: dict[tuple[str, str], str | None] = field(default_factory=dict)
-    """(an operator's request, group) to where it moved the group's traffic."""
+    obeyed: defaultdict[str, set[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(set))
+    """Group to the moves that were made because an operator asked: whose invocation, and where to."""
     down_since: dict[str, int] = field(default_factory=dict)
     """Group to since when its own memory says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -68,6 +68,8 @@ class Book:
     closed: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
     """Group to the newest plan and whose it is."""
+    stances: dict[str, Reason] = field(default_factory=dict)
+    """Group to the reason of its newest plan that did more than wait for news."""
     writes: int = 0
     wrote_at: int = 0
     ledger_writes: int = 0
