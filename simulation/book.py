@@ -56,6 +56,8 @@ class Book:
     violations: list[Violation] = field(default_factory=list)
     moves: defaultdict[str, list[Move]] = field(default_factory=lambda: defaultdict(list))
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    obeyed: defaultdict[str, set[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(set))
+    """Group to the moves that were made because an operator asked: whose invocation, and where to."""
     down_since: dict[str, int] = field(default_factory=dict)
     """Group to since when its own memory says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)

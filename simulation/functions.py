@@ -43,6 +43,8 @@ class Functions:
         self.duplicates = 0
         """So many more results of probers are delivered twice."""
         self.lost_results = 0
+        self.queued = 0
+        """So many events wait for the controller, those included that Lambda will try again."""
         self._numbers = 0
 
     def next_number(self) -> int:
@@ -57,6 +59,7 @@ class Functions:
         world = self._world
         if request_id is None:
             request_id = f"r{self.next_number()}"
+        self.queued += 1
         low, high = COLD if world.dice.random() < COLD_SHARE else QUEUE
         delay = world.dice.randrange(low, high)
         world.hub.after(delay, lambda: self._begin(event, request_id, attempt), "invoke")
@@ -68,6 +71,7 @@ class Functions:
             delay = world.dice.randrange(SECOND, 5 * SECOND)
             world.hub.after(delay, lambda: self._begin(event, request_id, attempt), "throttled")
             return
+        self.queued -= 1
         invocation = Invocation(world, event, request_id, world.controller_skew + self._clock_error())
         self.invocations.append(invocation)
         task = world.hub.spawn(invocation.run, label="begin")
@@ -98,7 +102,13 @@ class Functions:
         self._world.crashed(invocation, error)
         if attempt < len(RETRIES):
             event, request_id = invocation.event, invocation.request_id
-            self._world.hub.after(RETRIES[attempt], lambda: self.wake(event, request_id, attempt + 1), "retry")
+            self.queued += 1
+
+            def again() -> None:
+                self.queued -= 1
+                self.wake(event, request_id, attempt + 1)
+
+            self._world.hub.after(RETRIES[attempt], again, "retry")
 
     # -- the probers
 

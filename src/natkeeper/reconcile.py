@@ -17,9 +17,19 @@ from typing import cast
 from natkeeper.core.absorb import absorb
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
-from natkeeper.core.model import Network, Role, Unknown
+from natkeeper.core.launches import accepted, refused
+from natkeeper.core.model import Network, Unknown
 from natkeeper.core.news import News, ProbeFailed, ProbeReport
-from natkeeper.core.plan import Action, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch, Warned
+from natkeeper.core.plan import (
+    Action,
+    IncidentClosed,
+    IncidentOpened,
+    LaunchInstance,
+    Plan,
+    Reason,
+    StartWatch,
+    Warned,
+)
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble
 from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_calm, open_pass
@@ -206,11 +216,11 @@ def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
-    if outcome.trouble is None and isinstance(action, LaunchInstance):
-        if action.role is Role.NAT and memory.repair is not None:
-            group.memory = replace(memory, repair=replace(memory.repair, is_accepted=True))
-        elif action.role is Role.STANDBY and memory.standby_repair is not None:
-            group.memory = replace(memory, standby_repair=replace(memory.standby_repair, is_accepted=True))
+    if isinstance(action, LaunchInstance):
+        if outcome.trouble is None:
+            group.memory = accepted(memory, action.role)
+        elif outcome.trouble.is_refusal:
+            group.memory = refused(memory, action.role, ports.clock.now())
 
 
 def _verify(group: GroupPass, ports: Ports) -> None:
