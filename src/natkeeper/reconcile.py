@@ -10,16 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
 from natkeeper.core.absorb import absorb
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
-from natkeeper.core.model import Network, Role, Unknown
+from natkeeper.core.model import DEFAULT_ROUTE, Network, Role, Unknown
 from natkeeper.core.news import News, ProbeFailed, ProbeReport
-from natkeeper.core.plan import Action, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch, Warned
+from natkeeper.core.plan import (
+    Action,
+    IncidentClosed,
+    IncidentOpened,
+    LaunchInstance,
+    Plan,
+    PointRoute,
+    Reason,
+    StartWatch,
+    Warned,
+)
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble
 from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_calm, open_pass
@@ -203,6 +213,8 @@ def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         group.is_throttled = True
         is_move = group.plan is not None and group.plan.verifies
         group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
+    if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
+        group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
     if outcome.trouble is None and isinstance(action, LaunchInstance):
@@ -210,6 +222,16 @@ def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
             group.memory = replace(memory, repair=replace(memory.repair, is_accepted=True))
         elif action.role is Role.STANDBY and memory.standby_repair is not None:
             group.memory = replace(memory, standby_repair=replace(memory.standby_repair, is_accepted=True))
+
+
+def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:
+    """The canary stands where it was pointed since that was answered: until then its packets went the old way, and must
+    not be credited to the new one (simulation, seed 1002118). Without an answer nobody knows since when: a look will
+    tell that it is there, and its packets count from then."""
+    if memory.canary is None:
+        return memory
+    is_there = outcome.trouble is None
+    return replace(memory, canary=replace(memory.canary, pointed_at=now) if is_there else None)
 
 
 def _verify(group: GroupPass, ports: Ports) -> None:
