@@ -118,6 +118,10 @@ def judge_rest(book: Book) -> None:
 
 
 def _is_resting(book: Book) -> bool:
+    """Nothing is left to do, and nothing is still to come: an operator's command whose pass died, and which Lambda
+    holds for a minute before it tries again, is news that nobody has acted upon yet (seed 1002402)."""
+    if book.world.functions.waiting or book.world.functions.invocations:
+        return False
     plans = [plan for _, plan in book.plans.values()]
     if book.now - book.wrote_at < QUIET or not _are_standbys_ready(book.world):
         return False

@@ -55,7 +55,7 @@ class Book:
     moves: defaultdict[str, list[Move]] = field(default_factory=lambda: defaultdict(list))
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     down_since: dict[str, int] = field(default_factory=dict)
-    """Group to since when its own memory says that probes failed."""
+    """Group to since when its memory in the ledger says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)
     """(invocation's serial number, group) to actions whose outcome is still to come."""
     ledgerless: set[tuple[int, str]] = field(default_factory=set)

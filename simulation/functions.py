@@ -26,6 +26,8 @@ QUEUE = (5_000, 60_000)
 """From the queue to a warm function, microseconds."""
 COLD = (150_000, 700_000)
 COLD_SHARE = 0.1
+BEGUN = SECOND
+"""Longer than the slowest cold start."""
 PROBER_START = (20_000, 150_000)
 HOST_CLOCK_ERROR = 45_000
 """How far a host's wall clock may be off: two of them stay within Policy.clock_error of each other."""
@@ -43,6 +45,8 @@ class Functions:
         self.duplicates = 0
         """So many more results of probers are delivered twice."""
         self.lost_results = 0
+        self.waiting = 0
+        """Events of invocations that failed, which Lambda holds until it has begun to try them again."""
         self._numbers = 0
 
     def next_number(self) -> int:
@@ -97,8 +101,13 @@ class Functions:
     def _failed(self, invocation: Invocation, attempt: int, error: BaseException) -> None:
         self._world.crashed(invocation, error)
         if attempt < len(RETRIES):
+            self.waiting += 1
             event, request_id = invocation.event, invocation.request_id
             self._world.hub.after(RETRIES[attempt], lambda: self.wake(event, request_id, attempt + 1), "retry")
+            self._world.hub.after(RETRIES[attempt] + BEGUN, self._begun, "retry has begun")
+
+    def _begun(self) -> None:
+        self.waiting -= 1
 
     # -- the probers
 
