@@ -125,12 +125,15 @@ def judge_rest(book: Book) -> None:
 
 
 def _is_resting(book: Book) -> bool:
+    """Nothing is left to do, and nothing is still to come: an operator's command whose pass died, and which Lambda
+    holds for a minute before it tries again, is news that nobody has acted upon yet (seed 1002402); and an incident may
+    open by it (seed 1001654)."""
     plans = [plan for _, plan in book.plans.values()]
     functions = book.world.functions
     if book.now - book.wrote_at < QUIET or not _are_standbys_ready(book.world):
         return False
     if functions.queued or functions.invocations:
-        return False  # Lambda still has news to tell, a minute late, and an incident may open by it (seed 1001654)
+        return False
     return (
         len(plans) == len(book.world.policy.groups)
         and all(plan.reason is Reason.AT_REST and plan.memory.incident is None for plan in plans)

@@ -59,7 +59,7 @@ class Book:
     obeyed: defaultdict[str, set[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(set))
     """Group to the moves that were made because an operator asked: whose invocation, and where to."""
     down_since: dict[str, int] = field(default_factory=dict)
-    """Group to since when its own memory says that probes failed."""
+    """Group to since when its memory in the ledger says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)
     """(invocation's serial number, group) to actions whose outcome is still to come."""
     ledgerless: set[tuple[int, str]] = field(default_factory=set)

@@ -7,7 +7,7 @@ do not come are tried again after a random part of 1, 2, 4 … seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -44,11 +44,19 @@ class Wire:
         self._invocation = invocation
         self._service = service
         self._patience, self._attempts = _limits(config)
+        self._handlers: list[Callable[[], object]] = []
+
+    def register(self, event: str, handler: Callable[..., object]) -> None:
+        """botocore's `client.meta.events.register`, for the one event that the adapters want: before each attempt."""
+        assert event == f"before-send.{self._service}"
+        self._handlers.append(handler)
 
     def call(self, operation: str, params: Mapping[str, Any], page: int = 0) -> Any:
         """The answer of the last attempt, raised if it is an error."""
         invocation, world = self._invocation, self._invocation.world
         for attempt in range(1, self._attempts + 1):
+            for each in self._handlers:
+                each()
             number = invocation.next_call()
             call = Call(self._service, operation, params, invocation, number, world.hub.now, page)
             answer = world.hub.wait(lambda resume, call=call: world.api.submit(call, self._patience, resume))  # type: ignore[misc]
@@ -99,6 +107,7 @@ class Ec2Client:
 
     def __init__(self, invocation: Invocation) -> None:
         self._wire = Wire(invocation, "ec2", CALL)
+        self.meta = SimpleNamespace(events=self._wire)
 
     def get_paginator(self, name: str) -> SimpleNamespace:
         """Pages until there is no NextToken; each is a call."""

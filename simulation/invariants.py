@@ -461,7 +461,9 @@ class Invariants:
         if call.operation == "Invoke" and call.params["InvocationType"] == "RequestResponse":
             book.unproven -= {each for each in book.unproven if each[0] == call.invocation.serial}
         if not call.is_write:
-            book.ledger_writes += call.service == "dynamodb" and call.operation != "Query" and error is None
+            if call.service == "dynamodb" and call.operation != "Query" and error is None:
+                book.ledger_writes += 1
+                self._recorded(call)
             return
         if call.operation == "RunInstances" and error is None:
             self._launched(call)
@@ -473,6 +475,18 @@ class Invariants:
             book.wrote_at = book.now
         elif error.code == "IdempotentParameterMismatch":
             book.broke(5, f"token {call.params['ClientToken']} was used for another request")
+
+    def _recorded(self, call: Call) -> None:
+        """What a group is remembered to say of its path: that is all that the other groups' passes can know of it. A
+        verdict that died with its pass is none (seed 1000372)."""
+        memory = call.params.get("ExpressionAttributeValues", {}).get(":memory")
+        if memory is None:
+            return
+        group = call.params["Key"]["sk"]["S"]
+        if '"is_down":true' in memory["S"]:
+            self.book.down_since.setdefault(group, self.book.now)
+        else:
+            self.book.down_since.pop(group, None)
 
     def _launched(self, call: Call) -> None:
         book = self.book
@@ -490,10 +504,6 @@ class Invariants:
         for number, judge in PLANS:
             if (wrong := judge(book, invocation, plan)) is not None:
                 book.broke(number, wrong)
-        if plan.memory.is_down:
-            book.down_since.setdefault(plan.group, book.now)
-        else:
-            book.down_since.pop(plan.group, None)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
             book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
         key = (invocation.serial, plan.group)

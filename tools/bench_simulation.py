@@ -51,6 +51,7 @@ class _Rest:
         world = World(0, Setting())
         self.answers, self.table, self.policy = world.answers, world.table, world.policy
         self.reasons: set[str] = set()
+        self.meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_: None))
         ec2 = Ec2(cast(Any, self), world.policy, world.launches, self.together)
         self.ports = Ports(
             vpc=ec2,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from natkeeper import reconcile
 from natkeeper.adapters.ec2 import Ec2
 from natkeeper.core import decide, failover, heal
 from natkeeper.core.incident import Memory
@@ -100,7 +101,10 @@ def _kept() -> Sequence[Patch]:
     home=True,
 )
 def _stray() -> Sequence[Patch]:
-    return [Patch(decide, "_without_stray_canary", lambda _view, memory: memory)]
+    return [
+        Patch(decide, "_without_stray_canary", lambda _view, memory: memory),
+        Patch(reconcile, "_with_canary", lambda memory, _outcome, _now: memory),
+    ]
 
 
 @mutant(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
@@ -18,7 +18,7 @@ from natkeeper.core.absorb import absorb
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
 from natkeeper.core.launches import accepted, refused
-from natkeeper.core.model import Network, Unknown
+from natkeeper.core.model import DEFAULT_ROUTE, Network, Unknown
 from natkeeper.core.news import News, ProbeFailed, ProbeReport
 from natkeeper.core.plan import (
     Action,
@@ -26,6 +26,7 @@ from natkeeper.core.plan import (
     IncidentOpened,
     LaunchInstance,
     Plan,
+    PointRoute,
     Reason,
     StartWatch,
     Warned,
@@ -214,6 +215,8 @@ def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         group.is_throttled = True
         is_move = group.plan is not None and group.plan.verifies
         group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
+    if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
+        group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
     if isinstance(action, LaunchInstance):
@@ -221,6 +224,16 @@ def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
             group.memory = accepted(memory, action.role)
         elif outcome.trouble.is_refusal:
             group.memory = refused(memory, action.role, ports.clock.now())
+
+
+def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:
+    """The canary stands where it was pointed since that was answered: until then its packets went the old way, and must
+    not be credited to the new one (simulation, seed 1002118). Without an answer nobody knows since when: a look will
+    tell that it is there, and its packets count from then."""
+    if memory.canary is None:
+        return memory
+    is_there = outcome.trouble is None
+    return replace(memory, canary=replace(memory.canary, pointed_at=now) if is_there else None)
 
 
 def _verify(group: GroupPass, ports: Ports) -> None:

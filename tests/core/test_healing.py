@@ -490,6 +490,13 @@ def test_a_replaced_nat_is_kept_while_home_is_young() -> None:
     assert not any(isinstance(each, TerminateInstance) for each in world.decide().actions)
 
 
+def test_who_still_has_a_nat_to_terminate_is_not_at_rest() -> None:
+    """At rest reports do not look: it would stay until a tick (simulation, seed 1000036)."""
+    world = resting("ab").add(nat("a", STOPPED, number=2, public=None)).remember(stable_since=at(-299))
+    plan = world.decide()
+    assert (plan.reason, plan.actions, plan.memory.rest) == (Reason.TIDYING, (), None)
+
+
 def test_a_replaced_nat_that_carries_another_group_is_kept() -> None:
     world = resting("ab").add(nat("a", number=2, public=None)).route("rtb-b", "eni-a2").remember("b", target="eni-a2")
     world.carry_out(world.decide())

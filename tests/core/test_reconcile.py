@@ -17,6 +17,7 @@ from natkeeper.opening import LEASE
 from natkeeper.reconcile import MAX_TURNS
 from tests.support.fakes import Stack
 from tests.support.worlds import (
+    RUNNING,
     STOPPED,
     STOPPING,
     World,
@@ -480,6 +481,35 @@ def test_nothing_is_written_once_the_lease_is_over() -> None:
     stack.wake(STOPS)
     assert stack.vpc.done == []
     assert {each.code for each in stack.telemetry.failed} == {"Expired"}
+
+
+def proving() -> Stack:
+    """Away on b, and the own NAT runs again: its canary is to be pointed, which takes 2 s."""
+    stack = Stack(away().change("i-a", state=RUNNING))
+    stack.faults.latency = secs(2)
+    return stack
+
+
+def test_a_canary_counts_from_the_answer_of_its_calls() -> None:
+    """What left before went the old way (simulation, seed 1002118)."""
+    stack = proving()
+    stack.wake(Tick())
+    pointed = [began for name, began in stack.faults.journal if name == "PointRoute"]
+    canary = stack.memory().canary
+    assert canary is not None
+    assert canary.pointed_at >= max(pointed) + secs(2)
+
+
+def test_a_canary_whose_call_was_not_answered_is_looked_for_first() -> None:
+    stack = proving()
+    stack.faults.lost = {"PointRoute"}
+    stack.wake(Tick())
+    assert stack.memory().canary is None
+    stack.later(30)
+    stack.wake(Tick())
+    canary = stack.memory().canary
+    assert canary is not None
+    assert canary.pointed_at >= at(30)
 
 
 def test_news_left_a_moment_after_the_holder_finished_are_not_stranded() -> None:

@@ -6,7 +6,9 @@ refuse the whole call, and one deleted table must not blind the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -54,6 +56,8 @@ ADDRESSES_PER_INTERFACE = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
 SPOT_ENDING = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"})
 _MISSING_ROUTE = frozenset({"InvalidRoute.NotFound", "InvalidParameterValue"})
 """ReplaceRoute on a destination without a route answers with either of the two (FACTS: Routes and addresses)."""
+_GOES_ON: ContextVar[Callable[[], bool]] = ContextVar("goes_on", default=lambda: True)
+"""Whether the action that this thread is at may still send."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Ec2:
         self._policy = policy
         self._launches = launches
         self._together = together
+        client.meta.events.register("before-send.ec2", _hold_what_is_late)
 
     # -- looking
 
@@ -180,11 +185,17 @@ class Ec2:
     # -- acting
 
     def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:
-        """One action, one call. A route that turns out to be missing, or a type without capacity, costs another: only
-        while it `goes_on`, for a lease may have ended since (simulation: two launches by a pass that was frozen)."""
+        """One action, one call. A route that turns out to be missing, or a type without capacity, costs another, and
+        botocore tries again what was throttled or not answered. Each of these leaves only while it `goes_on`, for a
+        lease may have ended since: raises Stale if not (simulation: two launches by a pass that was frozen; a second
+        try of botocore's, seed 667150466)."""
+        with _while_it(goes_on):
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
         match action:
             case PointRoute():
-                self._point(action, goes_on)
+                self._point(action)
             case MoveAddress():
                 with typed_errors("AssociateAddress"):
                     self._client.associate_address(
@@ -214,18 +225,18 @@ class Ec2:
                 with typed_errors("TerminateInstances"):
                     self._client.terminate_instances(InstanceIds=[action.instance_id])
             case LaunchInstance():
-                self._launch(action, goes_on)
+                self._launch(action)
             case StartWatch():
                 raise Refused("StartWatch", "NotEc2", "a watch run is the prober's to start")
             case _:
                 assert_never(action)
 
-    def _point(self, action: PointRoute, goes_on: Callable[[], bool]) -> None:
+    def _point(self, action: PointRoute) -> None:
         if action.is_missing:
             try:
                 return self._create_route(action)
             except Trouble as trouble:
-                if trouble.code != "RouteAlreadyExists" or not goes_on():
+                if trouble.code != "RouteAlreadyExists":
                     raise
         try:
             with typed_errors("ReplaceRoute"):
@@ -233,7 +244,7 @@ class Ec2:
                     RouteTableId=action.table_id, DestinationCidrBlock=action.destination, **_route_target(action)
                 )
         except Trouble as trouble:
-            if action.is_missing or trouble.code not in _MISSING_ROUTE or not goes_on():
+            if action.is_missing or trouble.code not in _MISSING_ROUTE:
                 raise
             return self._create_route(action)
 
@@ -243,7 +254,7 @@ class Ec2:
                 RouteTableId=action.table_id, DestinationCidrBlock=action.destination, **_route_target(action)
             )
 
-    def _launch(self, action: LaunchInstance, goes_on: Callable[[], bool]) -> None:
+    def _launch(self, action: LaunchInstance) -> None:
         """The first type with capacity. The token carries the type, for a token may not be used with two."""
         last: NoCapacity | None = None
         for instance_type in self._policy.instance_types:
@@ -251,8 +262,6 @@ class Ec2:
                 return self._run(action, instance_type)
             except NoCapacity as trouble:
                 last = trouble
-                if not goes_on():
-                    break
         raise last or Refused("RunInstances", "NoInstanceTypes", "the parameter InstanceTypes is empty")
 
     def _run(self, action: LaunchInstance, instance_type: str) -> None:
@@ -292,6 +301,22 @@ class Ec2:
                 UserData=script,
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
+
+
+@contextmanager
+def _while_it(goes_on: Callable[[], bool]) -> Iterator[None]:
+    """What this thread sends meanwhile, it sends only while it `goes_on`."""
+    token = _GOES_ON.set(goes_on)
+    try:
+        yield
+    finally:
+        _GOES_ON.reset(token)
+
+
+def _hold_what_is_late(**_: object) -> None:
+    """botocore's handler before each attempt of a call: the only place that its own retries pass."""
+    if not _GOES_ON.get()():
+        raise Stale("Lease", "Expired", "the lease is over; the next pass goes on")
 
 
 def _next_throttled(found: Sequence[object]) -> int | None:

@@ -333,8 +333,6 @@ def _canary_at_rest(view: View) -> Step:
 
 def _surplus(view: View) -> Step:
     """Quarantine before kill: a second NAT goes only when home has been quiet, and while nobody's traffic is on it."""
-    if not _has_rested(view):
-        return Step(view.memory)
     used = {view.target} | {each.target for each in view.others.values()} | view.network.default_targets
     standby, *old = view.instances(Role.STANDBY) or (None,)
     replaced = old if standby is not None and standby.state is not InstanceState.PENDING else []
@@ -342,6 +340,10 @@ def _surplus(view: View) -> Step:
         interface = instance.interface
         if instance is view.home or (interface is not None and interface.interface_id in used):
             continue
+        if not _has_rested(view):
+            # Not at rest yet, or reports would not look any more, and it would stay until a tick (seed 1000036).
+            text = f"{instance.instance_id} has been replaced; it goes once home has been quiet"
+            return Step(view.memory, Reason.TIDYING, text)
         text = f"{instance.instance_id} has been replaced and carries nothing"
         return Step(view.memory, Reason.TIDYING, text, ((TerminateInstance(instance.instance_id),),))
     return Step(view.memory)

@@ -1,0 +1,59 @@
+"""What the judge may ask for: no verdict that nobody could know, and no rest while something is still to come."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+from natkeeper.adapters.codec import encode
+from natkeeper.core.incident import Memory
+from natkeeper.core.plan import Plan, Reason
+from simulation import aftermath
+from simulation.api import Call
+from simulation.hub import SECOND
+from simulation.invariants import Invariants
+from simulation.setting import Setting
+from simulation.world import World
+
+
+def watched() -> tuple[World, Invariants]:
+    judge = Invariants()
+    world = World(0, Setting(), judge)
+    judge.watch(world)
+    return world, judge
+
+
+def recorded(memory: Memory) -> Call:
+    """The write that keeps it in the ledger."""
+    text = json.dumps(encode(memory), separators=(",", ":"))
+    params = {"Key": {"sk": {"S": "a"}}, "ExpressionAttributeValues": {":memory": {"S": text}}}
+    return Call("dynamodb", "UpdateItem", params, cast(Any, SimpleNamespace(serial=1)), 1, 0)
+
+
+def test_a_group_is_down_for_the_others_once_it_is_recorded() -> None:
+    """A pass that died kept its verdict to itself (seed 1000372)."""
+    _, judge = watched()
+    down = Memory(is_down=True)
+    judge.decided(cast(Any, SimpleNamespace(serial=1, seen=None, skew=0)), Plan("a", down, Reason.AT_REST))
+    assert judge.book.down_since == {}
+    judge.called(recorded(down), None)
+    assert judge.book.down_since == {"a": 0}
+    judge.called(recorded(replace(down, is_down=False)), None)
+    assert judge.book.down_since == {}
+
+
+def test_nobody_rests_while_lambda_still_holds_an_event() -> None:
+    """An operator's command whose pass died is tried again a minute later (seed 1002402)."""
+    world, judge = watched()
+    for each in world.policy.groups:
+        judge.book.plans[each.name] = (0, Plan(each.name, Memory(), Reason.AT_REST))
+    world.hub.run(aftermath.QUIET + SECOND)
+    assert aftermath._is_resting(judge.book)
+    world.functions.wake({"natkeeper": {"command": "resume"}}, "r")
+    world.before_call.append(lambda call: world.hub.after(0, call.invocation.end, "crash"))
+    world.hub.run(world.hub.now + 2 * SECOND)
+    assert not world.functions.invocations
+    assert not aftermath._is_resting(judge.book)
+    world.close()
