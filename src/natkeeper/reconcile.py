@@ -9,12 +9,12 @@ verification, or to read something back) it looks again, a bounded number of tim
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import cast
 
 from natkeeper.core.absorb import absorb
+from natkeeper.core.copying import replace
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import Network, Role, Unknown

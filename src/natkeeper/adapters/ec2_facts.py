@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from natkeeper.core.copying import replace
 from natkeeper.core.model import Instance, InstanceState, Interface, PrivateAddress, Role, Route, RouteTable
 
 STACK_TAG, GROUP_TAG, ROLE_TAG, GENERATION_TAG = (

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from natkeeper.adapters.aws import typed_errors
 from natkeeper.adapters.codec import decode, encode
+from natkeeper.core.copying import replace
 from natkeeper.core.incident import Memory
 from natkeeper.core.news import News
 from natkeeper.core.plan import IncidentClosed, IncidentOpened

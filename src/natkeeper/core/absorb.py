@@ -7,9 +7,9 @@ standard library's data types.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.copying import replace
 from natkeeper.core.incident import (
     KEPT_RUNS,
     RECENT_ROUNDS,

@@ -8,10 +8,11 @@ May not import anything but the standard library's data types.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb
+from natkeeper.core.copying import replace
 from natkeeper.core.failover import PASSING, fail_over, leave, make_way_for, planned, present_path, repair_check
 from natkeeper.core.finish import RELOOK, WATCH_WINDOW, describe, from_step, plan_for, with_incident, with_watch
 from natkeeper.core.heal import heal, tidy

@@ -7,10 +7,10 @@ May not import anything but the standard library's data types.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from natkeeper.core.absorb import open_incident
+from natkeeper.core.copying import replace
 from natkeeper.core.finish import from_step, plan_for
 from natkeeper.core.heal import heal, make_way, replace_hung, rouse_standby
 from natkeeper.core.incident import Cause, Memory

@@ -5,9 +5,9 @@ Called by `decide` and `failover`. May not import anything but the standard libr
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.copying import replace
 from natkeeper.core.heal import Step
 from natkeeper.core.incident import Incident, Memory, WatchRun
 from natkeeper.core.model import Role

@@ -6,9 +6,10 @@ facts allow, so it can stop and go on anywhere. May not import anything but the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
+from natkeeper.core.copying import replace
 from natkeeper.core.incident import Canary, Memory, Repair
 from natkeeper.core.model import Instance, InstanceState, Role
 from natkeeper.core.move import Stages, point_routes, stages_to

@@ -7,11 +7,12 @@ the standard library's data types.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from itertools import pairwise
 
+from natkeeper.core.copying import replace
 from natkeeper.core.downtime import Downtime, is_hole, measure
 from natkeeper.core.news import Round
 
