@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     # The type checker knows the fields of what it copies by this name only.
-    from dataclasses import replace
+    from dataclasses import replace as replace
 else:
 
     def replace(value: T, /, **changes: Any) -> T:
