@@ -66,6 +66,7 @@ class Task:
             self.error = Killed()
         except BaseException as error:
             self.error = error
+        del self._run  # it may refer to whoever holds the task
         self._end()
 
     def perform_inside(self) -> None:
