@@ -67,8 +67,13 @@ class _Holding:
     def __init__(self, book: Book) -> None:
         self._book = book
         self._since: int | None = None
+        self._asked = book.now
 
     def is_long(self) -> bool:
+        """Asked again once a second: plans come no faster."""
+        if self._book.now - self._asked < SECOND:
+            return False
+        self._asked = self._book.now
         if not is_held(self._book):
             self._since = None
         elif self._since is None:

@@ -403,7 +403,7 @@ WRITES: tuple[tuple[int, OfCall], ...] = (
     (15, only_what_is_ours),
     (24, nothing_is_deleted),
 )
-PLANS: tuple[tuple[int, OfPlan], ...] = (
+PLANS: tuple[tuple[int, OfPlan], ...] = (  # none of them finds anything in a plan that neither acts nor moves
     (1, route_goes_where_packets_were),
     (9, kill_and_move_are_apart),
     (10, blind_means_still),
@@ -466,17 +466,17 @@ class Invariants:
     def decided(self, invocation: Invocation, plan: Plan) -> None:
         """When a plan is made."""
         book = self.book
-        for number, judge in PLANS:
-            if (wrong := judge(book, invocation, plan)) is not None:
-                book.broke(number, wrong)
+        if plan.stages or plan.reason in MOVES:
+            for number, judge in PLANS:
+                if (wrong := judge(book, invocation, plan)) is not None:
+                    book.broke(number, wrong)
         if plan.memory.is_down:
             book.down_since.setdefault(plan.group, book.now)
         else:
             book.down_since.pop(plan.group, None)
-        if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
-            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
         key = (invocation.serial, plan.group)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
+            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
             book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)

@@ -135,8 +135,8 @@ class World:
         """Packets may fare differently from now on. Whoever changes what they meet on their way says so here."""
         self._ups.clear()
         for group, found in self.fates.items():
-            fate = self._fate(group)
             way = self.packets.path(group, self.policy.group(group).table_ids[0])
+            fate = self.packets.to_the_prober(group, way)
             if not way.is_ok or way.loss:
                 self.works_since[group] = None
             elif self.works_since[group] is None:
@@ -214,7 +214,8 @@ class World:
     def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
         """An incident opened or closed, or a warning."""
         self.transitions.update(transitions.of_happening(happening))
-        self.tell(f"{invocation.request_id}: {group} {type(happening).__name__}")
+        if self.story is not None:
+            self.tell(f"{invocation.request_id}: {group} {type(happening).__name__}")
         self.judge.happened(invocation, group, happening)
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:

@@ -105,12 +105,12 @@ def open_pass(
             *(partial(ports.ledger.acquire, name, until) for name in urgent),
         ]
     )
-    network = cast(Network | Unknown, looked)
+    network = cast("Network | Unknown", looked)
     others = _readable(read, ports)
     answers = {name: _insist(name, answer, until, news, ports) for name, answer in zip(urgent, answered, strict=True)}
     groups = [_admit(name, answers.get(name), others, news, ports) for name in names]
     for each in groups:
-        each.control = cast(ControlProbe | None, asked)
+        each.control = cast("ControlProbe | None", asked)
     others |= {each.name: each.memory for each in groups}
     late = [each for each in groups if each.lease is None and each.name not in urgent]
     wanting = [each for each in late if _has_something_to_do(each, network, others, ports, policy)]
@@ -173,7 +173,7 @@ def _readable(found: object, ports: Ports) -> dict[str, Memory]:
     if isinstance(found, Trouble):
         ports.telemetry.troubled(None, found)
         return {}
-    return dict(cast(Mapping[str, Memory], found or {}))
+    return dict(cast("Mapping[str, Memory]", found or {}))
 
 
 def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequence[News], ports: Ports) -> GroupPass:

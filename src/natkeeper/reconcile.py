@@ -158,7 +158,9 @@ def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports)
             # The next call takes about as long as these did, and that time teaches too.
             ports.clock.sleep(max(plan.pause - took, plan.pause / LEAST_PAUSE))
         began = ports.clock.now()
-        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, plan, ports) for action in stage]))
+        outcomes += cast(
+            "list[Outcome]", ports.together([partial(_do, group, action, plan, ports) for action in stage])
+        )
         took = ports.clock.now() - began
 
 

@@ -49,6 +49,8 @@ class typed_errors:  # noqa: N801 (reads as a word after `with`, like contextlib
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
+        if error is None:
+            return
         if isinstance(error, ClientError):
             raise _typed(self._operation, error) from error
         if isinstance(error, BotoCoreError):

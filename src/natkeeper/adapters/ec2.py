@@ -94,12 +94,12 @@ class Ec2:
         for each in found:
             if isinstance(each, Trouble):
                 raise each
-        instances = cast(list[Instance], found[0])
-        stops = {key: at for each in found[3:] for key, at in cast(dict[str, datetime], each).items()}
+        instances = cast("list[Instance]", found[0])
+        stops = {key: at for each in found[3:] for key, at in cast("dict[str, datetime]", each).items()}
         return Network(
             instances=tuple(with_stop(each, stops.get(each.instance_id)) for each in instances),
-            tables=cast(dict[str, RouteTable], found[1]),
-            addresses=cast(dict[str, ElasticIp], found[2]),
+            tables=cast("dict[str, RouteTable]", found[1]),
+            addresses=cast("dict[str, ElasticIp]", found[2]),
         )
 
     def _instances(self) -> list[Instance]:
@@ -108,7 +108,7 @@ class Ec2:
         with typed_errors("DescribeInstances"):
             pages = self._client.get_paginator("describe_instances").paginate(Filters=cast(Any, filters))
             found = [item for page in pages for each in page["Reservations"] for item in each["Instances"]]
-        parsed = (instance(cast(Mapping[str, Any], each)) for each in found)
+        parsed = (instance(cast("Mapping[str, Any]", each)) for each in found)
         return [each for each in parsed if each is not None and each.group in known]
 
     def _tables(self) -> dict[str, RouteTable]:
@@ -118,7 +118,7 @@ class Ec2:
                 Filters=[{"Name": "route-table-id", "Values": wanted}]
             )
             found = [item for page in pages for item in page["RouteTables"]]
-        return {each["RouteTableId"]: route_table(cast(Mapping[str, Any], each)) for each in found}
+        return {each["RouteTableId"]: route_table(cast("Mapping[str, Any]", each)) for each in found}
 
     def _addresses(self) -> dict[str, ElasticIp]:
         wanted = [each.allocation_id for each in self._policy.groups]
@@ -162,7 +162,7 @@ class Ec2:
         for each in found:
             if isinstance(each, Trouble):
                 raise each
-            stops |= cast(dict[str, datetime], each)
+            stops |= cast("dict[str, datetime]", each)
         return stops
 
     def _spot_stops(self, suspects: frozenset[str]) -> dict[str, datetime]:

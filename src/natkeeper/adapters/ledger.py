@@ -46,6 +46,8 @@ class DynamoLedger:
         self._table = table
         self._holder = holder
         self._now = now
+        self._written: dict[str, tuple[Memory, str]] = {}
+        """Group to the newest memory that was read or written, and its text: most passes write what they read."""
 
     def read(self) -> Mapping[str, Memory]:
         """One strongly consistent Query; three groups' items are far below its page of 1 MB."""
@@ -81,13 +83,15 @@ class DynamoLedger:
             )
         except _Refused as refused:
             return Held(group, refused.item.get("holder", {}).get("S", "unknown"), _memory(refused.item))
-        inbox = tuple(_inbox(item))
-        return Lease(group, self._holder, int(item["epoch"]["N"]), until, _memory(item), inbox)
+        memory = _memory(item)
+        if "memory" in item:
+            self._written[group] = memory, item["memory"]["S"]
+        return Lease(group, self._holder, int(item["epoch"]["N"]), until, memory, tuple(_inbox(item)))
 
     def record(self, lease: Lease, memory: Memory, *, release: bool) -> Lease:
         """Memory and lease in one write, on condition that the epoch and the inbox are as this holder knows them."""
         values: dict[str, Any] = {
-            ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+            ":memory": {"S": self._text(lease.group, memory)},
             ":epoch": {"N": str(lease.epoch)},
             ":empty": {"L": []},
             ":known": {"N": str(len(lease.inbox))},
@@ -108,7 +112,7 @@ class DynamoLedger:
                 raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.get('holder')}")
             fresh = item["inbox"]["L"][len(lease.inbox) :]
             values = {
-                ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+                ":memory": {"S": self._text(lease.group, memory)},
                 ":epoch": {"N": str(lease.epoch)},
                 ":fresh": {"L": fresh},
                 ":size": {"N": str(len(item["inbox"]["L"]))},
@@ -124,7 +128,7 @@ class DynamoLedger:
 
     def leave(self, group: str, news: News) -> None:
         """Appends to the inbox; a full one keeps what it has, because the holder will look for itself anyway."""
-        entry = {"L": [{"S": json.dumps(to_record(news), separators=(",", ":"))}]}
+        entry = {"L": [{"S": _dumps(to_record(news))}]}
         try:
             self._update(
                 group,
@@ -168,6 +172,12 @@ class DynamoLedger:
         except Stale:
             return
 
+    def _text(self, group: str, memory: Memory) -> str:
+        known = self._written.get(group)
+        if known is None or known[0] != memory:
+            known = self._written[group] = memory, _dumps(encode(memory))
+        return known[1]
+
     def _update(self, group: str, change: str, condition: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
         with typed_errors("UpdateItem"):
             try:
@@ -183,6 +193,10 @@ class DynamoLedger:
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 raise _Refused(error.response.get("Item", {})) from error  # type: ignore[arg-type]
         return answer["Attributes"]
+
+
+_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+"""Made once; what is written are trees."""
 
 
 class _Refused(Exception):
