@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 
 from simulation import aftermath
@@ -138,7 +139,7 @@ def _play(schedule: Schedule, *, is_told: bool) -> Result:
         world.hub.after(each.at, lambda each=each, act=act: FAULTS[each.fault].inject(act), "fault")  # type: ignore[misc]
         end = max(end, each.at + each.lasts)
     book = judge.book
-    world.hub.run(end + SECOND, lambda: bool(book.violations))
+    world.hub.run(end + SECOND, partial(bool, book.violations))
     _stop_faults(world)
     for phase in (
         aftermath.judge_egress,

@@ -10,7 +10,7 @@ was asked for, or, with a `chooser`, in the order that it wishes: so are interle
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -21,18 +21,18 @@ Chooser = Callable[[Sequence[str]], int]
 """Given the labels of all that is due now, the index of what runs first."""
 
 
-class Timer:
-    """Something that will run unless it is cancelled."""
+class Timer(list[Any]):
+    """Something that will run unless it is cancelled: [instant, number, what to run, label]. A list, because a campaign
+    makes and compares more of them than of anything else; no two have the same number."""
 
-    __slots__ = ("label", "run")
-
-    def __init__(self, run: Callable[[], None] | None, label: str) -> None:
-        self.run = run
-        self.label = label
+    __slots__ = ()
 
     def cancel(self) -> None:
         """It will not run; too late is no error."""
-        self.run = None
+        self[RUN] = None
+
+
+RUN, LABEL = 2, 3
 
 
 class Killed(Exception):
@@ -143,7 +143,7 @@ class Hub:
         """Tasks that go on at this instant, before anything else is due, and with what answer."""
         self.killer: Any = None
         """The greenlet to go back to when the one that is being unwound is done."""
-        self._queue: list[tuple[int, int, Timer]] = []
+        self._queue: list[Timer] = []
         self._sequence = 0
         self._until = 0
         self._is_done: Callable[[], bool] | None = None
@@ -153,9 +153,9 @@ class Hub:
 
     def after(self, delay: int, run: Callable[[], None], label: str = "") -> Timer:
         """Run it in `delay` microseconds."""
-        timer = Timer(run, label)
         self._sequence += 1
-        heappush(self._queue, (self.now + (delay if delay > 0 else 0), self._sequence, timer))
+        timer = Timer((self.now + (delay if delay > 0 else 0), self._sequence, run, label))
+        heappush(self._queue, timer)
         return timer
 
     def spawn(self, run: Callable[[], Any], delay: int = 0, label: str = "") -> Task:
@@ -252,14 +252,12 @@ class Hub:
             if not queue or queue[0][0] > self._until:
                 found = me is not main and main.switch(False)
                 break
-            if self.chooser is None:
-                self.now, _, timer = heappop(queue)
-            else:
-                self.now, timer = self._next(self.chooser)
-            run = timer.run
+            timer = heappop(queue) if self.chooser is None else self._next(self.chooser)
+            self.now = timer[0]
+            run = timer[RUN]
             if run is None:
                 continue
-            timer.run = None
+            timer[RUN] = None
             self._is_step = True
             try:
                 run()
@@ -285,25 +283,20 @@ class Hub:
                 return found
         return greenlet(_work, parent=self.main)
 
-    def _next(self, chooser: Chooser) -> tuple[int, Timer]:
-        at, _, timer = heappop(self._queue)
-        if not self._queue or self._queue[0][0] != at:
-            return at, timer
-        due = [timer] if timer.run is not None else []
+    def _next(self, chooser: Chooser) -> Timer:
+        timer = heappop(self._queue)
+        at = timer[0]
+        due = [timer] if timer[RUN] is not None else []
         while self._queue and self._queue[0][0] == at:
-            other = heappop(self._queue)[2]
-            if other.run is not None:
+            other = heappop(self._queue)
+            if other[RUN] is not None:
                 due.append(other)
         if not due:
-            return at, timer
-        chosen = due.pop(chooser([each.label for each in due]) if len(due) > 1 else 0)
-        self._put_back(at, due)
-        return at, chosen
-
-    def _put_back(self, at: int, timers: Iterable[Timer]) -> None:
-        for each in timers:
-            self._sequence += 1
-            heappush(self._queue, (at, self._sequence, each))
+            return timer
+        chosen = due.pop(chooser([each[LABEL] for each in due]) if len(due) > 1 else 0)
+        for each in due:
+            heappush(self._queue, each)
+        return chosen
 
     def close(self) -> None:
         """Kills nothing and runs nothing more: the world is over."""

@@ -7,7 +7,7 @@ held against. A path is followed as packets would follow it: route, interface, g
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,11 @@ DEAD = {
     )
 }
 UNKNOWN = Fate(False, is_known=False, why="no names")
+
+
+@lru_cache(maxsize=256)
+def _carried(loss: float, rtt_ms: float, address: str, through: str) -> Fate:
+    return Fate(True, loss, rtt_ms, address, through=through)
 
 
 @cache
@@ -140,7 +145,7 @@ class Packets:
         rtt = RTT_MS + machine.latency_ms
         if rtt > TIMEOUT_MS:
             return DEAD["too slow"]
-        return Fate(True, machine.loss, rtt, public, through=target)
+        return _carried(machine.loss, rtt, public, target)
 
     def guest(self, machine: Machine, interface: Interface) -> str | None:
         """Why the machine forwards nothing, or None."""
