@@ -45,6 +45,7 @@ class Account:
         self.subnets: dict[str, str] = {}
         """Subnet to zone."""
         self._numbers = 0
+        self._owners: dict[str, Machine] = {}
 
     def draw(self, span: tuple[int, int]) -> int:
         """An instant inside a span."""
@@ -58,8 +59,12 @@ class Account:
 
     def owner(self, interface_id: str) -> Machine | None:
         """The machine whose interface this is."""
+        found = self._owners.get(interface_id)
+        if found is not None and found.interface is not None and found.instance_id in self.machines:
+            return found
         for each in self.machines.values():
             if each.interface is not None and each.interface.interface_id == interface_id:
+                self._owners[interface_id] = each
                 return each
         return None
 

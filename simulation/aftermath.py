@@ -26,6 +26,9 @@ pass still holds (25 s), three failed rounds."""
 HOME_WITHIN = 16 * MINUTE
 """The same, and the way home: proof, quiet period, landing address bare, one more tick each."""
 
+HELD_FOR = 45 * SECOND
+"""A schedule in which natkeeper holds on purpose for so long is over: a bound that is used up stays so for an hour or a
+day, and of what holds liveness is not asked. A schedule's tick and a dozen reports were refused by then."""
 QUIET = 75 * SECOND
 """Without a write to EC2: a tick came and went, and a boot is not under way."""
 HOLDING = 2 * MINUTE
@@ -65,6 +68,26 @@ def is_held(book: Book) -> bool:
     return is_holding or any(len(each) >= bound for each in book.launches.values())
 
 
+class _Holding:
+    """Since when it has held without a break."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._since: int | None = None
+        self._asked = book.now
+
+    def is_long(self) -> bool:
+        """Asked again once a second: plans come no faster."""
+        if self._book.now - self._asked < SECOND:
+            return False
+        self._asked = self._book.now
+        if not is_held(self._book):
+            self._since = None
+        elif self._since is None:
+            self._since = self._book.now
+        return self._since is not None and self._book.now - self._since > HELD_FOR
+
+
 def is_home(world: World) -> bool:
     """Everything is as a user would draw it: each group on its own NAT, from its own address."""
     for group in world.policy.groups:
@@ -86,7 +109,8 @@ def judge_egress(book: Book) -> None:
     """21. Once faults stop and a candidate exists, egress is verified within a bounded number of passes."""
     world = book.world
     within = FAST_WITHIN if can_carry(world) else UP_WITHIN
-    world.hub.run(world.hub.now + within, lambda: is_up(world))
+    holding = _Holding(book)
+    world.hub.run(world.hub.now + within, lambda: is_up(world) or holding.is_long())
     if is_up(world) or is_held(book):
         return
     dark = [each for each in groups(world) if not world.is_up(each)]
@@ -97,8 +121,8 @@ def judge_egress(book: Book) -> None:
 def judge_home(book: Book) -> None:
     """6. Whatever events were lost: the same state in the end."""
     world = book.world
-    since = world.hub.now
-    world.hub.run(since + HOME_WITHIN, lambda: is_home(world))
+    holding = _Holding(book)
+    world.hub.run(world.hub.now + HOME_WITHIN, lambda: is_home(world) or holding.is_long())
     if not is_home(world) and not is_held(book):
         carriers = {each.name: world.route_of(each.table_ids[0]) for each in world.policy.groups}
         reasons = {name: plan.reason.value for name, (_, plan) in book.plans.items()}
@@ -112,7 +136,8 @@ def judge_rest(book: Book) -> None:
     world = book.world
     if any(fates[-1][1].loss for fates in world.fates.values()):
         return  # a NAT that loses some packets may be at rest and fail over at any moment, both rightly
-    world.hub.run(world.hub.now + 12 * MINUTE, lambda: _is_resting(book))
+    holding = _Holding(book)
+    world.hub.run(world.hub.now + 12 * MINUTE, lambda: _is_resting(book) or holding.is_long())
     if not is_home(world) or not _is_resting(book):
         if not is_held(book):
             book.broke(

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 
 from simulation import aftermath
 from simulation.book import Violation
+from simulation.collector import held_off
 from simulation.faults import COMPLICATIONS, FAULTS, TROUBLES, Act
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
 from simulation.setting import Setting
 from simulation.world import World
 
-LONGEST_FAULTS = 40 * SECOND
+LONGEST_FAULTS = (16 * SECOND, 16 * SECOND, 24 * SECOND, 40 * SECOND)
+"""One of these, drawn for each schedule. The first 16 seconds have the failover and what complicates it; 40 have the
+replacement's boot as well. What comes later is for the slow schedules, and for those that are followed home."""
+SOONEST = SECOND // 2
+"""Nothing breaks before: the first tick has begun the probers' runs by then."""
 TIGHT_SHARE = 0.1
 """Of the stacks has a bound on failovers or launches so small that a schedule can use it up."""
-SLOW_SHARE = 0.04
-SLOWER = 6
+SLOW_SHARE = 0.03
+SLOWER = 8
 """So much longer do the faults of those last: long enough for proofs to grow old, and for a prober to give up."""
-HOME_SHARE = 0.12
+HOME_SHARE = 0.04
 """Of the schedules is followed until everything is home and at rest; the others until there is egress."""
 
 
@@ -73,12 +79,13 @@ def schedule_of(seed: int, zones: int | None = None) -> Schedule:
     weights = [FAULTS[each].weight for each in COMPLICATIONS]
     names += dice.choices(COMPLICATIONS, weights, k=dice.choice((0, 1, 1, 2, 3)))
     injections = []
+    longest = dice.choice(LONGEST_FAULTS)
     for name in names:
-        begin = dice.randrange(SECOND, LONGEST_FAULTS // 2)
+        begin = dice.randrange(SOONEST, longest // 3)
         if FAULTS[name].is_complication:
             # Before or with the trouble, so that there is something to complicate.
-            begin = dice.randrange(0, LONGEST_FAULTS // 2)
-        lasts = dice.randrange(5 * SECOND, LONGEST_FAULTS - begin)
+            begin = dice.randrange(0, longest // 3)
+        lasts = dice.randrange(5 * SECOND, longest - begin)
         injections.append(Injection(name, begin, lasts, dice.getrandbits(32)))
     injections.sort(key=lambda each: each.at)
     goes_home = dice.random() < HOME_SHARE and setting.has_canary
@@ -115,6 +122,11 @@ def _setting(dice: Random, zones: int | None) -> Setting:
 
 def play(schedule: Schedule, *, is_told: bool = False) -> Result:
     """Plays one schedule. Its story is kept when `is_told`."""
+    with held_off():
+        return _play(schedule, is_told=is_told)
+
+
+def _play(schedule: Schedule, *, is_told: bool) -> Result:
     judge = Invariants()
     world = World(schedule.seed, schedule.setting, judge)
     judge.watch(world)
@@ -127,7 +139,7 @@ def play(schedule: Schedule, *, is_told: bool = False) -> Result:
         world.hub.after(each.at, lambda each=each, act=act: FAULTS[each.fault].inject(act), "fault")  # type: ignore[misc]
         end = max(end, each.at + each.lasts)
     book = judge.book
-    world.hub.run(end + SECOND, lambda: bool(book.violations))
+    world.hub.run(end + SECOND, partial(bool, book.violations))
     _stop_faults(world)
     for phase in (
         aftermath.judge_egress,

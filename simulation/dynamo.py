@@ -72,7 +72,17 @@ _SET = re.compile(r"(\w+) = (?:(if_not_exists|list_append)\((\w+), (:\w+)\)|(:\w
 def condition(text: str) -> Condition:
     """ORs of ANDs of comparisons, as written."""
     either = [[_atom(each) for each in part.split(" AND ")] for part in text.split(" OR ")]
-    return lambda item, values: any(all(each(item, values) for each in part) for part in either)
+
+    def holds(item: Item, values: Values) -> bool:
+        for part in either:
+            for each in part:
+                if not each(item, values):
+                    break
+            else:
+                return True
+        return False
+
+    return holds
 
 
 def _atom(text: str) -> Condition:
@@ -95,8 +105,9 @@ def _atom(text: str) -> Condition:
 
 
 def _plain(value: Mapping[str, Any]) -> Any:
-    kind, raw = next(iter(value.items()))
-    return int(raw) if kind == "N" else raw
+    if "N" in value:
+        return int(value["N"])
+    return next(iter(value.values()))
 
 
 @cache

@@ -27,6 +27,8 @@ QUEUE = (5_000, 60_000)
 COLD = (150_000, 700_000)
 COLD_SHARE = 0.1
 PROBER_START = (20_000, 150_000)
+CRASH = (200_000, 8 * SECOND)
+"""From a prober's start to its death: a sandbox that cannot import it dies at once, one whose host dies later."""
 HOST_CLOCK_ERROR = 45_000
 """How far a host's wall clock may be off: two of them stay within Policy.clock_error of each other."""
 
@@ -159,7 +161,7 @@ class Functions:
         def begin() -> None:
             if world.hub.now < self.probers_fail_until:
                 world.fired("prober-crashes")
-                ended(run, None)
+                world.hub.after(world.dice.randrange(*CRASH), lambda: ended(run, None), "prober dies")
                 return
             self.probers.append(run)
             run.begin()

@@ -424,7 +424,7 @@ WRITES: tuple[tuple[int, OfCall], ...] = (
     (15, only_what_is_ours),
     (24, nothing_is_deleted),
 )
-PLANS: tuple[tuple[int, OfPlan], ...] = (
+PLANS: tuple[tuple[int, OfPlan], ...] = (  # none of them finds anything in a plan that neither acts nor moves
     (1, route_goes_where_packets_were),
     (9, kill_and_move_are_apart),
     (10, blind_means_still),
@@ -501,13 +501,13 @@ class Invariants:
     def decided(self, invocation: Invocation, plan: Plan) -> None:
         """When a plan is made."""
         book = self.book
-        for number, judge in PLANS:
-            if (wrong := judge(book, invocation, plan)) is not None:
-                book.broke(number, wrong)
-        if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
-            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
+        if plan.stages or plan.reason in MOVES:
+            for number, judge in PLANS:
+                if (wrong := judge(book, invocation, plan)) is not None:
+                    book.broke(number, wrong)
         key = (invocation.serial, plan.group)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
+            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
             book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)

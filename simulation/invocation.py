@@ -22,7 +22,7 @@ from natkeeper.errors import Trouble, TryAgain
 from natkeeper.ports import Outcome, Ports
 from natkeeper.reconcile import reconcile
 from natkeeper.triggers import Foreign, Malformed, parse
-from simulation.answers import instant
+from simulation.answers import BEGINNING, instant
 from simulation.client import DynamoClient, Ec2Client, LambdaClient
 from simulation.hub import SECOND, Task
 
@@ -124,9 +124,14 @@ class _Clock:
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
         self._hub = invocation.world.hub
+        self._at = -1
+        self._moment = BEGINNING
 
     def now(self) -> datetime:
-        return instant(self._hub.now + self._invocation.skew)
+        if self._hub.now != self._at:
+            self._at = self._hub.now
+            self._moment = instant(self._at + self._invocation.skew)
+        return self._moment
 
     def remaining(self) -> timedelta:
         return timedelta(microseconds=self._invocation.deadline - self._hub.now)

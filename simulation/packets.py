@@ -7,6 +7,7 @@ held against. A path is followed as packets would follow it: route, interface, g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,16 @@ DEAD = {
 UNKNOWN = Fate(False, is_known=False, why="no names")
 
 
+@lru_cache(maxsize=256)
+def _carried(loss: float, rtt_ms: float, address: str, through: str) -> Fate:
+    return Fate(True, loss, rtt_ms, address, through=through)
+
+
+@cache
+def _number(address: str) -> int:
+    return int(IPv4Address(address))
+
+
 class Packets:
     """The ways packets take. `targets_down`: how many of the three probe targets nobody can reach."""
 
@@ -95,13 +106,17 @@ class Packets:
 
     def from_inside(self, group: str, table_id: str, destination: str = DEFAULT_ROUTE) -> Fate:
         """A new connection from a host behind this table to the internet (or to the canary's address)."""
+        return self.to_the_prober(group, self.path(group, table_id, destination), destination)
+
+    def to_the_prober(self, group: str, way: Fate, destination: str = DEFAULT_ROUTE) -> Fate:
+        """What a prober meets on a way that is `way` to a workload."""
         if group in self.cut_off:
             return DEAD["prober cut off"]
         if self.are_names_dead:
             return UNKNOWN
         if destination == DEFAULT_ROUTE and self.targets_down >= 2:
             return DEAD["targets down"]
-        return self.path(group, table_id, destination)
+        return way
 
     def path(self, group: str, table_id: str, destination: str = DEFAULT_ROUTE) -> Fate:
         """The same for a workload that needs none of the probes' targets."""
@@ -130,7 +145,7 @@ class Packets:
         rtt = RTT_MS + machine.latency_ms
         if rtt > TIMEOUT_MS:
             return DEAD["too slow"]
-        return Fate(True, machine.loss, rtt, public, through=target)
+        return _carried(machine.loss, rtt, public, target)
 
     def guest(self, machine: Machine, interface: Interface) -> str | None:
         """Why the machine forwards nothing, or None."""
@@ -163,7 +178,7 @@ class Packets:
             number = self._orders.get((owner, group))
         if number is None or number >= len(interface.addresses) - 1:
             return interface.primary
-        return sorted(interface.addresses[1:], key=lambda each: int(IPv4Address(each)))[number]
+        return sorted(interface.addresses[1:], key=_number)[number]
 
     @property
     def outside(self) -> bool:

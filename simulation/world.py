@@ -137,8 +137,8 @@ class World:
         """Packets may fare differently from now on. Whoever changes what they meet on their way says so here."""
         self._ups.clear()
         for group, found in self.fates.items():
-            fate = self._fate(group)
             way = self.packets.path(group, self.policy.group(group).table_ids[0])
+            fate = self.packets.to_the_prober(group, way)
             if not way.is_ok or way.loss:
                 self.works_since[group] = None
             elif self.works_since[group] is None:
@@ -220,7 +220,8 @@ class World:
     def happened(self, invocation: Invocation, group: str, happening: Happening) -> None:
         """An incident opened or closed, or a warning."""
         self.transitions.update(transitions.of_happening(happening))
-        self.tell(f"{invocation.request_id}: {group} {type(happening).__name__}")
+        if self.story is not None:
+            self.tell(f"{invocation.request_id}: {group} {type(happening).__name__}")
         self.judge.happened(invocation, group, happening)
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:
@@ -249,6 +250,8 @@ class World:
         for each in list(self.functions.invocations):
             each.end()
         self.hub.close()
+        # All that is in it refers to it: without this, only a look at every object there is would find it unused.
+        vars(self).clear()
 
 
 def _short(call: Call) -> str:

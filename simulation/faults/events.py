@@ -78,7 +78,7 @@ def _burst(act: Act) -> None:
     world = act.world
     machine = act.dice.choice(list(world.ec2.machines.values()) or [act.foreign("a")])
     act.fired("event-burst")
-    for _ in range(40):
+    for _ in range(act.dice.choice((8, 16, 30))):  # 30 are more than an inbox takes
         world.bus.state_changed(machine.instance_id, machine.state)
 
 

@@ -65,7 +65,7 @@ def test_children_die_with_the_task_that_waits_for_them_and_their_greenlets_are_
     hub.run(100)
     parent.kill()
     hub.run(2_000)
-    assert (reached, parent.is_over, len(module._idle)) == ([], True, 3)
+    assert (reached, parent.is_over, len(module._idle)) == ([], True, 2)
 
 
 def test_a_join_returns_when_the_slowest_is_over_and_not_before() -> None:
