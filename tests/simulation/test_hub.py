@@ -124,3 +124,26 @@ def test_a_chooser_decides_what_runs_first_of_what_is_due_at_the_same_instant(hu
     hub.run(10)
     assert ran == ["c", "b", "a", "alone"]
     assert asked == [["a", "b", "c"], ["a", "b"]]
+
+
+def test_an_error_of_what_the_hub_runs_is_the_callers_and_not_the_tasks_on_whose_greenlet_it_ran(hub: Hub) -> None:
+    def fail() -> None:
+        raise LookupError("the world's")
+
+    task = hub.spawn(lambda: hub.sleep(10))
+    hub.after(5, fail)
+    with pytest.raises(LookupError):
+        hub.run(SECOND)
+    assert not task.is_over
+
+
+def test_it_is_asked_after_each_step_whether_it_is_done_whoever_ran_it(hub: Hub) -> None:
+    def body() -> None:
+        for _ in range(5):
+            hub.sleep(10)
+
+    hub.spawn(body)
+    hub.run(SECOND, lambda: hub.now >= 30)
+    assert hub.now == 30
+    hub.run(45)
+    assert hub.now == 45
