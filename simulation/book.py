@@ -21,6 +21,8 @@ MOVES = (
     *(Reason.FAIL_OVER, Reason.LAST_RESORT, Reason.GO_HOME, Reason.OPERATOR_MOVE, Reason.LEAVE_DOOMED, Reason.ADOPT),
     Reason.CONVERGE,
 )
+HELD = (Reason.BUDGET_EXHAUSTED, Reason.PAUSED, Reason.COMMON_MODE)
+"""natkeeper holds and pages, on purpose."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Book:
     violations: list[Violation] = field(default_factory=list)
     moves: defaultdict[str, list[Move]] = field(default_factory=lambda: defaultdict(list))
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    obeyed: defaultdict[str, set[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(set))
+    """Group to the moves that were made because an operator asked: whose invocation, and where to."""
     down_since: dict[str, int] = field(default_factory=dict)
     """Group to since when its memory in the ledger says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -66,6 +70,8 @@ class Book:
     closed: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
     """Group to the newest plan and whose it is."""
+    held_at: int | None = None
+    """When a plan of any group was last to hold."""
     writes: int = 0
     wrote_at: int = 0
     ledger_writes: int = 0

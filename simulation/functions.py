@@ -26,8 +26,6 @@ QUEUE = (5_000, 60_000)
 """From the queue to a warm function, microseconds."""
 COLD = (150_000, 700_000)
 COLD_SHARE = 0.1
-BEGUN = SECOND
-"""Longer than the slowest cold start."""
 PROBER_START = (20_000, 150_000)
 HOST_CLOCK_ERROR = 45_000
 """How far a host's wall clock may be off: two of them stay within Policy.clock_error of each other."""
@@ -45,8 +43,8 @@ class Functions:
         self.duplicates = 0
         """So many more results of probers are delivered twice."""
         self.lost_results = 0
-        self.waiting = 0
-        """Events of invocations that failed, which Lambda holds until it has begun to try them again."""
+        self.queued = 0
+        """So many events wait for the controller, those included that Lambda will try again."""
         self._numbers = 0
 
     def next_number(self) -> int:
@@ -61,6 +59,7 @@ class Functions:
         world = self._world
         if request_id is None:
             request_id = f"r{self.next_number()}"
+        self.queued += 1
         low, high = COLD if world.dice.random() < COLD_SHARE else QUEUE
         delay = world.dice.randrange(low, high)
         world.hub.after(delay, lambda: self._begin(event, request_id, attempt), "invoke")
@@ -72,6 +71,7 @@ class Functions:
             delay = world.dice.randrange(SECOND, 5 * SECOND)
             world.hub.after(delay, lambda: self._begin(event, request_id, attempt), "throttled")
             return
+        self.queued -= 1
         invocation = Invocation(world, event, request_id, world.controller_skew + self._clock_error())
         self.invocations.append(invocation)
         task = world.hub.spawn(invocation.run, label="begin")
@@ -101,13 +101,14 @@ class Functions:
     def _failed(self, invocation: Invocation, attempt: int, error: BaseException) -> None:
         self._world.crashed(invocation, error)
         if attempt < len(RETRIES):
-            self.waiting += 1
             event, request_id = invocation.event, invocation.request_id
-            self._world.hub.after(RETRIES[attempt], lambda: self.wake(event, request_id, attempt + 1), "retry")
-            self._world.hub.after(RETRIES[attempt] + BEGUN, self._begun, "retry has begun")
+            self.queued += 1
 
-    def _begun(self) -> None:
-        self.waiting -= 1
+            def again() -> None:
+                self.queued -= 1
+                self.wake(event, request_id, attempt + 1)
+
+            self._world.hub.after(RETRIES[attempt], again, "retry")
 
     # -- the probers
 

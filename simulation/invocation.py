@@ -66,7 +66,7 @@ class Invocation:
         """The handler's body."""
         groups = [each.name for each in self.policy.groups]
         try:
-            news = parse(self.event, account=ACCOUNT, region=REGION, groups=groups)
+            news = parse(self.event, account=ACCOUNT, region=REGION, groups=groups, request_id=self.request_id)
         except (Foreign, Malformed) as refusal:
             self.refused = str(refusal)
             return

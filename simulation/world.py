@@ -6,7 +6,7 @@ judges nothing: it tells its `Judge` of every step.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
@@ -83,6 +83,8 @@ class World:
         self.carried_at: dict[str, int] = {}
         """Interface or gateway to when a round last went through it."""
         self.fires: Counter[str] = Counter()
+        self.asked: defaultdict[str | None, set[str]] = defaultdict(set)
+        """Group (None: all) to the requests in which an operator asked for a move."""
         self.transitions: Counter[str] = Counter()
         self.story: list[tuple[int, str]] | None = None
         self.controller_skew = 0
@@ -196,6 +198,10 @@ class World:
 
     def woken(self, invocation: Invocation) -> None:
         """The controller begins."""
+        wish = invocation.event.get("natkeeper") if isinstance(invocation.event, dict) else None
+        if isinstance(wish, dict) and wish.get("command") in ("failover", "switchover"):
+            group = wish.get("group")
+            self.asked[group if isinstance(group, str) else None].add(invocation.request_id)
         if self.story is not None:
             self.tell(f"{invocation.request_id}: woken by {_kind(invocation.event)}")
 

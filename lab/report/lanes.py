@@ -252,7 +252,7 @@ def is_home(run: Run, group: str, name: str) -> bool:
     mine = [(each, side) for side in (run.before, run.after) for each in side if each.name == group]
     own = {each.nat for each, _ in mine if each.nat}
     own |= {target for each, side in mine if carrier(each, side) == group for target in each.tables.values()}
-    return name in own | {group, f"NAT {group}", f"nat-{group}", f"nat@{group}"}
+    return name in own | {f"NAT {group}"}
 
 
 def _by_group(

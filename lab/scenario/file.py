@@ -5,6 +5,7 @@ Called by `lab.scenario.run` and the command line. Needs no sandbox; touches not
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,14 +219,24 @@ def _step(entry: Entry, zones: Sequence[str]) -> Step:
 def _check_event(entry: Entry, args: Mapping[str, Any]) -> None:
     if (args["file"] is None) is (args["event"] is None):
         raise entry.wrong("send_event: give either file or event")
-    if args["file"] is not None and not event_file(entry.path, args["file"]):
+    if args["file"] is not None and not _event_file(entry.path, args["file"]):
         listed = ", ".join(sorted(each.name for each in EVENTS.glob("*.json")))
         raise entry.wrong(
             f"file: {args['file']!r} is neither beside the scenario nor in events/; there: {listed}", "file"
         )
 
 
-def event_file(scenario: Path, name: str) -> Path | None:
+def event_of(scenario: Path, step: Step) -> dict[str, Any]:
+    """The envelope that a `send_event` sends, as it is."""
+    name = step.args["file"]
+    if name is None:
+        return dict(step.args["event"])
+    found = _event_file(scenario, name)
+    assert found is not None  # the file was read with the scenario's check of it
+    return dict(json.loads(found.read_text(encoding="utf-8")))
+
+
+def _event_file(scenario: Path, name: str) -> Path | None:
     """An event's file: beside the scenario, or in the project's events/."""
     for place in (scenario.parent, EVENTS, EVENTS.parent):
         for found in (place / name, place / f"{name}.json"):

@@ -27,8 +27,9 @@ from collections.abc import Callable
 
 from lab.api import Call, Machine
 from lab.network import CANARY
-from lab.scenario.journal import GONE, Line
+from lab.scenario.journal import GONE
 from lab.scenario.scene import Scene
+from lab.scenario.sight import Line
 from lab.stack import ANYWHERE
 from natkeeper.adapters import ec2_facts as adapter
 

@@ -15,6 +15,7 @@ from typing import Any
 from lab.api import Call, Machine
 from lab.runtime import FunctionHost
 from lab.scenario.sight import GONE as GONE
+from lab.scenario.sight import Line, RouteChange, name_of, where_of
 from lab.stack import ANYWHERE, Stack
 from natkeeper.adapters import ec2_facts as adapter
 
@@ -28,26 +29,6 @@ class Happened:
     at: float
     event: Mapping[str, Any]
     fate: str
-
-
-@dataclass(frozen=True)
-class RouteChange:
-    """A group's default route, as a call left it. `where`: home, away, gateway, none, or split between tables."""
-
-    at: float
-    table: str
-    group: str
-    target: str | None
-    where: str
-    is_by_hand: bool
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the controller's log, parsed."""
-
-    at: float
-    fields: Mapping[str, Any]
 
 
 class Journal:
@@ -116,22 +97,11 @@ class Journal:
 
     def where(self, group: str) -> str:
         """Where the group's default routes are now, by the calls that were answered."""
-        targets = {self.targets[table] for table in self._stack.groups[group].tables}
-        if targets == {None}:
-            return "none"
-        if len(targets) > 1:
-            return "split"
-        target = next(iter(targets)) or ""
-        if target.startswith("nat-"):
-            return "gateway"
-        return "home" if self.owners.get(target) == (group, "nat") else "away"
+        return where_of(group, {self.targets[table] for table in self._stack.groups[group].tables}, self.owners)
 
     def carried_by(self, target: str | None) -> str:
         """A name for a route's target."""
-        if target is None:
-            return "nothing"
-        group, role = self.owners.get(target, ("", ""))
-        return f"{role} {group}" if group else target
+        return name_of(target, self.owners)
 
     def writes(self, since: float = 0.0, *, by_hand: bool = False) -> list[Call]:
         """Calls of natkeeper's (or of people's) that change EC2, answered since then, refused ones included."""

@@ -7,7 +7,8 @@ or a kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -24,6 +25,29 @@ PATIENT_MS = 2000
 INTERVAL_MS = {STRICT_MS: 10, PATIENT_MS: 50}
 TOLERANCE = 2 * INTERVAL_MS[STRICT_MS] / 1000
 """How far the player's own figure for an outage may be off: a probe's interval at either end."""
+
+
+def name_of(target: str | None, owners: Mapping[str, tuple[str, str]]) -> str:
+    """What a report and a verdict call a route's target: `NAT a`, `standby a`, the target itself, or `nothing`.
+
+    `owners` says which interface is whose: (group, role).
+    """
+    if target is None:
+        return "nothing"
+    group, role = owners.get(target, ("", ""))
+    return f"{'NAT' if role == 'nat' else role} {group}" if group else target
+
+
+def where_of(group: str, targets: Set[str | None], owners: Mapping[str, tuple[str, str]]) -> str:
+    """Where a group's default routes are, all its tables together: home, away, gateway, none or split."""
+    if len(targets) > 1:
+        return "split"
+    target = next(iter(targets))
+    if target is None:
+        return "none"
+    if target.startswith("nat-"):
+        return "gateway"
+    return "home" if owners.get(target) == (group, "nat") else "away"
 
 
 class CannotJudge(Exception):
@@ -55,30 +79,24 @@ class Calls(Protocol):
     def ended_at(self) -> float: ...
 
 
-class Routes(Protocol):
-    """One change of a default route."""
+@dataclass(frozen=True)
+class RouteChange:
+    """A group's default route, as somebody left it. `where`: home, away, gateway, none, or split between tables."""
 
-    @property
-    def at(self) -> float: ...
-    @property
-    def table(self) -> str: ...
-    @property
-    def group(self) -> str: ...
-    @property
-    def target(self) -> str | None: ...
-    @property
-    def where(self) -> str: ...
-    @property
-    def is_by_hand(self) -> bool: ...
+    at: float
+    table: str
+    group: str
+    target: str | None
+    where: str
+    is_by_hand: bool
 
 
-class Lines(Protocol):
-    """One line of the controller's log."""
+@dataclass(frozen=True)
+class Line:
+    """One line of the controller's log, parsed."""
 
-    @property
-    def at(self) -> float: ...
-    @property
-    def fields(self) -> Mapping[str, Any]: ...
+    at: float
+    fields: Mapping[str, Any]
 
 
 class Machines(Protocol):
@@ -96,14 +114,14 @@ class Journals(Protocol):
     @property
     def targets(self) -> Mapping[str, str | None]: ...
     @property
-    def routes(self) -> Sequence[Routes]: ...
+    def routes(self) -> Sequence[RouteChange]: ...
     def where(self, group: str) -> str: ...
     def carried_by(self, target: str | None) -> str: ...
     def writes(self, since: float = 0.0) -> Sequence[Calls]: ...
     def own_calls(self, since: float = 0.0) -> Sequence[Calls]: ...
     def groups_of(self, call: Any) -> set[str]: ...
-    def lines(self, since: float = 0.0) -> Sequence[Lines]: ...
-    def decisions(self, since: float = 0.0) -> Sequence[Lines]: ...
+    def lines(self, since: float = 0.0) -> Sequence[Line]: ...
+    def decisions(self, since: float = 0.0) -> Sequence[Line]: ...
 
 
 class Judges(Protocol):

@@ -6,7 +6,6 @@ about the API, the controller and the operator, are in `lab.scenario.mishaps`.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from botocore.exceptions import ClientError
 from lab.api import Machine
 from lab.network import TARGETS
 from lab.scenario import mishaps
-from lab.scenario.file import Step, event_file
+from lab.scenario.file import Step, event_of
 from lab.scenario.scene import CannotJudge, Scene
 from lab.scenario.targets import Target
 from lab.scenario.vocabulary import STEPS
@@ -167,13 +166,9 @@ def _add_table(scene: Scene, step: Step) -> None:
 
 def _send_event(scene: Scene, step: Step) -> None:
     """The envelope as it is. On the bus if it is an event of AWS's, else straight to the controller."""
-    name, event = step.args["file"], step.args["event"]
-    if name is not None:
-        found = event_file(scene.scenario.path, name)
-        assert found is not None
-        event = json.loads(found.read_text(encoding="utf-8"))
+    event = event_of(scene.scenario.path, step)
     if "detail-type" in event:
-        scene.stack.api.deliver(dict(event))
+        scene.stack.api.deliver(event)
     else:
         mishaps.wake(scene, event)
 

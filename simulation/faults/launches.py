@@ -57,8 +57,8 @@ for _name, _code, _what in (
         "Launch",
         weight=1,
         sees=f"traffic stays away ({_what}); the log names EC2's code",
-        does="keeps traffic on the neighbour and asks again in every pass; each two minutes count as one of the day's "
-        "MaxLaunchesPerDay, after which it holds, and `failover-failed` rings",
+        does="keeps traffic on the neighbour and asks again after 15 s, then ever more slowly, in the end every two "
+        "minutes; what AWS refused is none of the day's MaxLaunchesPerDay, and after four refusals in a row it says so",
         never="takes a launch that failed for one that is on its way",
     )(_inject)
 
@@ -75,8 +75,8 @@ for _name, _code, _what in (
         "Launch",
         weight=1,
         sees=f"traffic stays away ({_what}); `Errors`, and the code in the log",
-        does="keeps traffic on the neighbour and asks again in every pass; once MaxLaunchesPerDay is used up (two "
-        "minutes each), it holds, even if the stack was deployed again meanwhile",
+        does="keeps traffic on the neighbour and asks again after 15 s, then ever more slowly, in the end every two "
+        "minutes, so that it launches soon after the stack was deployed again",
         never="stops or terminates what still works to try something else",
     )(_inject_gone)
 

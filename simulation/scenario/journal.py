@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from lab.scenario.sight import GONE
+from lab.scenario.sight import GONE, Line, RouteChange, name_of, where_of
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper.adapters.telemetry import CloudTelemetry
 from natkeeper.core.plan import Happening, Plan
@@ -38,26 +38,6 @@ class Answered:
     error_code: str | None
     ended_at: float
     is_write: bool
-
-
-@dataclass(frozen=True)
-class RouteChange:
-    """A group's default route, as somebody left it. `where`: home, away, gateway, none, or split between tables."""
-
-    at: float
-    table: str
-    group: str
-    target: str | None
-    where: str
-    is_by_hand: bool
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the controller's log."""
-
-    at: float
-    fields: Mapping[str, Any]
 
 
 class Journal:
@@ -153,22 +133,11 @@ class Journal:
 
     def where(self, group: str) -> str:
         """Where the group's default routes are now."""
-        targets = {self.targets[table] for table in self._tables[group]}
-        if len(targets) > 1:
-            return "split"
-        target = next(iter(targets))
-        if target is None:
-            return "none"
-        if target.startswith("nat-"):
-            return "gateway"
-        return "home" if self.owners.get(target) == (group, "nat") else "away"
+        return where_of(group, {self.targets[table] for table in self._tables[group]}, self.owners)
 
     def carried_by(self, target: str | None) -> str:
         """A name for a route's target."""
-        if target is None:
-            return "nothing"
-        group, role = self.owners.get(target, ("", ""))
-        return f"{role} {group}" if group else target
+        return name_of(target, self.owners)
 
     def writes(self, since: float = 0.0) -> list[Answered]:
         """Calls of natkeeper's that change EC2."""

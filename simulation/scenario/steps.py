@@ -6,11 +6,10 @@ verbs about the API, the controller and the operator are in `simulation.scenario
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lab.scenario.file import Step, event_file
+from lab.scenario.file import Step, event_of
 from lab.scenario.sight import CannotJudge
 from lab.scenario.targets import PROBE_TARGETS, Target
 from lab.scenario.vocabulary import STEPS
@@ -187,13 +186,9 @@ def _shuffle(stage: Stage, step: Step) -> None:
 
 def _send_event(stage: Stage, step: Step) -> None:
     """The envelope as it is: as AWS's to the controller, or as an operator's, waited for."""
-    name, event = step.args["file"], step.args["event"]
-    if name is not None:
-        found = event_file(stage.scenario.path, name)
-        assert found is not None
-        event = json.loads(found.read_text(encoding="utf-8"))
+    event = event_of(stage.scenario.path, step)
     if "detail-type" in event:
-        stage.world.functions.wake(dict(event))
+        stage.world.functions.wake(event)
     else:
         mishaps.wake(stage, event)
 

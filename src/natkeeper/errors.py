@@ -25,6 +25,11 @@ class Trouble(Exception):
         """Refused for the account's request rate alone."""
         return self.code in THROTTLES
 
+    @property
+    def is_refusal(self) -> bool:
+        """AWS answered that it did nothing: no machine, not allowed, or something the request names is not there."""
+        return isinstance(self, (NoCapacity, Refused)) or (isinstance(self, Stale) and "NotFound" in self.code)
+
 
 class TryAgain(Trouble):
     """Throttled, AWS's own fault, or no answer in time: it may or may not have been applied; the next look tells."""

@@ -17,7 +17,8 @@ from typing import cast
 from natkeeper.core.absorb import absorb
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
-from natkeeper.core.model import DEFAULT_ROUTE, Network, Role, Unknown
+from natkeeper.core.launches import accepted, refused
+from natkeeper.core.model import DEFAULT_ROUTE, Network, Unknown
 from natkeeper.core.news import News, ProbeFailed, ProbeReport
 from natkeeper.core.plan import (
     Action,
@@ -124,16 +125,17 @@ def _turn(
 
 
 def _restrict(plan: Plan, group: GroupPass) -> Plan:
-    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended."""
+    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended.
+
+    No launch, whatever it comes with: another pass without a ledger would make one of its own (seed 2004548).
+    """
     if not group.is_ledgerless:
         return plan
     may_watch = any(isinstance(each, (ProbeReport, ProbeFailed)) and each.group == group.name for each in group.news)
     has_moved = any(each.value in group.reasons for each in LEDGERLESS)
     may_act = plan.reason in LEDGERLESS or (has_moved and plan.reason is Reason.CONVERGE)
-    stages = tuple(
-        tuple(each for each in stage if (may_watch if isinstance(each, StartWatch) else may_act))
-        for stage in plan.stages
-    )
+    allowed = {StartWatch: may_watch, LaunchInstance: False}
+    stages = tuple(tuple(each for each in stage if allowed.get(type(each), may_act)) for stage in plan.stages)
     is_control_wanted = plan.wants_control_probe
     return replace(
         plan,
@@ -217,11 +219,11 @@ def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
-    if outcome.trouble is None and isinstance(action, LaunchInstance):
-        if action.role is Role.NAT and memory.repair is not None:
-            group.memory = replace(memory, repair=replace(memory.repair, is_accepted=True))
-        elif action.role is Role.STANDBY and memory.standby_repair is not None:
-            group.memory = replace(memory, standby_repair=replace(memory.standby_repair, is_accepted=True))
+    if isinstance(action, LaunchInstance):
+        if outcome.trouble is None:
+            group.memory = accepted(memory, action.role)
+        elif outcome.trouble.is_refusal:
+            group.memory = refused(memory, action.role, ports.clock.now())
 
 
 def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.incident import Canary, Memory, Repair
+from natkeeper.core.incident import Canary, Memory, Repair, WatchRun
+from natkeeper.core.launches import accepted, refused
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Command, Verb
 from natkeeper.core.plan import (
@@ -305,7 +306,9 @@ def test_the_whole_way_back() -> None:
     world = away()
     reasons = []
     for second in range(0, 500, 5):
-        canary = "ooooo" if second > 40 and world.memories["a"].canary == Canary("eni-a", at(5)) else "xxxxx"
+        pointed = world.memories["a"].canary
+        is_there = pointed is not None and (pointed.target, pointed.pointed_at) == ("eni-a", at(5))
+        canary = "ooooo" if second > 40 and is_there else "xxxxx"
         reasons.append(world.step(report("ooooo", second - 5, canary=canary), now=second).reason)
         if reasons[-1] is Reason.GO_HOME:
             break
@@ -574,6 +577,119 @@ def test_a_standby_may_take_its_time_to_boot() -> None:
         nat("a", PENDING, role=Role.STANDBY, public=None, launched=-180)
     )
     assert writes(world.decide()) == []
+
+
+def silent(mode: StandbyMode = StandbyMode.STOPPED, **remembered: object) -> World:
+    """Home is well; the standby runs, and its canary has been lost for just over three minutes."""
+    world = resting("a", standby=mode).add(nat("a", role=Role.STANDBY, public=None))
+    world.route("rtb-a", "eni-as", CANARY)
+    return world.remember(**{"canary": Canary("eni-as", at(-600), failed_since=at(-181)), **remembered})
+
+
+@pytest.mark.parametrize("mode", [StandbyMode.STOPPED, StandbyMode.RUNNING])
+def test_a_standby_that_forwards_nothing_is_replaced_and_the_new_one_proven(mode: StandbyMode) -> None:
+    """Found by the simulation (seed 1006535): one whose table of connections was full ran on, neither proven nor
+    replaced."""
+    world = silent(mode, standby_repair=None)
+    plan = world.step(now=0)
+    assert [each.role for each in writes(plan) if isinstance(each, LaunchInstance)] == [Role.STANDBY]
+    assert plan.memory.standby_replaced_at == at(0)
+    assert any(isinstance(each, Warned) and "1.0.0.1" in each.text for each in plan.happenings)
+    told = []
+    for second in range(5, 60, 5):
+        told += writes(world.step(report("ooooo", second - 5, canary="ooooo"), now=second))
+    gone = TerminateInstance("i-as")
+    assert gone in told
+    assert (StopInstance("i-as2") in told[told.index(gone) :]) is (mode is StandbyMode.STOPPED)
+    assert world.memories["a"].standby_replaced_at is None, "the next one may be replaced again"
+    assert len(world.memories["a"].launches) == 1
+
+
+def test_a_standby_is_not_blamed_before_it_had_its_time() -> None:
+    assert writes(silent(canary=Canary("eni-as", at(-600), failed_since=at(-180))).decide()) == []
+    assert writes(silent(canary=Canary("eni-as", at(-600))).decide()) == [], "nobody looked"
+    assert writes(silent().change("i-as", launched_at=at(-180)).decide()) == [], "it was only just started"
+
+
+def test_the_replacement_of_a_silent_standby_is_waited_for_and_asked_for_again() -> None:
+    world = silent()
+    first = world.decide()
+    world.memories["a"] = first.memory
+    assert writes(world.decide(now=5)) == writes(first), "nobody heard the answer"
+    world.memories["a"] = accepted(first.memory, Role.STANDBY)
+    assert writes(world.decide(now=5)) == []
+    assert "waiting" in world.decide(now=5).detail
+
+
+def test_a_second_silent_standby_is_not_replaced_before_a_day_is_over() -> None:
+    """The canary's address may be out of reach for everybody; launches are not for that."""
+    world = silent(standby_replaced_at=at(-86399))
+    plan = world.decide()
+    assert (plan.reason, writes(plan)) == (Reason.AT_REST, [])
+    assert kinds(silent(standby_replaced_at=at(-86400)).decide()) == [["LaunchInstance"]]
+
+
+def test_a_silent_standby_is_not_replaced_beyond_the_days_launches() -> None:
+    plan = silent(launches=tuple(at(-1000 - each) for each in range(6))).decide()
+    assert plan.reason is Reason.BUDGET_EXHAUSTED
+    assert plan.memory.standby_replaced_at is not None
+
+
+# -- launches that AWS refuses
+
+
+def dark(**chosen: object) -> World:
+    """Group a's traffic is away and its own NAT is gone."""
+    world = away(**chosen)  # type: ignore[arg-type]
+    world.network = without(world.seen, "i-a")
+    return world
+
+
+def test_a_refused_launch_is_no_launch_and_is_tried_again_ever_more_slowly() -> None:
+    """Twelve minutes without capacity used up the six launches of a day, and then nobody launched until the next."""
+    world, asked, told = dark(max_launches_per_day=2), [], []
+    for second in range(900):
+        world.remember(proofs=proofs("eni-b", now=second), watch=WatchRun("w", at(second), secs(55)))
+        plan = world.decide(now=second)
+        assert plan.reason is not Reason.BUDGET_EXHAUSTED
+        world.memories["a"] = plan.memory
+        told += [each for each in plan.happenings if isinstance(each, Warned)]
+        if any(isinstance(each, LaunchInstance) for each in plan.actions):
+            asked.append(second)
+            world.memories["a"] = refused(plan.memory, Role.NAT, at(second))
+    assert asked[:7] == [0, 15, 45, 105, 225, 345, 465]
+    assert world.memories["a"].launches == ()
+    assert len(told) == 1
+
+
+def test_each_attempt_after_a_refusal_has_a_token_of_its_own() -> None:
+    world = dark()
+    first = world.decide()
+    world.memories["a"] = refused(first.memory, Role.NAT, at(0))
+    assert writes(world.decide(now=14)) == []
+    second = world.decide(now=15)
+    assert writes(first) != writes(second)
+    assert second.memory.launches == (at(15),)
+
+
+def test_a_launch_that_nobody_heard_of_counts_though_its_repetition_is_refused() -> None:
+    world = dark()
+    for second in (0, 5):
+        plan = world.decide(now=second)
+        world.memories["a"] = plan.memory
+    assert refused(plan.memory, Role.NAT, at(5)).launches == (at(0),)
+
+
+def test_capacity_that_is_back_ends_the_row_of_refusals() -> None:
+    world = dark()
+    plan = world.decide()
+    memory = accepted(refused(plan.memory, Role.NAT, at(0)), Role.NAT)
+    assert memory.repair is not None
+    assert (memory.repair.refusals, memory.repair.refused_at, memory.repair.is_accepted) == (0, None, True)
+
+
+def test_an_answer_to_a_launch_that_nobody_remembers_changes_nothing() -> None:
+    assert accepted(Memory(), Role.STANDBY) == refused(Memory(), Role.NAT, at(0)) == Memory()
 
 
 def test_a_repair_that_began_with_a_start_counts_its_launch_when_the_nat_is_gone() -> None:

@@ -114,6 +114,26 @@ def test_a_launch_that_cannot_be_recorded_is_not_made() -> None:
     assert stack.calls()["LaunchInstance"] == 0
 
 
+@pytest.mark.parametrize(
+    ("trouble", "counted"),
+    [
+        (NoCapacity("RunInstances", "InsufficientInstanceCapacity"), 0),
+        (Refused("RunInstances", "UnauthorizedOperation"), 0),
+        (Stale("RunInstances", "InvalidLaunchTemplateId.NotFound"), 0),
+        (Stale("RunInstances", "IdempotentParameterMismatch"), 1),
+        (TryAgain("RunInstances", "ReadTimeoutError"), 1),
+    ],
+)
+def test_only_a_launch_that_aws_says_it_did_not_make_is_not_counted(trouble: Trouble, counted: int) -> None:
+    world = away()
+    world.network = without(world.seen, "i-a")
+    stack = Stack(world)
+    stack.faults.failing["LaunchInstance"] = trouble
+    stack.wake(Tick())
+    assert len(stack.memory().launches) == counted
+    assert stack.faults.count("LaunchInstance") == 1
+
+
 def test_a_standby_that_was_launched_is_remembered_as_such() -> None:
     from natkeeper.core.policy import StandbyMode
 
@@ -580,6 +600,33 @@ def test_without_a_ledger_a_throttled_failover_is_made_up_for_in_the_same_wake_u
     stack.faults.failing["PointRoute"] = [THROTTLED]
     stack.wake(STOPS)
     assert stack.route() == "eni-b"
+
+
+def test_without_a_ledger_nothing_is_launched_whatever_else_is_done() -> None:
+    """Two passes without one would launch two."""
+    stack = Stack(resting("ab").change("i-a", state=InstanceState.SHUTTING_DOWN))
+    for name in ("read", "acquire", "record", "release", "note", "leave"):
+        stack.faults.failing[name] = TryAgain("UpdateItem", "InternalServerError")
+    stack.faults.failing["MoveAddress"] = [TryAgain("AssociateAddress", "InternalError")]
+    stack.wake(InstanceChanged("i-a", "terminated"))
+    assert stack.route() == "eni-b"
+    assert stack.calls()["LaunchInstance"] == 0
+
+
+def test_without_a_ledger_a_move_is_put_right_and_nothing_launched_beside_it() -> None:
+    """Found by the simulation (seed 1003410): a move whose calls an old look did not show yet was made again, and the
+    own NAT launched beside it, which nobody counted; the next pass, with a ledger, launched another."""
+    world = resting("ab")
+    world.network = without(world.seen, "i-a")
+    world.route("rtb-a", "eni-a", is_blackhole=True)
+    stack = Stack(world)
+    for name in ("read", "acquire", "record", "release", "note", "leave"):
+        stack.faults.failing[name] = TryAgain("UpdateItem", "InternalServerError")
+    stack.faults.failing["PointRoute"] = [TryAgain("ReplaceRoute", "ReadTimeout")]
+    reasons = stack.wake(STOPS)
+    assert reasons["a"][:2] == ["last-resort", "converge"]
+    assert stack.route() == "eni-b"
+    assert {type(each) for each in stack.vpc.done} <= {PointRoute, MoveAddress}
 
 
 def test_an_unreadable_ledger_makes_neighbours_unverified_and_not_absent() -> None:

@@ -380,6 +380,64 @@ def test_a_report_that_was_held_up_for_a_minute_moves_nothing() -> None:
     assert plan.memory.incident is not None, "what it saw is measured all the same"
 
 
+def test_a_report_of_an_earlier_run_that_was_held_up_moves_nothing() -> None:
+    """Found by the simulation (seed 1000155): by the time that Lambda told it again, a tick had started another run."""
+    world = resting("ab").remember(recent=())
+    plan = world.decide(report("ooxxx", -69, run_id="the-one-before"), control=UP)
+    assert (writes(plan), plan.memory.is_down) == ([], False)
+    assert plan.memory.incident is not None, "what it saw is measured all the same"
+    assert world.decide(report("ooxxx", -13, run_id="the-one-before"), control=UP).reason is Reason.FAIL_OVER
+
+
 def test_a_report_may_take_ten_seconds_to_arrive() -> None:
     world = resting("ab").remember(watch=WatchRun("watch-a", at(-14), secs(55)), recent=())
     assert world.decide(report("ooxxx", -13, run_id="watch-a"), control=UP).reason is Reason.FAIL_OVER
+
+
+# -- a command that is delivered twice
+
+
+@pytest.mark.parametrize("wish", [Command(Verb.FAILOVER, "a"), Command(Verb.SWITCHOVER, "a")])
+def test_an_operators_move_that_is_delivered_twice_moves_once(wish: Command) -> None:
+    """The second one went back: whatever the traffic is not on fits a failover without a target."""
+    world = resting("ab")
+    wish = replace(wish, request_id="r-1")
+    assert world.step(wish).reason is Reason.OPERATOR_MOVE
+    assert world.decide(wish, now=3).reason is not Reason.OPERATOR_MOVE
+    world.remember(proofs=(*proofs("eni-a", "eni-b"),))
+    assert world.decide(replace(wish, request_id="r-2"), now=3).reason is Reason.OPERATOR_MOVE
+
+
+def test_a_command_without_a_request_id_is_obeyed_each_time() -> None:
+    """One that a ledger of an earlier release kept in its inbox."""
+    world = resting("ab")
+    world.step(Command(Verb.FAILOVER, "a"))
+    world.remember(proofs=(*proofs("eni-a", "eni-b"),))
+    assert world.decide(Command(Verb.FAILOVER, "a"), now=3).reason is Reason.OPERATOR_MOVE
+
+
+def test_a_move_that_was_refused_is_not_made_when_it_is_delivered_again() -> None:
+    world = resting("ab").remember("b", proofs=()).remember(proofs=proofs("eni-a"))
+    wish = Command(Verb.FAILOVER, "a", request_id="r-1")
+    assert world.step(wish).reason is Reason.OPERATOR_REFUSED
+    world.remember(proofs=(*proofs("eni-a", "eni-b"),))
+    assert writes(world.decide(wish, now=3)) == []
+
+
+def test_a_pause_that_is_delivered_again_does_not_undo_the_resume_after_it() -> None:
+    world = resting("ab")
+    pause = Command(Verb.PAUSE, "a", minutes=30, request_id="r-1")
+    resume = Command(Verb.RESUME, "a", request_id="r-2")
+    assert world.step(pause).reason is Reason.PAUSED
+    assert world.step(resume, now=1).reason is not Reason.PAUSED
+    assert world.step(pause, now=2).reason is not Reason.PAUSED
+    assert world.step(replace(pause, request_id="r-3"), now=3).reason is Reason.PAUSED
+    assert world.step(resume, now=4).reason is Reason.PAUSED
+    assert world.memories["a"].obeyed == ("r-3", "r-2", "r-1")
+
+
+def test_of_commands_the_last_eight_are_remembered() -> None:
+    world = resting("ab")
+    for number in range(10):
+        world.step(Command(Verb.RESUME, "a", request_id=f"r-{number}"))
+    assert world.memories["a"].obeyed == tuple(f"r-{number}" for number in range(9, 1, -1))

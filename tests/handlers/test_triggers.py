@@ -301,3 +301,13 @@ def test_news_survives_the_inbox_without_loss(item: news.News) -> None:
 def test_a_damaged_inbox_is_malformed_and_says_what_to_do(record: dict[str, object]) -> None:
     with pytest.raises(Malformed, match="delete it"):
         from_record(record)
+
+
+def test_a_command_keeps_its_request_through_an_inbox_and_an_older_releases_has_none() -> None:
+    wish = {"natkeeper": {"command": "failover", "group": "a"}}
+    found = parse(wish, account=None, region=None, groups=("a",), request_id="r-1")
+    assert found == news.Command(news.Verb.FAILOVER, "a", request_id="r-1")
+    record = to_record(found)
+    assert from_record(json.loads(json.dumps(record))) == found
+    del record["request_id"]
+    assert from_record(record) == news.Command(news.Verb.FAILOVER, "a")

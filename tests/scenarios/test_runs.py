@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.report import render
 from lab.scenario.file import parse
 from lab.scenario.run import Outcome, play
 
@@ -30,15 +31,20 @@ def test_a_stop_is_survived_and_its_record_tells_the_whole_story() -> None:
     assert outcome.passed, [(each.expected, each.seen) for each in outcome.verdicts if not each.passed]
     record = outcome.record
     assert [each["kind"] for each in record["lanes"]["packets"]][:2] == ["first_failed", "first_ok"]
-    assert [each["target_name"] for each in record["lanes"]["routes"]] == ["nat b", "nat a"]
+    assert [each["target_name"] for each in record["lanes"]["routes"]] == ["NAT b", "NAT a"]
     assert {"stopping", "running"} <= {each["state"] for each in record["lanes"]["events"]}
     assert "fail-over" in {each["reason_code"] for each in record["lanes"]["decisions"]}
     assert {"ReplaceRoute", "AssociateAddress"} <= {each["operation"] for each in record["lanes"]["api"]}
     (flows,) = record["flows"]
     assert (flows["group"], flows["opened"]) == ("a", 50)
-    assert record["topology"]["before"]["groups"]["a"]["carried_by"] == "nat a"
+    assert record["topology"]["before"]["groups"]["a"]["carried_by"] == "NAT a"
     (incident,) = [each for each in record["incidents"] if each["cause"] == "instance-stopped"]
     assert incident["low"] <= incident["seen"] <= incident["high"]
+    # The report knows the recorder's words for home: its own data once differed, and every NAT was drawn as a stranger.
+    page = render(record)
+    assert 'class="s home"' in page
+    assert page.index('class="s home"') < page.index('class="s out"')
+    assert "zone a is carried by NAT a and seen as 198.51.100.10" in page
 
 
 def test_what_does_not_hold_fails_and_says_what_was_expected_and_seen(tmp_path: Path) -> None:

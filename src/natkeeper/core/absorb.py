@@ -45,10 +45,14 @@ def absorb(group: str, memory: Memory, news: Sequence[News], now: datetime, poli
 
 
 def _command(memory: Memory, command: Command, now: datetime) -> Memory:
+    """A move is not made here, so it is not answered here either (`decide`)."""
+    if command.request_id in memory.obeyed:
+        return memory
     if command.verb is Verb.PAUSE:
-        return replace(memory, paused_until=now + timedelta(minutes=command.minutes or 60))
+        paused_until = now + timedelta(minutes=command.minutes or 60)
+        return replace(memory.obeying(command.request_id), paused_until=paused_until)
     if command.verb is Verb.RESUME:
-        return replace(memory, paused_until=None)
+        return replace(memory.obeying(command.request_id), paused_until=None)
     return memory
 
 
@@ -66,17 +70,20 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
     if report.mode is RunMode.WATCH:
         memory = _coverage(_end_watch(memory, report.run_id), report, policy)
     if not is_late and not _is_outdated(memory, report, now):
-        memory = _canary(_path(memory, report, now, policy), report, policy)
+        memory = _canary(_path(memory, report, now, policy), report, now, policy)
     return _evidence(memory, report)
 
 
 def _is_late(memory: Memory, report: ProbeReport, now: datetime) -> bool:
     """It was held up: Lambda tries a crashed controller's event again a minute later, and what the report says was so
-    may be over (simulation, seed 1000155). Told by the controller's clock alone, which started the run."""
+    may be over. Of the run in flight that is told by the controller's clock alone, which started it; of an earlier one
+    (simulation, seed 1000155) by the rounds' own: where that clock is off, the run in flight judges all the same."""
     watch = memory.watch
-    if watch is None or watch.run_id != report.run_id or not report.rounds:
+    if watch is None or report.mode is not RunMode.WATCH or not report.rounds:
         return False
-    ended_at = watch.started_at + (report.rounds[-1].sent_at - report.rounds[0].sent_at)
+    ended_at = report.rounds[-1].sent_at
+    if watch.run_id == report.run_id:
+        ended_at = watch.started_at + (ended_at - report.rounds[0].sent_at)
     return now - ended_at > LATE
 
 
@@ -142,7 +149,7 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     return replace(memory, is_down=True, down_at=now, stable_since=None)
 
 
-def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
+def _canary(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Memory:
     canary = memory.canary
     if canary is None or memory.withdrawn_at is not None or canary.target == memory.target:
         # Taking the public address away silences the canary on purpose: that silence says nothing. Nor does it say
@@ -155,9 +162,11 @@ def _canary(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
     known = memory.proof_of(canary.target)
     is_going_on = known is not None and row[0].sent_at - known.at <= policy.freshness
     if is_ok and (len(row) >= CANARY_PROOF_ROUNDS or is_going_on):
-        return memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
+        proven = memory.with_proof(canary.target, row[0].sent_at, row[-1].sent_at, policy.freshness)
+        return replace(proven, canary=replace(canary, failed_since=None))
     if not is_ok and len(row) >= policy.rounds_to_fail:
-        return memory.without_proof(canary.target)
+        failed_since = canary.failed_since or now
+        return replace(memory.without_proof(canary.target), canary=replace(canary, failed_since=failed_since))
     return memory
 
 

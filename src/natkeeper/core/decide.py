@@ -258,14 +258,17 @@ def _mend(view: View, verdict: Verdict) -> Plan | None:
 
 
 def _wish(view: View, news: Sequence[News]) -> Command | None:
+    """The operator's, unless it was answered already: a failover that Lambda delivers twice would go there and back."""
     for each in news:
-        if isinstance(each, Command) and each.group in (None, view.group.name) and each.verb in MOVING_VERBS:
+        is_ours = isinstance(each, Command) and each.group in (None, view.group.name) and each.verb in MOVING_VERBS
+        if isinstance(each, Command) and is_ours and each.request_id not in view.memory.obeyed:
             return each
     return None
 
 
 def _obey(view: View, wish: Command) -> Plan:
     """An operator's move is a planned one, and goes only where packets have been."""
+    view = view.remembering(view.memory.obeying(wish.request_id))
     for path in view.paths:
         if path.target == view.target or not _is_wanted(view, path, wish):
             continue

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from natkeeper.core.incident import Canary, Memory, Repair
+from natkeeper.core.launches import TELLING, repair_of, wait_after, with_repair
 from natkeeper.core.model import Instance, InstanceState, Role
 from natkeeper.core.move import Stages, point_routes, stages_to
 from natkeeper.core.plan import (
@@ -26,6 +27,8 @@ from natkeeper.core.plan import (
 from natkeeper.core.policy import StandbyMode
 from natkeeper.core.view import Path, View
 
+SILENT_AGAIN = timedelta(days=1)
+"""Launches are counted by the day: a canary's address that is out of reach for good costs one of each day's."""
 VISIBLE_AFTER = timedelta(seconds=120)
 """A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
 
@@ -108,19 +111,30 @@ def rouse_standby(view: View) -> tuple[Action, ...]:
 
 def _launch(view: View, role: Role) -> Step:
     memory = view.memory
-    repair = memory.repair if role is Role.NAT else memory.standby_repair
-    is_asked = repair is not None and (repair.is_launched or repair.is_accepted)
-    if repair is not None and is_asked and view.now - repair.started_at < VISIBLE_AFTER:
+    repair = repair_of(memory, role)
+    warning = ""
+    if repair is not None and repair.refused_at is not None:
+        again_at = repair.refused_at + wait_after(repair)
+        if view.now < again_at:
+            return Step(memory, Reason.HEALING, f"AWS refused to launch a {role.value}; again at {again_at:%H:%M:%S}")
+        if repair.refusals == TELLING:
+            warning = f"group {view.group.name}: AWS refused to launch a {role.value} {TELLING} times in a row"
+    elif (
+        repair is not None
+        and (repair.is_launched or repair.is_accepted)
+        and view.now - repair.started_at < VISIBLE_AFTER
+    ):
         if repair.is_accepted:
             return Step(memory, Reason.HEALING, f"waiting for the {role.value} that was launched to be visible")
         # The same token again: it returns the instance of the first call if there was one, and launches it if not.
-        return _launch_step(view, role, repair, memory)
+        repair = replace(repair, is_repeated=True)
+        return _launch_step(view, role, repair, with_repair(memory, role, repair))
     if len(memory.launches) >= view.policy.max_launches_per_day:
         text = f"group {view.group.name}: {len(memory.launches)} launches in a day, no more until one of them is old"
         return Step(memory, Reason.BUDGET_EXHAUSTED, text, warning=text)
     repair = replace(_next_attempt(view, repair), is_launched=True)
     memory = replace(memory, launches=(*memory.launches, view.now))
-    return _launch_step(view, role, repair, _remember(memory, role, repair))
+    return replace(_launch_step(view, role, repair, with_repair(memory, role, repair)), warning=warning)
 
 
 def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step:
@@ -132,25 +146,19 @@ def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step
 
 def _next_attempt(view: View, repair: Repair | None) -> Repair:
     if repair is not None:
-        return Repair(repair.repair_id, repair.attempt + 1, view.now)
+        return Repair(repair.repair_id, repair.attempt + 1, view.now, refusals=repair.refusals)
     incident = view.memory.incident
     name = incident.incident_id if incident is not None else f"{view.group.name}-{view.now:%Y%m%dT%H%M%S}"
     return Repair(name, 1, view.now)
 
 
-def _remember(memory: Memory, role: Role, repair: Repair) -> Memory:
-    if role is Role.NAT:
-        return replace(memory, repair=repair)
-    return replace(memory, standby_repair=repair)
-
-
 def _wake(view: View, instance: Instance) -> Step:
     """Start what is stopped, wait for what is changing, and launch another when that takes too long."""
     memory, role = view.memory, instance.role
-    repair = memory.repair if role is Role.NAT else memory.standby_repair
+    repair = repair_of(memory, role)
     if repair is None:
         repair = _next_attempt(view, None)
-        memory = _remember(memory, role, repair)
+        memory = with_repair(memory, role, repair)
     elif view.now - repair.started_at > view.policy.repair_after:
         return _launch(view, role)
     if instance.state is not InstanceState.STOPPED:
@@ -244,11 +252,17 @@ def _standby(view: View) -> Step:
     if standby.is_running and path is not None and view.is_checked(path):
         text = f"turning source/dest check of {standby.instance_id} off"
         return Step(view.memory, Reason.TIDYING, text, ((DisableSourceDestCheck(path.target),),))
+    if standby.is_running and path is not None:
+        if _is_silent(view, standby, path):
+            return _replace_silent(view, standby)
+        if view.memory.standby_replaced_at is not None and view.memory.proof_of(path.target) is not None:
+            view = view.remembering(replace(view.memory, standby_replaced_at=None))
     if mode is StandbyMode.RUNNING:
         if standby.state is InstanceState.STOPPED:
             return _wake(view, standby)
         return Step(replace(view.memory, standby_repair=None) if standby.is_running else view.memory)
-    if standby.is_running and path is not None and _has_rested(view) and _is_proven(view, path):
+    is_alone = len(view.instances(Role.STANDBY)) == 1  # or the one that it replaced would be the last that runs
+    if standby.is_running and path is not None and is_alone and _has_rested(view) and _is_proven(view, path):
         text = f"{standby.instance_id} is proven; it waits stopped"
         return Step(
             replace(view.memory, standby_repair=None), Reason.TIDYING, text, ((StopInstance(standby.instance_id),),)
@@ -259,6 +273,34 @@ def _standby(view: View) -> Step:
 def _is_stuck(view: View, standby: Instance) -> bool:
     """Still pending when a boot would have been over twice: EC2 will not finish it (simulation, seed 10076)."""
     return standby.state is InstanceState.PENDING and view.now - standby.launched_at > view.policy.repair_after
+
+
+def _is_silent(view: View, standby: Instance, path: Path) -> bool:
+    """It runs, and its canary's packets have been lost for as long as a NAT may take to begin forwarding."""
+    canary = view.memory.canary
+    if canary is None or canary.target != path.target or canary.failed_since is None:
+        return False
+    return view.now - max(canary.failed_since, standby.launched_at) > view.policy.repair_after
+
+
+def _replace_silent(view: View, standby: Instance) -> Step:
+    """Another one, once (simulation, seed 1006535): if that is silent too, it may be the canary's address that is out
+    of reach, and launches are not for that. Until one is proven, or a day later, nothing more is done: somebody was
+    told, and the alarm `standby-not-ready` rings on."""
+    memory, repair = view.memory, view.memory.standby_repair
+    is_asked = repair is not None and repair.is_launched and not repair.is_accepted
+    is_on_its_way = repair is not None and repair.is_accepted and view.now - repair.started_at < VISIBLE_AFTER
+    is_tried = memory.standby_replaced_at is not None and view.now - memory.standby_replaced_at < SILENT_AGAIN
+    if is_asked or is_on_its_way:
+        return _launch(view, Role.STANDBY)
+    if is_tried:
+        return Step(memory)
+    text = (
+        f"group {view.group.name}: standby {standby.instance_id} runs and forwards nothing; launching another. If that "
+        f"forwards nothing either, see whether the canary address {view.policy.canary} is out of reach"
+    )
+    step = _launch(view.remembering(replace(memory, standby_replaced_at=view.now)), Role.STANDBY)
+    return replace(step, warning=step.warning or text) if step.stages else step
 
 
 def _is_proven(view: View, path: Path) -> bool:

@@ -21,6 +21,8 @@ RECENT_ROUNDS = 4
 """Rounds kept at rest, so that an incident knows the last success before it."""
 KEPT_RUNS = 8
 """Run ids kept to recognise a report that is delivered twice."""
+KEPT_COMMANDS = 8
+"""Request ids kept to recognise a command that is delivered twice: more than a person gives within minutes."""
 
 
 class Cause(Enum):
@@ -54,6 +56,8 @@ class Canary:
 
     target: str
     pointed_at: datetime
+    failed_since: datetime | None = None
+    """Since when its packets have been lost, as far as anybody looked; None when the last ones came back."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,12 @@ class Repair:
     """A launch was asked for under this attempt's token, so that asking again is no new one."""
     is_accepted: bool = False
     """AWS answered the launch with an instance, which may not be visible yet."""
+    is_repeated: bool = False
+    """The launch was asked for again under the same token, because nobody heard the first answer."""
+    refused_at: datetime | None = None
+    """AWS answered then that it launched nothing."""
+    refusals: int = 0
+    """So many attempts in a row were answered like that."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,8 @@ class Memory:
     """When the public address of the home candidate was taken away on purpose, before it comes home."""
     repair: Repair | None = None
     standby_repair: Repair | None = None
+    standby_replaced_at: datetime | None = None
+    """When a standby was replaced because it forwarded nothing; None again as soon as one is proven."""
     rest: bool | None = None
     """None unless the last look found nothing to do; then whether somebody verified could take over."""
     is_unfinished: bool = False
@@ -171,6 +183,8 @@ class Memory:
     measured_until: datetime | None = None
     """Rounds up to here belong to an incident that is closed: they never open another."""
     paused_until: datetime | None = None
+    obeyed: tuple[str, ...] = ()
+    """Request ids of the last commands that were answered: Lambda may deliver each twice, minutes apart."""
     observed: float | None = None
     """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""
 
@@ -198,6 +212,12 @@ class Memory:
         """Forgets that `target` ever worked."""
         others = tuple(each for each in self.proofs if each.target != target)
         return self if others == self.proofs else replace(self, proofs=others)
+
+    def obeying(self, request_id: str | None) -> Memory:
+        """Remembers that the command of this request was answered."""
+        if request_id is None:
+            return self
+        return replace(self, obeyed=(request_id, *self.obeyed)[:KEPT_COMMANDS])
 
     def is_excluded(self, target: str, now: datetime) -> bool:
         """It failed a verification a short while ago."""

@@ -120,12 +120,14 @@ class Verb(Enum):
 @dataclass(frozen=True)
 class Command:
     """An operator's wish. `group` None means every group. `minutes` belongs to PAUSE, `to` to SWITCHOVER
-    (`home`, or the name of the group whose NAT shall carry the traffic)."""
+    (`home`, or the name of the group whose NAT shall carry the traffic). `request_id`: the invocation's, the same when
+    Lambda delivers it twice; None where nobody said."""
 
     verb: Verb
     group: str | None = None
     minutes: int | None = None
     to: str | None = None
+    request_id: str | None = None
 
 
 News = (

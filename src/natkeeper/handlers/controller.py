@@ -26,7 +26,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     account = context.invoked_function_arn.split(":")[4]
     groups = [each.name for each in policy.groups]
     try:
-        news = parse(event, account=account, region=os.environ.get("AWS_REGION"), groups=groups)
+        region, request_id = os.environ.get("AWS_REGION"), context.aws_request_id
+        news = parse(event, account=account, region=region, groups=groups, request_id=request_id)
     except (Foreign, Malformed) as refusal:
         logger.warning("trigger refused", extra={"kind": type(refusal).__name__, "why": str(refusal)})
         return {"refused": str(refusal)}

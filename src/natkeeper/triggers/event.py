@@ -29,15 +29,18 @@ LONGEST_PAUSE_MINUTES = 1440
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 
 
-def parse(event: object, *, account: str | None, region: str | None, groups: Collection[str]) -> News:
-    """Reads one event. `account` and `region` are ours (None: not checked), `groups` the configured names.
+def parse(
+    event: object, *, account: str | None, region: str | None, groups: Collection[str], request_id: str | None = None
+) -> News:
+    """Reads one event. `account` and `region` are ours (None: not checked), `groups` the configured names,
+    `request_id` the invocation's, by which a command that is delivered twice is known.
 
     Raises Foreign or Malformed, both ValueErrors, and nothing else.
     """
     if not isinstance(event, Mapping):
         raise Malformed(f"event: expected an object, got {event!r:.80}; send one of the payloads in events/")
     if "natkeeper" in event:
-        return _own(object_of(event, "natkeeper", "see events/operator-pause.json"), groups)
+        return _own(object_of(event, "natkeeper", "see events/operator-pause.json"), groups, request_id)
     if "requestPayload" in event and "requestContext" in event:
         return _destination(event, account, region, groups)
     if "detail-type" in event and "source" in event:
@@ -119,7 +122,7 @@ _READERS: dict[str, Callable[[Mapping[str, object], str | None], News]] = {
 # Ours: the schedule and the operator ---------------------------------------------------------------------------------
 
 
-def _own(wish: Mapping[str, object], groups: Collection[str]) -> News:
+def _own(wish: Mapping[str, object], groups: Collection[str], request_id: str | None) -> News:
     if wish.get("tick") is True:
         return Tick()
     text = text_of(wish, "command", f"write one of {', '.join(verb.value for verb in Verb)}")
@@ -130,7 +133,8 @@ def _own(wish: Mapping[str, object], groups: Collection[str]) -> News:
     group = wish.get("group")
     if group is not None:
         group = _known(group, "group", groups, "leave it out for all groups")
-    return Command(verb, group, _minutes(verb, wish.get("minutes")), _to(verb, wish.get("to"), group, groups))
+    minutes, to = _minutes(verb, wish.get("minutes")), _to(verb, wish.get("to"), group, groups)
+    return Command(verb, group, minutes, to, request_id)
 
 
 def _known(name: object, field: str, groups: Collection[str], otherwise: str) -> str:

@@ -40,6 +40,8 @@ def to_record(news: News) -> dict[str, Any]:
             body = {"code": news.code, "instance_ids": list(news.instance_ids)}
         case Command():
             body = {"verb": news.verb.value, "group": news.group, "minutes": news.minutes, "to": news.to}
+            if news.request_id is not None:
+                body["request_id"] = news.request_id
         case Tick() | InstanceChanged() | SpotInterruption() | RebalanceRecommended() | ProbeFailed():
             body = dict(vars(news))
     return {"type": type(news).__name__, **body}
@@ -118,7 +120,8 @@ def _report(record: Mapping[str, Any]) -> ProbeReport:
 
 def _command(record: Mapping[str, Any]) -> Command:
     minutes = record["minutes"]
-    return Command(Verb(record["verb"]), record["group"], None if minutes is None else int(minutes), record["to"])
+    whole = None if minutes is None else int(minutes)
+    return Command(Verb(record["verb"]), record["group"], whole, record["to"], record.get("request_id"))
 
 
 _MAKERS: dict[str, Callable[[Mapping[str, Any]], News]] = {

@@ -1,0 +1,59 @@
+"""What the answer to a launch changes in what a group remembers, and how long to wait after a refusal.
+
+Called by `heal`, which asks for launches, and by `reconcile`, which hears the answers. May not import anything but the
+standard library's data types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from natkeeper.core.incident import Memory, Repair
+from natkeeper.core.model import Role
+
+FIRST_WAIT = timedelta(seconds=15)
+"""After a refusal; each further one doubles it. In an outage a pass comes every three seconds: asking in each is no use
+to anybody, and RunInstances has the smallest bucket of all (2 a second, EC2 Developer Guide, "Request throttling")."""
+LONGEST_WAIT = timedelta(seconds=120)
+"""Capacity comes back at any moment, and a zone without a NAT of its own has no second chance until then."""
+TELLING = 4
+"""The refusal in a row that a person is told of, once: a minute and three quarters after the first."""
+
+
+def repair_of(memory: Memory, role: Role) -> Repair | None:
+    """The attempt under way for the role."""
+    return memory.repair if role is Role.NAT else memory.standby_repair
+
+
+def with_repair(memory: Memory, role: Role, repair: Repair) -> Memory:
+    """The memory with that attempt under way."""
+    return replace(memory, repair=repair) if role is Role.NAT else replace(memory, standby_repair=repair)
+
+
+def accepted(memory: Memory, role: Role) -> Memory:
+    """AWS answered the launch with an instance."""
+    repair = repair_of(memory, role)
+    if repair is None:
+        return memory
+    return with_repair(memory, role, replace(repair, is_accepted=True, refused_at=None, refusals=0))
+
+
+def refused(memory: Memory, role: Role, now: datetime) -> Memory:
+    """AWS answered that it launched nothing: the day's budget is for launches, so this one is given back to it.
+
+    Not where the same token was sent before and nobody heard the answer: that call may still have launched something.
+    """
+    repair = repair_of(memory, role)
+    if repair is None:
+        return memory
+    memory = with_repair(memory, role, replace(repair, refused_at=now, refusals=repair.refusals + 1))
+    if repair.is_repeated or repair.started_at not in memory.launches:
+        return memory
+    at = memory.launches.index(repair.started_at)
+    return replace(memory, launches=(*memory.launches[:at], *memory.launches[at + 1 :]))
+
+
+def wait_after(repair: Repair) -> timedelta:
+    """How long after its refusal the next attempt may be made."""
+    return min(FIRST_WAIT * (1 << min(repair.refusals - 1, 10)), LONGEST_WAIT)

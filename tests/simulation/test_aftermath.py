@@ -1,0 +1,74 @@
+"""When a world counts as being at rest, so that what is judged there is not judged too early; and what an operator asks
+twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from natkeeper.core.incident import Memory
+from simulation import aftermath
+from simulation.book import Book
+from simulation.bus import MINUTE, TICK
+from simulation.hub import Killed
+from simulation.invariants import Invariants
+from simulation.invocation import Invocation
+from simulation.setting import Setting
+from simulation.world import World
+
+
+@pytest.fixture
+def resting() -> Any:
+    judge = Invariants()
+    world = World(1, Setting(), judge)
+    judge.watch(world)
+    world.start()
+    world.hub.run(3 * MINUTE)
+    world.hub.run(4 * MINUTE, lambda: aftermath._is_resting(judge.book))
+    assert aftermath._is_resting(judge.book)
+    yield judge.book
+    world.close()
+
+
+def test_a_world_is_not_at_rest_while_lambda_has_an_event_to_tell_again(resting: Book) -> None:
+    """Seed 1001654: what a crashed controller had not heard was told a minute later, in the middle of the judging."""
+    functions = resting.world.functions
+    functions._failed(Invocation(resting.world, TICK, "r-crashed", 0), 0, Killed())
+    assert not aftermath._is_resting(resting)
+    resting.world.hub.run(resting.now + MINUTE // 2)
+    assert not aftermath._is_resting(resting)
+    resting.world.hub.run(resting.now + 2 * MINUTE, lambda: aftermath._is_resting(resting))
+    assert aftermath._is_resting(resting)
+
+
+def test_a_world_is_not_at_rest_while_a_group_remembers_an_incident(resting: Book) -> None:
+    """Whatever the newest plan says: it may stand on a memory read before another pass opened the incident."""
+    item = resting.world.table.items["group", "a"]
+    memory = json.loads(item["memory"]["S"])
+    item["memory"] = {"S": json.dumps({**memory, "incident": {}})}
+    assert not aftermath._is_resting(resting)
+
+
+def told_twice(book: Book) -> list[str]:
+    """An operator's failover, delivered again after a minute; where zone a's traffic was after each."""
+    world, found = book.world, []
+    for _ in range(2):
+        world.functions.wake({"natkeeper": {"command": "failover", "group": "a"}}, "r-failover")
+        world.hub.run(world.hub.now + MINUTE // 4)
+        found.append(world.route_of("rtb-a1"))
+    return [each or "" for each in found]
+
+
+def test_a_failover_that_lambda_delivers_twice_moves_once(resting: Book) -> None:
+    first, second = told_twice(resting)
+    assert first == second
+    assert resting.violations == []
+
+
+def test_going_there_and_back_for_one_request_is_judged(resting: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Memory, "obeying", lambda memory, _: memory)
+    first, second = told_twice(resting)
+    assert first != second
+    assert {each.number for each in resting.violations} == {12}
