@@ -527,6 +527,14 @@ def test_a_canary_that_cannot_be_watched_is_left_out() -> None:
     assert resting("a").decide().actions == ()
 
 
+def test_who_still_has_a_canary_to_point_is_not_at_rest_while_the_account_is_throttled() -> None:
+    """At rest nobody would look again before a tick (simulation, seed 4003998)."""
+    world = resting("ab").remember(throttled_at=at(-10)).route("rtb-a", "eni-a", CANARY)
+    plan = world.decide()
+    assert (plan.reason, plan.actions, plan.memory.rest) == (Reason.TIDYING, (), None)
+    assert writes(world.remember(throttled_at=at(-270)).decide()) == [PointRoute("rtb-a", CANARY, "eni-b")]
+
+
 def test_a_canary_goes_where_a_checked_neighbour_would_not_swallow_it() -> None:
     world = resting("abc").change("i-b", checked=True)
     plan = world.decide()
