@@ -252,7 +252,7 @@ class Cloud:
     def seed(self) -> None:
         """The passes of a quiet morning: each group learns its target, is seen to forward, and watches the next one."""
         self.wake(Tick())
-        seen_at = datetime.now(UTC) - timedelta(seconds=10)  # before whatever a test reports next
+        seen_at = datetime.now(UTC) - timedelta(seconds=8)  # before whatever a test reports next, and not yet late
         self.wake(*(self.report(name, ended_at=seen_at) for name in self.zones))
         self.wake(Tick())
         reasons = self.wake(Tick())
