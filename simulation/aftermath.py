@@ -7,13 +7,16 @@ and lost events end in the same state: here that is egress on every table, withi
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from natkeeper.core.finish import OVERDUE
 from natkeeper.core.plan import Reason
 from simulation.book import Book
 from simulation.bus import MINUTE, TICK
 from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE
+from simulation.packets import RTT_MS, TIMEOUT_MS
 from simulation.setting import CANARY_ROUTE
 from simulation.world import World
 
@@ -52,6 +55,7 @@ def can_carry(world: World) -> bool:
         and machine.tag(ROLE_TAG) == "nat"
         and machine.interface is not None
         and not machine.loss
+        and RTT_MS + machine.latency_ms <= TIMEOUT_MS
         and world.packets.guest(machine, machine.interface) is None
         for machine in world.ec2.machines.values()
     )
@@ -63,6 +67,8 @@ def is_held(book: Book) -> bool:
     Of the last plans one is enough: a pass that sees no fresh probe says only that it waits for one, and holds again
     when it came (seeds 2004456, 2007800).
     """
+    if book.world.fires["tag-removed"] and book.world.policy.canary_destination is None:
+        return True  # nothing can prove another NAT than the one that was taken away: an operator is asked (6004134)
     is_holding = book.held_at is not None and book.now - book.held_at < HOLDING
     bound = book.world.policy.max_launches_per_day
     return is_holding or any(len(each) >= bound for each in book.launches.values())
@@ -109,6 +115,9 @@ def judge_egress(book: Book) -> None:
     """21. Once faults stop and a candidate exists, egress is verified within a bounded number of passes."""
     world = book.world
     within = FAST_WITHIN if can_carry(world) else UP_WITHIN
+    if world.fires["prober-result-lost"]:
+        # Nobody hears of that run: it counts as lost when it is overdue, for the tick after that (seed 6019421).
+        within += (world.policy.watch_run + OVERDUE) // timedelta(microseconds=1)
     holding = _Holding(book)
     world.hub.run(world.hub.now + within, lambda: is_up(world) or holding.is_long())
     if is_up(world) or is_held(book):
