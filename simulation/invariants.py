@@ -526,6 +526,10 @@ class Invariants:
         book.plans[plan.group] = (invocation.serial, plan)
         if plan.reason in HELD:
             book.held_at = book.now
+        if plan.reason is Reason.PAUSED:
+            book.paused_at[plan.group] = book.now
+        else:
+            book.paused_at.pop(plan.group, None)
 
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
         """Each action has an outcome. What was only throttled is not done yet, so there is nothing to ask packets."""
