@@ -65,11 +65,13 @@ def is_held(book: Book) -> bool:
     """A bound on failovers or launches is used up: natkeeper holds and pages, on purpose (invariant 13).
 
     Of the last plans one is enough: a pass that sees no fresh probe says only that it waits for one, and holds again
-    when it came (seeds 2004456, 2007800).
+    when it came (seeds 2004456, 2007800). A pause is over with the first plan that is not paused: one that an operator
+    had taken back long ago passed for a hold, and a world without egress for one at rest (seed 6014360).
     """
     if book.world.fires["tag-removed"] and book.world.policy.canary_destination is None:
         return True  # nothing can prove another NAT than the one that was taken away: an operator is asked (6004134)
-    is_holding = book.held_at is not None and book.now - book.held_at < HOLDING
+    holds = [*book.paused_at.values(), *([] if book.held_at is None else [book.held_at])]
+    is_holding = any(book.now - each < HOLDING for each in holds)
     bound = book.world.policy.max_launches_per_day
     return is_holding or any(len(each) >= bound for each in book.launches.values())
 
@@ -161,12 +163,12 @@ def judge_rest(book: Book) -> None:
 def _is_resting(book: Book) -> bool:
     """Nothing is left to do, and nothing is still to come: an operator's command whose pass died, and which Lambda
     holds for a minute before it tries again, is news that nobody has acted upon yet (seed 1002402); and an incident may
-    open by it (seed 1001654)."""
+    open by it (seed 1001654). So may one where egress is down and no run's report has said so yet (seed 6014360)."""
     plans = [plan for _, plan in book.plans.values()]
     functions = book.world.functions
     if book.now - book.wrote_at < QUIET or not _are_standbys_ready(book.world):
         return False
-    if functions.queued or functions.invocations:
+    if functions.queued or functions.invocations or not is_up(book.world):
         return False
     return (
         len(plans) == len(book.world.policy.groups)
