@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Cause
 from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.plan import (
@@ -315,8 +315,8 @@ def launches_are_bounded(book: Book, call: Call) -> str | None:
 
 
 def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
-    """14. At most one replacement in flight per group. One that AWS does not show yet, where somebody deleted what
-    natkeeper remembered of it, nobody can know (seed 4001345)."""
+    """14. At most one replacement in flight per group. One that AWS does not show as the stack's, or not yet, where
+    somebody deleted what natkeeper remembered of it, nobody can know (seeds 4001345, 6000974)."""
     if call.operation != "RunInstances":
         return None
     tags = {each["Key"]: each["Value"] for each in call.params["TagSpecifications"][0]["Tags"]}
@@ -325,7 +325,7 @@ def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
         for each in book.world.ec2.machines.values()
         if each.state == "pending"
         and each.token
-        and not (book.world.fires["memory-lost"] and book.now < each.tagged_from)
+        and not (book.world.fires["memory-lost"] and not (each.tag(STACK_TAG) and each.tagged_from <= book.now))
         and (each.tag(GROUP_TAG), each.tag(ROLE_TAG)) == (tags[GROUP_TAG], tags[ROLE_TAG])
         and book.now - each.launched_at < 110 * SECOND
     ]

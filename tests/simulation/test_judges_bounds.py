@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from natkeeper.adapters.codec import encode
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Memory
 from natkeeper.core.plan import Plan, Reason
 from simulation import aftermath
 from simulation.api import Call
 from simulation.hub import SECOND
-from simulation.invariants import Invariants
+from simulation.invariants import Invariants, one_replacement_at_a_time
+from simulation.machines import Machine
 from simulation.setting import Setting
 from simulation.world import World
 
@@ -57,3 +59,20 @@ def test_nobody_rests_while_lambda_still_holds_an_event() -> None:
     assert not world.functions.invocations
     assert not aftermath._is_resting(judge.book)
     world.close()
+
+
+def test_a_replacement_without_its_tag_is_unknown_only_to_who_lost_the_memory_of_it() -> None:
+    """Somebody took the tag away and deleted what was remembered (seeds 6000974, 6014536)."""
+    world, judge = watched()
+    for number in (1, 2):
+        tags = {STACK_TAG: "s", GROUP_TAG: "a", ROLE_TAG: "nat"}
+        world.ec2.machines[f"i-{number}"] = Machine(f"i-{number}", "t4g.nano", tags, None, 0, token=f"t-{number}")
+    asked = [{"Key": GROUP_TAG, "Value": "a"}, {"Key": ROLE_TAG, "Value": "nat"}]
+    invocation = cast(Any, SimpleNamespace(serial=1))
+    call = Call("ec2", "RunInstances", {"TagSpecifications": [{"Tags": asked}]}, invocation, 1, 0)
+    world.fires["memory-lost"] = 1
+    assert one_replacement_at_a_time(judge.book, call) is not None
+    world.ec2.machines["i-1"].tags.pop(STACK_TAG)
+    assert one_replacement_at_a_time(judge.book, call) is None
+    world.fires["memory-lost"] = 0
+    assert one_replacement_at_a_time(judge.book, call) is not None
