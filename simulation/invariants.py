@@ -296,8 +296,14 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
-    # What a pass without a ledger did, or one whose record did not get through, nobody could remember.
-    known = [each for each in book.moves[plan.group] if (each.serial, plan.group) not in book.ledgerless]
+    # What a pass without a ledger did, or one whose record did not get through, nobody else could remember; nor what
+    # one planned that died before its record got through (seed 6005390).
+    known = [
+        each
+        for each in book.moves[plan.group]
+        if (each.serial, plan.group) not in book.ledgerless
+        and (each.serial == invocation.serial or each not in book.unrecorded[plan.group])
+    ]
     hour = [each for each in known if book.now - each.at < 3600 * SECOND]
     made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
     limit = book.world.policy.max_failovers_per_hour
@@ -483,6 +489,7 @@ class Invariants:
         if memory is None:
             return
         group = call.params["Key"]["sk"]["S"]
+        self.book.was_recorded(group, call.invocation.serial)
         if '"is_down":true' in memory["S"]:
             self.book.down_since.setdefault(group, self.book.now)
         else:
@@ -507,7 +514,9 @@ class Invariants:
                     book.broke(number, wrong)
         key = (invocation.serial, plan.group)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
-            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
+            move = Move(book.now, plan.reason, plan.memory.target or "", invocation.serial)
+            book.moves[plan.group].append(move)
+            book.unrecorded[plan.group].add(move)
             book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
@@ -541,6 +550,9 @@ class Invariants:
         book = self.book
         if error is not None and not isinstance(error, Killed):
             book.broke(20, f"a pass raised {error!r}")
+        if error is None:
+            for group in book.unrecorded:
+                book.was_recorded(group, invocation.serial)  # or should have been: it had the time
         for key in [each for each in book.unproven if each[0] == invocation.serial]:
             book.unproven.discard(key)
             if error is None and key not in book.ledgerless:
