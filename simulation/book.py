@@ -55,6 +55,8 @@ class Book:
     world: World
     violations: list[Violation] = field(default_factory=list)
     moves: defaultdict[str, list[Move]] = field(default_factory=lambda: defaultdict(list))
+    unrecorded: defaultdict[str, set[Move]] = field(default_factory=lambda: defaultdict(set))
+    """Group to the moves of passes that have not written to the ledger since, and are not over or died."""
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     obeyed: defaultdict[str, set[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(set))
     """Group to the moves that were made because an operator asked: whose invocation, and where to."""
@@ -87,6 +89,10 @@ class Book:
         self.world.tell(f"BROKEN invariant {number}: {text}")
         if len(self.violations) < 5:
             self.violations.append(Violation(number, self.now, text))
+
+    def was_recorded(self, group: str, serial: int) -> None:
+        """The invocation's moves of the group are in the ledger, where every later pass reads them."""
+        self.unrecorded[group] = {each for each in self.unrecorded[group] if each.serial != serial}
 
     def group_of_table(self, table_id: str) -> str | None:
         """Whose table it is; None for one that is not the stack's."""

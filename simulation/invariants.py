@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Cause
 from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.plan import (
@@ -309,8 +309,14 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
-    # What a pass without a ledger did, or one whose record did not get through, nobody could remember.
-    known = [each for each in book.moves[plan.group] if (each.serial, plan.group) not in book.ledgerless]
+    # What a pass without a ledger did, or one whose record did not get through, nobody else could remember; nor what
+    # one planned that died before its record got through (seed 6005390).
+    known = [
+        each
+        for each in book.moves[plan.group]
+        if (each.serial, plan.group) not in book.ledgerless
+        and (each.serial == invocation.serial or each not in book.unrecorded[plan.group])
+    ]
     hour = [each for each in known if book.now - each.at < 3600 * SECOND]
     made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
     limit = book.world.policy.max_failovers_per_hour
@@ -328,8 +334,8 @@ def launches_are_bounded(book: Book, call: Call) -> str | None:
 
 
 def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
-    """14. At most one replacement in flight per group. One that AWS does not show yet, where somebody deleted what
-    natkeeper remembered of it, nobody can know (seed 4001345)."""
+    """14. At most one replacement in flight per group. One that AWS does not show as the stack's, or not yet, where
+    somebody deleted what natkeeper remembered of it, nobody can know (seeds 4001345, 6000974)."""
     if call.operation != "RunInstances":
         return None
     tags = {each["Key"]: each["Value"] for each in call.params["TagSpecifications"][0]["Tags"]}
@@ -338,7 +344,7 @@ def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
         for each in book.world.ec2.machines.values()
         if each.state == "pending"
         and each.token
-        and not (book.world.fires["memory-lost"] and book.now < each.tagged_from)
+        and not (book.world.fires["memory-lost"] and not (each.tag(STACK_TAG) and each.tagged_from <= book.now))
         and (each.tag(GROUP_TAG), each.tag(ROLE_TAG)) == (tags[GROUP_TAG], tags[ROLE_TAG])
         and book.now - each.launched_at < 110 * SECOND
     ]
@@ -496,6 +502,7 @@ class Invariants:
         if memory is None:
             return
         group = call.params["Key"]["sk"]["S"]
+        self.book.was_recorded(group, call.invocation.serial)
         if '"is_down":true' in memory["S"]:
             self.book.down_since.setdefault(group, self.book.now)
         else:
@@ -520,7 +527,9 @@ class Invariants:
                     book.broke(number, wrong)
         key = (invocation.serial, plan.group)
         if plan.reason in MOVES and any(_is_default(each) for each in plan.actions):
-            book.moves[plan.group].append(Move(book.now, plan.reason, plan.memory.target or "", invocation.serial))
+            move = Move(book.now, plan.reason, plan.memory.target or "", invocation.serial)
+            book.moves[plan.group].append(move)
+            book.unrecorded[plan.group].add(move)
             book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
@@ -558,6 +567,9 @@ class Invariants:
         book = self.book
         if error is not None and not isinstance(error, Killed):
             book.broke(20, f"a pass raised {error!r}")
+        if error is None:
+            for group in book.unrecorded:
+                book.was_recorded(group, invocation.serial)  # or should have been: it had the time
         for key in [each for each in book.unproven if each[0] == invocation.serial]:
             book.unproven.discard(key)
             if error is None and key not in book.ledgerless:

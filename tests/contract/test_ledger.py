@@ -141,6 +141,21 @@ def test_late_record_of_a_lost_lease_is_refused_and_changes_nothing(first: Dynam
     assert isinstance(first.acquire("a", until()), Held)
 
 
+@pytest.mark.parametrize("news", [0, 1])
+def test_late_record_is_refused_though_the_item_was_deleted_and_its_epochs_began_anew(
+    news: int, cloud: Cloud, first: DynamoLedger, second: DynamoLedger
+) -> None:
+    late = take(first)
+    cloud.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": "group"}, "sk": {"S": "a"}})
+    assert take(second).epoch == late.epoch
+    for _ in range(news):
+        first.leave("a", NEWS)
+    with pytest.raises(Stale, match="LeaseLost"):
+        first.record(late, Memory(target="eni-late"), release=True)
+    assert first.read() == {"a": Memory()}
+    assert isinstance(first.acquire("a", until()), Held)
+
+
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("release", [True, False])
 def test_record_whose_reply_was_lost_is_written_once_more_and_is_the_same(

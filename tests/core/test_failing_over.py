@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from natkeeper.core.incident import Canary, Cause, Exclusion, Memory
+from natkeeper.core.launches import accepted
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Command, Verb
 from natkeeper.core.plan import (
@@ -448,6 +449,29 @@ def test_a_lone_nat_that_hangs_is_replaced() -> None:
     after = world.step(report("xxx", 60), now=65)
     assert after.reason is Reason.LAST_RESORT
     assert target_of(world.seen, "rtb-a") == "eni-a2"
+
+
+def test_a_replacement_that_an_older_answer_lacks_is_not_launched_again() -> None:
+    """It was seen pending, then not (simulation, seed 7604408)."""
+    world = resting("a")
+    world.step(report("ooxxx", -4))
+    world.memories["a"] = accepted(world.memories["a"], Role.NAT)
+    world.change("i-a2", state=PENDING)
+    plan = world.step(report("xxx", 4), now=8)
+    assert (plan.reason, writes(plan)) == (Reason.NO_CANDIDATE, [])
+    assert plan.memory.repair is not None
+    world.network = without(world.seen, "i-a2")
+    plan = world.step(report("xxx", 8), now=12)
+    assert (plan.reason, writes(plan)) == (Reason.NO_CANDIDATE, [])
+    assert "to be visible" in plan.detail
+
+
+def test_a_lone_nat_that_hangs_is_replaced_once_more_when_the_first_one_stays_pending() -> None:
+    world = resting("a")
+    world.step(report("ooxxx", -4))
+    world.change("i-a2", state=PENDING)
+    assert writes(world.step(report("xxx", 170), now=175)) == []
+    assert kinds(world.step(report("xxx", 180), now=185)) == [["LaunchInstance"]]
 
 
 def test_a_lone_nat_that_is_still_booting_is_given_time() -> None:

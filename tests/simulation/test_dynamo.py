@@ -94,6 +94,20 @@ def test_a_record_of_a_lease_that_was_lost_is_refused_and_changes_nothing(
     assert ledger("one").read() == {"a": Memory()}
 
 
+def test_a_record_of_before_the_item_was_deleted_is_refused_though_the_epoch_is_the_same_again(
+    ledger: Callable[..., DynamoLedger], table: Table
+) -> None:
+    """Or it gave back somebody else's lease, under which a launch was under way (seed 6005164)."""
+    before = held(ledger("one"))
+    table.items.clear()
+    after = held(ledger("two"))
+    assert after.epoch == before.epoch
+    with pytest.raises(Stale):
+        ledger("one").record(before, Memory(target="eni-9"), release=True)
+    assert ledger("one").read() == {"a": Memory()}
+    assert isinstance(ledger("three").acquire("a", SOON), Held)
+
+
 def test_news_left_meanwhile_come_back_with_the_record(ledger: Callable[..., DynamoLedger]) -> None:
     lease = held(ledger("one"))
     ledger("two").leave("a", InstanceChanged("i-0123456789abcdef0", "stopped"))

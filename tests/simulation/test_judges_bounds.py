@@ -8,12 +8,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from natkeeper.adapters.codec import encode
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Memory
-from natkeeper.core.plan import Plan, Reason
+from natkeeper.core.model import DEFAULT_ROUTE
+from natkeeper.core.plan import Plan, PointRoute, Reason
 from simulation import aftermath
 from simulation.api import Call
-from simulation.hub import SECOND
-from simulation.invariants import Invariants, _is_known_down
+from simulation.hub import SECOND, Killed
+from simulation.invariants import Invariants, _is_known_down, failovers_are_bounded, one_replacement_at_a_time
+from simulation.machines import Machine
 from simulation.setting import Setting
 from simulation.world import World
 
@@ -75,3 +78,52 @@ def test_nobody_rests_while_lambda_still_holds_an_event() -> None:
     assert not world.functions.invocations
     assert not aftermath._is_resting(judge.book)
     world.close()
+
+
+def failing_over(serial: int, world: World) -> tuple[Any, Plan]:
+    """A pass with a plan to take the group's default route elsewhere."""
+    group = world.policy.groups[0]
+    stages = ((PointRoute(group.table_ids[0], DEFAULT_ROUTE, "eni-2", is_missing=False),),)
+    invocation = SimpleNamespace(serial=serial, seen=None, skew=0, control=None)
+    return invocation, Plan(group.name, Memory(), Reason.FAIL_OVER, "dead", stages)
+
+
+def test_a_failover_that_died_before_it_wrote_or_moved_anything_is_not_counted() -> None:
+    """Its call to the ledger found the lease gone after the pass was dead (seed 6005390)."""
+    world, judge = watched()
+    world.policy = replace(world.policy, max_failovers_per_hour=1)
+    died, plan = failing_over(1, world)
+    judge.decided(died, plan)
+    heir, _ = failing_over(2, world)
+    assert failovers_are_bounded(judge.book, heir, plan) is None
+    assert failovers_are_bounded(judge.book, died, plan) is not None  # it remembers what it did itself
+    judge.ended(died, Killed())
+    assert failovers_are_bounded(judge.book, heir, plan) is None
+    judge.called(recorded(Memory()), None)  # had its call, that was on its way, been let through
+    assert failovers_are_bounded(judge.book, heir, plan) is not None
+
+
+def test_a_failover_of_a_pass_that_ended_in_peace_and_wrote_nothing_is_counted() -> None:
+    world, judge = watched()
+    world.policy = replace(world.policy, max_failovers_per_hour=1)
+    first, plan = failing_over(1, world)
+    judge.decided(first, plan)
+    judge.ended(first, None)
+    assert failovers_are_bounded(judge.book, failing_over(2, world)[0], plan) is not None
+
+
+def test_a_replacement_without_its_tag_is_unknown_only_to_who_lost_the_memory_of_it() -> None:
+    """Somebody took the tag away and deleted what was remembered (seeds 6000974, 6014536)."""
+    world, judge = watched()
+    for number in (1, 2):
+        tags = {STACK_TAG: "s", GROUP_TAG: "a", ROLE_TAG: "nat"}
+        world.ec2.machines[f"i-{number}"] = Machine(f"i-{number}", "t4g.nano", tags, None, 0, token=f"t-{number}")
+    asked = [{"Key": GROUP_TAG, "Value": "a"}, {"Key": ROLE_TAG, "Value": "nat"}]
+    invocation = cast(Any, SimpleNamespace(serial=1))
+    call = Call("ec2", "RunInstances", {"TagSpecifications": [{"Tags": asked}]}, invocation, 1, 0)
+    world.fires["memory-lost"] = 1
+    assert one_replacement_at_a_time(judge.book, call) is not None
+    world.ec2.machines["i-1"].tags.pop(STACK_TAG)
+    assert one_replacement_at_a_time(judge.book, call) is None
+    world.fires["memory-lost"] = 0
+    assert one_replacement_at_a_time(judge.book, call) is not None

@@ -151,7 +151,7 @@ class Ledger:
 
         def effect() -> Lease:
             item = self.items[lease.group]
-            if item.epoch != lease.epoch:
+            if (item.holder, item.epoch) != (lease.holder, lease.epoch):
                 raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.holder}")
             fresh = item.inbox[len(lease.inbox) :]
             item.memory, item.inbox = memory, fresh

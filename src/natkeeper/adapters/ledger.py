@@ -32,6 +32,7 @@ INBOX_LIMIT = 20
 """News kept for a holder: a run's report is 3 KB, and what is lost here is only a finer measurement."""
 KEPT = timedelta(days=400)
 """How long an incident stays in the table."""
+OURS = "holder = :holder AND epoch = :epoch"
 REFUSED = "ConditionalCheckFailedException"
 RECORD_TRIES = 4
 """A stop brings two events, a tick and a prober's report within a second or two, each of which may leave its news while
@@ -85,8 +86,13 @@ class DynamoLedger:
         return Lease(group, self._holder, int(item["epoch"]["N"]), until, _memory(item), inbox)
 
     def record(self, lease: Lease, memory: Memory, *, release: bool) -> Lease:
-        """Memory and lease in one write, on condition that the epoch and the inbox are as this holder knows them."""
+        """Memory and lease in one write, on condition that holder, epoch and inbox are as this holder knows them.
+
+        The holder too: the epoch begins anew once somebody deleted the item, and one of before would write over, and
+        give back, the lease of whoever has the same number now (simulation, seed 6005164).
+        """
         values: dict[str, Any] = {
+            ":holder": {"S": lease.holder},
             ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
             ":epoch": {"N": str(lease.epoch)},
             ":empty": {"L": []},
@@ -96,7 +102,7 @@ class DynamoLedger:
         if release:
             change, values = f"{change}, lease_until = :zero", {**values, ":zero": {"N": "0"}}
         try:
-            self._update(lease.group, change, "epoch = :epoch AND size(inbox) = :known", values)
+            self._update(lease.group, change, f"{OURS} AND size(inbox) = :known", values)
         except _Refused as refused:
             return self._record_beside_news(lease, memory, refused.item)
         return replace(lease, memory=memory, inbox=())
@@ -104,16 +110,18 @@ class DynamoLedger:
     def _record_beside_news(self, lease: Lease, memory: Memory, item: Mapping[str, Any]) -> Lease:
         """Somebody left news: write the memory, keep what was not handed out yet, and hand it out now."""
         for _ in range(RECORD_TRIES):
-            if int(item.get("epoch", {}).get("N", -1)) != lease.epoch:
-                raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.get('holder')}")
+            holder, epoch = item.get("holder", {}).get("S"), int(item.get("epoch", {}).get("N", -1))
+            if (holder, epoch) != (lease.holder, lease.epoch):
+                raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {holder}")
             fresh = item["inbox"]["L"][len(lease.inbox) :]
             values = {
                 ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+                ":holder": {"S": lease.holder},
                 ":epoch": {"N": str(lease.epoch)},
                 ":fresh": {"L": fresh},
                 ":size": {"N": str(len(item["inbox"]["L"]))},
             }
-            change, condition = "SET memory = :memory, inbox = :fresh", "epoch = :epoch AND size(inbox) = :size"
+            change, condition = "SET memory = :memory, inbox = :fresh", f"{OURS} AND size(inbox) = :size"
             try:
                 self._update(lease.group, change, condition, values)
             except _Refused as refused:

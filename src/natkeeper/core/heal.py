@@ -66,10 +66,11 @@ def heal(view: View) -> Step:
 def replace_hung(view: View) -> Step:
     """Nothing can carry the traffic: heal, and where the NAT that carries it runs but forwards nothing, launch another.
 
-    Not before the newest NAT has had its time to boot.
+    Not before the newest NAT has had its time to boot. Meanwhile its launch stays remembered: forgotten, as by a group
+    that is home, it was made again when an older answer of EC2's did not show it (simulation, seed 7604408).
     """
-    nats = view.instances(Role.NAT)
-    if not view.is_home or any(each.state is not InstanceState.RUNNING for each in nats):
+    nats, home = view.instances(Role.NAT), view.home
+    if not view.is_home or home is None or home.state is not InstanceState.RUNNING:
         return heal(view)
     if view.now - max(each.launched_at for each in nats) <= view.policy.repair_after:
         return Step(view.memory, Reason.HEALING, "waiting for the newest NAT, which may still be booting")
