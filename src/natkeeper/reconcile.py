@@ -31,7 +31,7 @@ from natkeeper.core.plan import (
     StartWatch,
 )
 from natkeeper.core.policy import Policy
-from natkeeper.errors import Stale, Trouble
+from natkeeper.errors import Stale, Trouble, TryAgain
 from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_calm, open_pass
 from natkeeper.ports import Outcome, Ports
 
@@ -245,19 +245,24 @@ def _verify(group: GroupPass, ports: Ports) -> None:
 
 def _tell(group: GroupPass, plan: Plan, ports: Ports, *, is_recorded: bool) -> None:
     """An opening is only noted once the memory has the incident: a pass that dies after the note would leave one that
-    nobody remembers, and nobody ever closes (simulation, seed 6019134). A closing's note has all that an opening's has.
-    """
+    nobody remembers, and nobody ever closes (simulation, seed 6019134). A closing's note has all that an opening's has;
+    until the ledger takes it, the memory keeps the incident, and the next plan closes it again (seed 6021618)."""
     for each in plan.happenings:
+        if isinstance(each, IncidentClosed) and isinstance(_note(group, each, ports), TryAgain):
+            group.memory = replace(group.memory, incident=each.incident)
+            continue
         ports.telemetry.happened(group.name, each)
-        if isinstance(each, IncidentClosed) or (isinstance(each, IncidentOpened) and is_recorded):
+        if isinstance(each, IncidentOpened) and is_recorded:
             _note(group, each, ports)
 
 
-def _note(group: GroupPass, happening: IncidentOpened | IncidentClosed, ports: Ports) -> None:
+def _note(group: GroupPass, happening: IncidentOpened | IncidentClosed, ports: Ports) -> Trouble | None:
     try:
         ports.ledger.note(happening)
     except Trouble as trouble:
         ports.telemetry.troubled(group.name, trouble)
+        return trouble
+    return None
 
 
 def _record(group: GroupPass, ports: Ports, *, release: bool = False) -> bool:

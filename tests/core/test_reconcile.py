@@ -765,6 +765,36 @@ def test_an_opening_is_only_noted_once_the_memory_has_it(tries: int) -> None:
     assert IncidentOpened in [type(each) for _, each in stack.telemetry.happenings]
 
 
+@pytest.mark.parametrize("is_applied", [False, True])
+def test_an_incident_stays_open_until_the_ledger_takes_its_closing(is_applied: bool) -> None:
+    """Simulation, seed 6021618: the closing's note was throttled, and the memory forgot the incident all the same."""
+    stack = stopped()
+    stack.wake(STOPS)
+    stack.later(5)
+    if is_applied:
+        stack.faults.lost = {"note"}
+    else:
+        stack.faults.failing["note"] = [TryAgain("PutItem", "ThrottlingException")]
+    stack.wake(report("ooxooo", -1, run_id="watch-a"))
+    assert stack.memory().incident is not None
+    stack.later(30)
+    stack.wake(Tick())
+    assert stack.memory().incident is None
+    assert [each for each, _ in stack.ledger.notes] == ["opened", "closed"]
+    kinds = [type(each) for _, each in stack.telemetry.happenings]
+    assert kinds.count(IncidentOpened) == kinds.count(IncidentClosed) == 1
+
+
+def test_an_incident_whose_closing_is_refused_for_good_is_not_kept_for_ever() -> None:
+    stack = stopped()
+    stack.wake(STOPS)
+    stack.later(5)
+    stack.faults.failing["note"] = Refused("PutItem", "AccessDeniedException")
+    stack.wake(report("ooxooo", -1, run_id="watch-a"))
+    assert stack.memory().incident is None
+    assert IncidentClosed in [type(each) for _, each in stack.telemetry.happenings]
+
+
 def test_a_notice_is_confirmed_with_ec2_before_it_is_believed() -> None:
     stack = Stack(resting("ab"))
     stack.wake(HealthNotice("AWS_EC2_INSTANCE_STOP_SCHEDULED", ("i-a", "i-z")))
