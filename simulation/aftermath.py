@@ -7,13 +7,16 @@ and lost events end in the same state: here that is egress on every table, withi
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from natkeeper.core.finish import OVERDUE
 from natkeeper.core.plan import Reason
 from simulation.book import Book
 from simulation.bus import MINUTE, TICK
 from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE
+from simulation.packets import RTT_MS, TIMEOUT_MS
 from simulation.setting import CANARY_ROUTE
 from simulation.world import World
 
@@ -52,6 +55,7 @@ def can_carry(world: World) -> bool:
         and machine.tag(ROLE_TAG) == "nat"
         and machine.interface is not None
         and not machine.loss
+        and RTT_MS + machine.latency_ms <= TIMEOUT_MS
         and world.packets.guest(machine, machine.interface) is None
         for machine in world.ec2.machines.values()
     )
@@ -61,9 +65,13 @@ def is_held(book: Book) -> bool:
     """A bound on failovers or launches is used up: natkeeper holds and pages, on purpose (invariant 13).
 
     Of the last plans one is enough: a pass that sees no fresh probe says only that it waits for one, and holds again
-    when it came (seeds 2004456, 2007800).
+    when it came (seeds 2004456, 2007800). A pause is over with the first plan that is not paused: one that an operator
+    had taken back long ago passed for a hold, and a world without egress for one at rest (seed 6014360).
     """
-    is_holding = book.held_at is not None and book.now - book.held_at < HOLDING
+    if book.world.fires["tag-removed"] and book.world.policy.canary_destination is None:
+        return True  # nothing can prove another NAT than the one that was taken away: an operator is asked (6004134)
+    holds = [*book.paused_at.values(), *([] if book.held_at is None else [book.held_at])]
+    is_holding = any(book.now - each < HOLDING for each in holds)
     bound = book.world.policy.max_launches_per_day
     return is_holding or any(len(each) >= bound for each in book.launches.values())
 
@@ -109,6 +117,9 @@ def judge_egress(book: Book) -> None:
     """21. Once faults stop and a candidate exists, egress is verified within a bounded number of passes."""
     world = book.world
     within = FAST_WITHIN if can_carry(world) else UP_WITHIN
+    if world.fires["prober-result-lost"]:
+        # Nobody hears of that run: it counts as lost when it is overdue, for the tick after that (seed 6019421).
+        within += (world.policy.watch_run + OVERDUE) // timedelta(microseconds=1)
     holding = _Holding(book)
     world.hub.run(world.hub.now + within, lambda: is_up(world) or holding.is_long())
     if is_up(world) or is_held(book):
@@ -152,12 +163,12 @@ def judge_rest(book: Book) -> None:
 def _is_resting(book: Book) -> bool:
     """Nothing is left to do, and nothing is still to come: an operator's command whose pass died, and which Lambda
     holds for a minute before it tries again, is news that nobody has acted upon yet (seed 1002402); and an incident may
-    open by it (seed 1001654)."""
+    open by it (seed 1001654). So may one where egress is down and no run's report has said so yet (seed 6014360)."""
     plans = [plan for _, plan in book.plans.values()]
     functions = book.world.functions
     if book.now - book.wrote_at < QUIET or not _are_standbys_ready(book.world):
         return False
-    if functions.queued or functions.invocations:
+    if functions.queued or functions.invocations or not is_up(book.world):
         return False
     return (
         len(plans) == len(book.world.policy.groups)

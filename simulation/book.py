@@ -21,8 +21,8 @@ MOVES = (
     *(Reason.FAIL_OVER, Reason.LAST_RESORT, Reason.GO_HOME, Reason.OPERATOR_MOVE, Reason.LEAVE_DOOMED, Reason.ADOPT),
     Reason.CONVERGE,
 )
-HELD = (Reason.BUDGET_EXHAUSTED, Reason.PAUSED, Reason.COMMON_MODE)
-"""natkeeper holds and pages, on purpose."""
+HELD = (Reason.BUDGET_EXHAUSTED, Reason.COMMON_MODE)
+"""natkeeper holds and pages, on purpose. An operator's pause is held too, until they take it back."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ class Book:
     plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
     """Group to the newest plan and whose it is."""
     held_at: int | None = None
-    """When a plan of any group was last to hold."""
+    """When a plan of any group was last to hold, for a reason that nobody can take back."""
+    paused_at: dict[str, int] = field(default_factory=dict)
+    """Group to when a plan last said that it is paused, until one says something else."""
     writes: int = 0
     wrote_at: int = 0
     ledger_writes: int = 0

@@ -178,8 +178,7 @@ def _stop_faults(world: World) -> None:
     ec2.stuck_pending = False
     ec2.visible_after = ec2.tagged_after = 0
     packets.zones_down.clear()
-    if packets.targets_down:
-        packets.targets_down, packets.targets_back_at = 0, world.hub.now
+    packets.lose_targets(0, world.hub.now)
     packets.are_names_dead = False
     for group in list(packets.cut_off):
         packets.mend(group)

@@ -229,14 +229,27 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     if invocation.control is None or not invocation.control.is_ok:
         return "failover by probes alone, without a control probe that succeeded"
     groups = world.policy.groups
-    since = [book.down_since.get(each.name) for each in groups if each.name != plan.group]
-    is_common = len(groups) > 1 and all(each is not None and book.now - each > 10 * SECOND for each in since)
+    others = [each.name for each in groups if each.name != plan.group]
+    is_common = bool(others) and all(_is_known_down(book, invocation, each) for each in others)
     targets = {world.route_of(each.table_ids[0]) for each in groups}
     if len(targets) < 2:
         return None  # one NAT carries everybody, and it is that one's fault
     owners = [invocation.seen.owner_of(each or "") if invocation.seen is not None else None for each in targets]
     are_running = all(each is not None and each.is_running for each in owners)
     return "failover while every zone fails with its NAT running" if is_common and are_running else None
+
+
+def _is_known_down(book: Book, invocation: Invocation, group: str) -> bool:
+    """The pass could know that the group's probes fail: the ledger said so before the pass began and read it.
+
+    What was written later it never read. Without a ledger it knows nothing of the others, and must fail over all the
+    same (seeds 6009538, 6018956). And of a group that it has taken on itself it knows more than the ledger: the report
+    that probes succeed again may be what it woke up for, and is written when it ends (seeds 6013950, 6014318, 6017489).
+    """
+    since, own = book.down_since.get(group), invocation.plans.get(group)
+    if since is None or (invocation.serial, group) in book.ledgerless:
+        return False
+    return since < invocation.began_at and (own is None or own.memory.is_down)
 
 
 def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
@@ -522,6 +535,10 @@ class Invariants:
         book.plans[plan.group] = (invocation.serial, plan)
         if plan.reason in HELD:
             book.held_at = book.now
+        if plan.reason is Reason.PAUSED:
+            book.paused_at[plan.group] = book.now
+        else:
+            book.paused_at.pop(plan.group, None)
 
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
         """Each action has an outcome. What was only throttled is not done yet, so there is nothing to ask packets."""

@@ -147,6 +147,12 @@ class Packets:
             return DEAD["too slow"]
         return _carried(machine.loss, rtt, public, target)
 
+    def lose_targets(self, count: int, now: int) -> None:
+        """From now on so many targets are out of reach. Two make a probe fail; when fewer do, they are back."""
+        if count < 2 <= self.targets_down:
+            self.targets_back_at = now
+        self.targets_down = count
+
     def guest(self, machine: Machine, interface: Interface) -> str | None:
         """Why the machine forwards nothing, or None."""
         if machine.state != "running":

@@ -114,9 +114,8 @@ def _has_followed(crashes: Crashes | None) -> bool:
 def _converge(book: Book, situation: Situation, *, follows_home: bool) -> None:
     world = book.world
     if not book.violations:
-        if world.packets.targets_down:
-            world.packets.targets_down, world.packets.targets_back_at = 0, world.hub.now
-            world.packets_changed()
+        world.packets.lose_targets(0, world.hub.now)
+        world.packets_changed()
         if situation.name.startswith("common mode"):
             # Nothing natkeeper may do helps: somebody reboots them.
             for each in world.ec2.machines.values():

@@ -227,13 +227,12 @@ def _cut_off(act: Act) -> None:
     never="moves traffic because somebody else's server is down",
 )
 def _targets(act: Act) -> None:
-    act.world.packets.targets_down = act.dice.choice((1, 2, 3))
+    act.world.packets.lose_targets(act.dice.choice((1, 2, 3)), act.world.hub.now)
     act.fired("targets-down")
     act.world.packets_changed()
 
     def mend() -> None:
-        act.world.packets.targets_down = 0
-        act.world.packets.targets_back_at = act.world.hub.now
+        act.world.packets.lose_targets(0, act.world.hub.now)
         act.world.packets_changed()
 
     act.later(mend)

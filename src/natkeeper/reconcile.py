@@ -29,7 +29,6 @@ from natkeeper.core.plan import (
     PointRoute,
     Reason,
     StartWatch,
-    Warned,
 )
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble
@@ -62,7 +61,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
     if calm is not None and calm.plan is not None:
         ports.telemetry.decided(calm.plan)
         _perform(calm, calm.plan, ports)
-        _tell(calm, calm.plan, ports)
+        _tell(calm, calm.plan, ports, is_recorded=False)
         _close(calm, ports)
         if calm.is_lost or not calm.news:
             return {calm.name: calm.reasons}
@@ -110,16 +109,12 @@ def _turn(
         group.memory, group.news = before, news
         group.plan = replace(plan, verifies=False, wake_at=ports.clock.now() + PATIENCE)
         return
-    _perform(group, plan, ports)
+    is_recorded = _perform(group, plan, ports) or plan.records_first
+    if not is_recorded and any(isinstance(each, IncidentOpened) for each in plan.happenings):
+        is_recorded = not group.is_lost and _record(group, ports)
     if group.is_lost:
         return
-    is_recorded = plan.records_first or (plan.verifies and bool(plan.stages))
-    if not is_recorded and any(isinstance(each, IncidentOpened) for each in plan.happenings):
-        # Or a pass that dies after the note leaves an incident that nobody remembers, and nobody ever closes.
-        _record(group, ports)
-        if group.is_lost:
-            return
-    _tell(group, plan, ports)
+    _tell(group, plan, ports, is_recorded=is_recorded)
     if plan.verifies and not group.is_throttled:
         _verify(group, ports)
 
@@ -147,8 +142,8 @@ def _restrict(plan: Plan, group: GroupPass) -> Plan:
     )
 
 
-def _perform(group: GroupPass, plan: Plan, ports: Ports) -> None:
-    """The stages, with the memory written before them or, for a move, beside them.
+def _perform(group: GroupPass, plan: Plan, ports: Ports) -> bool:
+    """The stages, with the memory written before them or, for a move, beside them; True when it was written beside.
 
     Beside, because a move is idempotent and the next pass sees where routes and address are: writing the intent first
     would add a round trip to every failover and make nothing safer. Beside all of them, so that no stage of a move
@@ -158,9 +153,11 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports) -> None:
     outcomes: list[Outcome] = []
     group.is_throttled = False
     stages = partial(_stages, group, plan, outcomes, ports)
-    ports.together([record, stages] if plan.verifies and plan.stages and not plan.records_first else [stages])
+    is_beside = plan.verifies and bool(plan.stages) and not plan.records_first
+    done = ports.together([record, stages] if is_beside else [stages])
     for each in outcomes:
         _judge_outcome(group, each, ports)
+    return is_beside and done[0] is True
 
 
 def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
@@ -246,10 +243,13 @@ def _verify(group: GroupPass, ports: Ports) -> None:
     group.news = (*group.news, report)
 
 
-def _tell(group: GroupPass, plan: Plan, ports: Ports) -> None:
+def _tell(group: GroupPass, plan: Plan, ports: Ports, *, is_recorded: bool) -> None:
+    """An opening is only noted once the memory has the incident: a pass that dies after the note would leave one that
+    nobody remembers, and nobody ever closes (simulation, seed 6019134). A closing's note has all that an opening's has.
+    """
     for each in plan.happenings:
         ports.telemetry.happened(group.name, each)
-        if not isinstance(each, Warned):
+        if isinstance(each, IncidentClosed) or (isinstance(each, IncidentOpened) and is_recorded):
             _note(group, each, ports)
 
 

@@ -192,6 +192,12 @@ def test_a_proof_from_yesterday_does_not_make_one_packet_enough() -> None:
     assert proof is None or proof.at < at(-1000)
 
 
+def test_canary_packets_of_the_future_prove_nothing() -> None:
+    """The clock that says when the canary was pointed lags: they may have gone the old way (seed 6001705)."""
+    plan = back(canary=Canary("eni-a", at(-1))).decide(report("oooo", 3, canary="oooo"))
+    assert plan.memory.proof_of("eni-a") is None
+
+
 def test_canary_packets_sent_before_the_route_pointed_there_prove_nothing() -> None:
     plan = back(canary=Canary("eni-a", at(-1))).decide(report("oooo", -5, canary="oooo"))
     assert plan.memory.proof_of("eni-a") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
@@ -748,6 +749,20 @@ def test_an_incident_is_opened_and_closed_once_in_the_ledger() -> None:
     assert [each for each, _ in stack.ledger.notes] == ["opened", "closed"]
     kinds = [type(each) for _, each in stack.telemetry.happenings]
     assert kinds.count(IncidentOpened) == kinds.count(IncidentClosed) == 1
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_an_opening_is_only_noted_once_the_memory_has_it(tries: int) -> None:
+    """Simulation, seed 6019134: the record beside the move was throttled, the note came through, and the pass died."""
+    stack = stopped()
+    stack.faults.failing["record"] = [TryAgain("UpdateItem", "ThrottlingException")] * tries
+    stack.faults.failing["verify"] = cast(Trouble, Killed())
+    with pytest.raises(Killed):
+        stack.wake(STOPS)
+    is_remembered = stack.memory().incident is not None
+    assert is_remembered is (tries == 1)
+    assert [each for each, _ in stack.ledger.notes] == (["opened"] if is_remembered else [])
+    assert IncidentOpened in [type(each) for _, each in stack.telemetry.happenings]
 
 
 def test_a_notice_is_confirmed_with_ec2_before_it_is_believed() -> None:

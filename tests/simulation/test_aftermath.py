@@ -12,7 +12,7 @@ from natkeeper.core.incident import Memory
 from simulation import aftermath
 from simulation.book import Book
 from simulation.bus import MINUTE, TICK
-from simulation.hub import Killed
+from simulation.hub import SECOND, Killed
 from simulation.invariants import Invariants
 from simulation.invocation import Invocation
 from simulation.setting import Setting
@@ -49,6 +49,22 @@ def test_a_world_is_not_at_rest_while_a_group_remembers_an_incident(resting: Boo
     memory = json.loads(item["memory"]["S"])
     item["memory"] = {"S": json.dumps({**memory, "incident": {}})}
     assert not aftermath._is_resting(resting)
+
+
+def test_a_world_is_not_at_rest_while_egress_is_down_and_no_report_has_said_so(resting: Book) -> None:
+    """Seed 6014360: the report came in the middle of the judging."""
+    next(iter(resting.world.ec2.machines.values())).is_forwarding = False
+    resting.world.packets_changed()
+    assert not aftermath._is_resting(resting)
+
+
+def test_a_pause_that_was_taken_back_holds_nothing(resting: Book) -> None:
+    """Seed 6014360: it passed for a hold for two minutes more, in which nobody asked for egress."""
+    world = resting.world
+    for command in ({"command": "pause", "minutes": 10}, {"command": "resume"}):
+        world.functions.wake({"natkeeper": command})
+        world.hub.run(world.hub.now + 5 * SECOND)
+        assert aftermath.is_held(resting) is (command["command"] == "pause")
 
 
 def told_twice(book: Book) -> list[str]:

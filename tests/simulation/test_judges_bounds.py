@@ -15,7 +15,7 @@ from natkeeper.core.plan import Plan, PointRoute, Reason
 from simulation import aftermath
 from simulation.api import Call
 from simulation.hub import SECOND, Killed
-from simulation.invariants import Invariants, failovers_are_bounded, one_replacement_at_a_time
+from simulation.invariants import Invariants, _is_known_down, failovers_are_bounded, one_replacement_at_a_time
 from simulation.machines import Machine
 from simulation.setting import Setting
 from simulation.world import World
@@ -45,6 +45,24 @@ def test_a_group_is_down_for_the_others_once_it_is_recorded() -> None:
     assert judge.book.down_since == {"a": 0}
     judge.called(recorded(replace(down, is_down=False)), None)
     assert judge.book.down_since == {}
+
+
+def test_a_pass_knows_that_another_group_is_down_only_where_the_ledger_said_so_before_it_began() -> None:
+    """And not where it could not read it (seed 6018956), or heard better since (seeds 6013950, 6014318, 6017489)."""
+    world, judge = watched()
+    judge.called(recorded(Memory(is_down=True)), None)
+
+    def knows(began_at: int, own: Memory | None = None) -> bool:
+        plans = {} if own is None else {"a": Plan("a", own, Reason.HEALING)}
+        return _is_known_down(judge.book, cast(Any, SimpleNamespace(serial=1, began_at=began_at, plans=plans)), "a")
+
+    assert knows(began_at=1)
+    assert knows(began_at=1, own=Memory(is_down=True))
+    assert not knows(began_at=0)
+    assert not knows(began_at=1, own=Memory())
+    judge.book.ledgerless.add((1, "a"))
+    assert not knows(began_at=1)
+    world.close()
 
 
 def test_nobody_rests_while_lambda_still_holds_an_event() -> None:
