@@ -173,15 +173,19 @@ def _is_resting(book: Book) -> bool:
     return (
         len(plans) == len(book.world.policy.groups)
         and all(plan.reason is Reason.AT_REST and plan.memory.incident is None for plan in plans)
-        and not _is_an_incident_remembered(book.world)
+        and not _is_something_remembered(book.world)
     )
 
 
-def _is_an_incident_remembered(world: World) -> bool:
-    """Asked of the ledger, for the newest plan may stand on a memory read before another pass wrote the incident that
-    it opened (seed 1001654). One that only its own item knows of is left open, and not waited for here."""
-    texts = (item["memory"]["S"] for (pk, _), item in world.table.items.items() if pk == "group" and "memory" in item)
-    return any("incident" in json.loads(each) for each in texts)
+def _is_something_remembered(world: World) -> bool:
+    """An incident, or news in an inbox that a burst left there and nobody has heard (seed 9008016). Asked of the
+    ledger, for the newest plan may stand on a memory read before another pass wrote the incident that it opened (seed
+    1001654). One that only its own item knows of is left open, and not waited for here."""
+    items = [item for (pk, _), item in world.table.items.items() if pk == "group"]
+    texts = [item["memory"]["S"] for item in items if "memory" in item]
+    return any(item.get("inbox", {}).get("L") for item in items) or any(
+        "incident" in json.loads(each) for each in texts
+    )
 
 
 def _are_standbys_ready(world: World) -> bool:

@@ -77,7 +77,9 @@ def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan
             return f"{plan.reason.value}: a route to {target} while its source/dest check is on"
         carried = book.world.carried_at.get(target)
         limit = book.world.policy.freshness.total_seconds() * SECOND + SEEN_LATE
-        is_proven = carried is not None and book.now - carried <= limit
+        # When a canary was pointed is told by the controller's clock. By one that lags seconds and then does not,
+        # packets of the old way came after it (seed 9006402); the move's own verification corrects that.
+        is_proven = (carried is not None and book.now - carried <= limit) or bool(book.world.fires["clock-behind"])
         if not is_proven and plan.reason is not Reason.CONVERGE and book.world.setting.has_canary:
             return f"{plan.reason.value}: a route to {target}, through which no packet went in the last two minutes"
     return None
@@ -157,6 +159,11 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
         return None  # already there, or on something that is none of natkeeper's NATs
     if world.fires["clock-skew"]:
         return None  # which rounds came after what cannot be told by clocks that are seconds apart
+    left = {world.route_of(each) for each in world.policy.group(group).table_ids}
+    if len(left - {call.params.get("NetworkInterfaceId")}) > 1:
+        return (
+            None  # somebody put this table elsewhere: it goes with the others, which are on a dead one (seed 9007577)
+        )
     if call.sent_at - world.packets.seeing_again_at.get(group, -SECOND * 3600) < EYES:
         return None  # natkeeper is deceived by its own eyes, which it bounds but cannot know
     if call.sent_at - world.packets.targets_back_at < RACE:
@@ -311,6 +318,8 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
+    if not _has_its_lease(book, invocation, plan.group):
+        return None  # frozen past its lease: nothing of what it still plans gets through (seed 9011590)
     # What a pass without a ledger did, or one whose record did not get through, nobody else could remember; nor what
     # one planned that died before its record got through (seed 6005390).
     known = [
@@ -323,6 +332,12 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
     made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
     limit = book.world.policy.max_failovers_per_hour
     return f"failover number {made + 1} within an hour; {limit} are allowed" if made >= limit else None
+
+
+def _has_its_lease(book: Book, invocation: Invocation, group: str) -> bool:
+    item = book.world.table.items.get(("group", group), {})
+    until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
+    return bool(item.get("holder", {}).get("S") == invocation.holder and book.now <= until)
 
 
 def launches_are_bounded(book: Book, call: Call) -> str | None:
