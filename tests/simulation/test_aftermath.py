@@ -15,6 +15,7 @@ from simulation.bus import MINUTE, TICK
 from simulation.hub import SECOND, Killed
 from simulation.invariants import Invariants
 from simulation.invocation import Invocation
+from simulation.packets import TIMEOUT_MS
 from simulation.setting import Setting
 from simulation.world import World
 
@@ -88,3 +89,23 @@ def test_going_there_and_back_for_one_request_is_judged(resting: Book, monkeypat
     first, second = told_twice(resting)
     assert first != second
     assert {each.number for each in resting.violations} == {12}
+
+
+def test_targets_are_back_as_soon_as_two_of_three_answer() -> None:
+    """Whether a fault ends or another one takes its place (seed 3002957)."""
+    packets = World(0, Setting()).packets
+    packets.lose_targets(3, 10)
+    packets.lose_targets(2, 20)
+    assert packets.targets_back_at < 0
+    packets.lose_targets(1, 30)
+    assert packets.targets_back_at == 30
+    packets.lose_targets(0, 40)
+    assert packets.targets_back_at == 30
+
+
+def test_a_nat_too_slow_for_a_probe_cannot_carry() -> None:
+    world = World(0, Setting())
+    assert aftermath.can_carry(world)
+    for machine in world.ec2.machines.values():
+        machine.latency_ms = TIMEOUT_MS
+    assert not aftermath.can_carry(world)
