@@ -239,10 +239,11 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     others = [each.name for each in groups if each.name != plan.group]
     is_common = bool(others) and all(_is_known_down(book, invocation, each) for each in others)
     targets = {world.route_of(each.table_ids[0]) for each in groups}
-    if len(targets) < 2:
+    # natkeeper goes by where it moved everybody, which a table that refuses, or a move that is under way, contradicts
+    # for a while (seeds 6028839, 10012053).
+    moved = {book.recorded.get(each.name, world.route_of(each.table_ids[0])) for each in groups}
+    if len(targets) < 2 or len(moved) < 2:
         return None  # one NAT carries everybody, and it is that one's fault
-    if world.fires["one-table-refuses"]:
-        return None  # natkeeper goes by where it moved everybody, which this table contradicts (seed 6028839)
     owners = [invocation.seen.owner_of(each or "") if invocation.seen is not None else None for each in targets]
     are_running = all(each is not None and each.is_running for each in owners)
     return "failover while every zone fails with its NAT running" if is_common and are_running else None
@@ -520,6 +521,7 @@ class Invariants:
             return
         group = call.params["Key"]["sk"]["S"]
         self.book.was_recorded(group, call.invocation.serial)
+        self.book.recorded[group] = str(json.loads(memory["S"]).get("target"))
         if '"is_down":true' in memory["S"]:
             self.book.down_since.setdefault(group, self.book.now)
         else:
