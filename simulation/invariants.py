@@ -45,6 +45,7 @@ SETTLED = 90 * SECOND
 """So long must a path have worked without a lost packet before leaving it is a mistake: a report of failures may be
 held up for a minute by Lambda's retries."""
 BEGINS = int(BEGINNING.timestamp()) * SECOND
+FAILOVERS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 RACE = 12 * SECOND
 """Targets that come back between three failed rounds and the control probe look like a NAT that failed. Nothing that is
 quick enough can tell the two apart; after a verdict of `external`, natkeeper waits for newer rounds."""
@@ -286,7 +287,7 @@ def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | No
     """12. k failed rounds before traffic leaves, and a quiet period before it comes home."""
     policy, incident = book.world.policy, plan.memory.incident
     if plan.reason is Reason.GO_HOME and plan.stages and not book.world.fires["clock-skew"]:
-        left = [each.at for each in book.moves[plan.group] if each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)]
+        left = [each.at for each in _remembered_moves(book, invocation, plan.group) if each.reason in FAILOVERS]
         if left and book.now - left[-1] < policy.quiet_period.total_seconds() * SECOND - SECOND:
             return f"home again {(book.now - left[-1]) / 1e6:.1f} s after a failover"
     is_by_packets = plan.reason is Reason.FAIL_OVER and not _is_dead_by_state(book, invocation, plan.group)
@@ -315,24 +316,27 @@ def operator_is_obeyed_once(book: Book, call: Call) -> str | None:
 
 def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """13. Failovers per hour are bounded; exhausted means hold."""
-    if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or not plan.stages:
+    if plan.reason not in FAILOVERS or not any(_is_default(each) for each in plan.actions):
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
     if not _has_its_lease(book, invocation, plan.group):
         return None  # frozen past its lease: nothing of what it still plans gets through (seed 9011590)
-    # What a pass without a ledger did, or one whose record did not get through, nobody else could remember; nor what
-    # one planned that died before its record got through (seed 6005390).
-    known = [
-        each
-        for each in book.moves[plan.group]
-        if (each.serial, plan.group) not in book.ledgerless
-        and (each.serial == invocation.serial or each not in book.unrecorded[plan.group])
-    ]
-    hour = [each for each in known if book.now - each.at < 3600 * SECOND]
-    made = sum(each.reason in (Reason.FAIL_OVER, Reason.LAST_RESORT) for each in hour)
+    known = _remembered_moves(book, invocation, plan.group)
+    made = sum(each.reason in FAILOVERS and book.now - each.at < 3600 * SECOND for each in known)
     limit = book.world.policy.max_failovers_per_hour
     return f"failover number {made + 1} within an hour; {limit} are allowed" if made >= limit else None
+
+
+def _remembered_moves(book: Book, invocation: Invocation, group: str) -> list[Move]:
+    """What a pass without a ledger did, or one whose record did not get through, nobody else could remember (seed
+    10003429); nor what one planned that died before its record got through (seed 6005390)."""
+    return [
+        each
+        for each in book.moves[group]
+        if (each.serial, group) not in book.ledgerless
+        and (each.serial == invocation.serial or each not in book.unrecorded[group])
+    ]
 
 
 def _has_its_lease(book: Book, invocation: Invocation, group: str) -> bool:

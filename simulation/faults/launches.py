@@ -18,8 +18,15 @@ def _terminate(act: Act) -> None:
 
 
 def _refuse(act: Act, name: str, code: str, operations: tuple[str, ...] = STARTS) -> None:
-    act.rule(name, operations, refuses=ApiError(code, "refused"))
+    act.rule(name, operations, refuses=ApiError(code, "refused"), only=lambda call: not _is_repeat(act, call))
     _terminate(act)
+
+
+def _is_repeat(act: Act, call: Call) -> bool:
+    """EC2 answers a client token that it knows as it did the first time, and needs nothing new for that (API reference,
+    "Ensuring idempotency")."""
+    token = call.params.get("ClientToken")
+    return token is not None and any(each.token == token for each in act.world.ec2.machines.values())
 
 
 @fault(
@@ -34,7 +41,7 @@ def _first_type(act: Act) -> None:
     first = act.world.policy.instance_types[0]
 
     def wants_first(call: Call) -> bool:
-        return call.params.get("InstanceType") == first
+        return call.params.get("InstanceType") == first and not _is_repeat(act, call)
 
     refusal = ApiError("InsufficientInstanceCapacity", "", 500)
     act.rule("no-capacity-for-the-first-type", ("RunInstances",), refuses=refusal, only=wants_first)
