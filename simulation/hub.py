@@ -108,6 +108,13 @@ class Task:
             hub.killer = outer
 
 
+class _Start(tuple[Any, Any]):
+    """A greenlet that never ran, and what it is to be switched to with: for the main one, which alone may start it. One
+    begins on top of the stack of whoever starts it, so a chain of them would grow without end."""
+
+    __slots__ = ()
+
+
 _idle: list[Any] = []
 """Greenlets whose task is over, for the next ones of any world: making one takes ten times as long as switching."""
 
@@ -242,7 +249,10 @@ class Hub:
                 if glet is None:
                     glet = other._glet = self._worker()
                     value = other
-                found = value if glet is me else glet.switch(value)
+                if glet or me is main:
+                    found = value if glet is me else glet.switch(value)
+                else:
+                    found = main.switch(_Start((glet, value)))
                 break
             if self._is_step:
                 self._is_step = False
@@ -269,6 +279,9 @@ class Hub:
                 break
             if task is not None and task._is_doomed:
                 raise GreenletExit
+        while type(found) is _Start:
+            glet, value = found
+            found = glet.switch(value)
         if self._failure is not None and me is main:
             failure, self._failure = self._failure, None
             raise failure
