@@ -99,6 +99,16 @@ def test_a_canary_packet_sent_while_its_route_was_being_pointed_proves_nothing()
     assert proof == Proof("eni-a", at(0), at(-2))
 
 
+@pytest.mark.parametrize(("last", "is_proven"), [(0.1, True), (0.101, False)])
+def test_a_canary_packet_is_of_the_future_when_no_difference_of_clocks_explains_it(
+    last: float, is_proven: bool
+) -> None:
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", "1.0.0.1/32")
+    world.remember(canary=Canary("eni-a", at(-3)), repair=Repair("r", 1, at(-5)))
+    plan = world.decide(report("ooo", last - 2, canary="ooo"))
+    assert (plan.memory.proof_of("eni-a") is not None) is is_proven
+
+
 @pytest.mark.parametrize(("age", "last"), [(6, -1), (119, -1), (120, -120)])
 def test_one_canary_packet_keeps_a_proof_alive_that_is_still_fresh(age: float, last: float) -> None:
     """`age` counts from now, and the packet was sent a second ago."""
