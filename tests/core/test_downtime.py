@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,10 @@ def test_two_outages_add_up() -> None:
     assert measure(rounds("oxxoxxxo", 0, rtt_ms=0), secs(ERROR)) == Downtime(secs(3), secs(3 + 4))
 
 
+def test_each_of_two_outages_lasts_at_most_until_the_answer_after_it() -> None:
+    assert measure(rounds("oxxoxxxo", 0, rtt_ms=300), secs(ERROR)).high == secs(3.3 + 4.3)
+
+
 def test_two_clocks_widen_the_interval_on_both_sides() -> None:
     mixed = (*rounds("ox", 0), *rounds("xo", 2, clock="clock-2"))
     assert measure(mixed, secs(ERROR)) == Downtime(secs(1) - secs(RTT) - secs(ERROR), secs(3) + secs(RTT) + secs(ERROR))
@@ -75,6 +80,17 @@ def test_what_nobody_saw_between_two_runs_is_not_counted_as_down() -> None:
     assert found.high >= secs(13)
 
 
+def test_a_row_that_begins_after_a_hole_is_counted_once() -> None:
+    one = extend(incident(), (*rounds("oo", 0), *rounds("xxxo", 11, clock="clock-2")))
+    assert one.downtime(secs(ERROR)).low == secs(2 - 0.008)
+
+
+@pytest.mark.parametrize(("gap", "is_long"), [(3, False), (3.001, True)])
+def test_between_two_runs_three_seconds_are_no_hole_yet(gap: float, is_long: bool) -> None:
+    (before,), (after,) = rounds("x", 0), rounds("x", gap, clock="clock-2")
+    assert is_hole(before, after) is is_long
+
+
 def test_a_run_that_follows_at_once_goes_on_with_the_row() -> None:
     one = extend(incident(), (*rounds("ooxxx", 0), *rounds("xxxoo", 6.5, clock="clock-2")))
     assert one.downtime(secs(ERROR)).low == secs(8.5 - 2 - ERROR - 0.008)
@@ -86,11 +102,13 @@ def test_a_report_that_comes_late_closes_the_hole_it_was_missing_in() -> None:
     assert one.downtime(secs(ERROR)).low == secs(13 - 2 - ERROR - 0.008)
 
 
-def test_an_outage_of_many_holes_keeps_its_ends_and_claims_less() -> None:
+@pytest.mark.parametrize("end", ["oo", "xoo"])
+def test_an_outage_of_many_holes_keeps_its_ends_and_claims_less(end: str) -> None:
+    """Wherever the cut falls: a hole whose own round is dropped is still one."""
     one = extend(incident(), rounds("oox", 0))
     for number in range(200):
         one = extend(one, rounds("xxx", 60 * (number + 1), clock=f"clock-{number + 2}"))
-    one = extend(one, rounds("oo", 60 * 201, clock="clock-end"))
+    one = extend(one, rounds(end, 60 * 201, clock="clock-end"))
     found = one.downtime(secs(ERROR))
     assert len(one.rounds) <= KEPT_ROUNDS
     assert secs(100) < found.low <= secs(200 * 2)
@@ -168,7 +186,15 @@ def test_a_success_that_another_clock_puts_beside_a_failure_bounds_nothing() -> 
     assert found.high >= secs(2.19 - 1)
 
 
-def test_two_rows_with_a_doubtful_success_between_them_share_one_window() -> None:
-    watch = rounds("oxxo", 0)
-    found = measure((*watch, *rounds("o", 1.5, clock="clock-2")), secs(0.6))
-    assert found.high == secs(3 + 0.008)
+@pytest.mark.parametrize(("after", "high"), [(0.099, 3 + 0.008), (0.1, 2.1 + 0.008 + 0.1)])
+def test_a_success_of_another_clock_bounds_a_row_once_it_is_later_by_the_clocks_difference(
+    after: float, high: float
+) -> None:
+    seen = (*rounds("oxxo", 0), *rounds("o", 2 + after, clock="clock-2"))
+    assert measure(seen, secs(0.1)).high == secs(high)
+
+
+@pytest.mark.parametrize(("clock", "high"), [("clock-1", 3 + 0.008), ("clock-3", 3 + 0.008 + 0.6)])
+def test_two_rows_with_a_doubtful_success_between_them_share_one_window(clock: str, high: float) -> None:
+    seen = (*rounds("o", 0, clock=clock), *rounds("xxo", 1), *rounds("o", 1.5, clock="clock-2"))
+    assert measure(seen, secs(0.6)).high == secs(high)

@@ -11,6 +11,7 @@ from natkeeper.core.downtime import Downtime, measure
 from natkeeper.core.incident import Canary, Cause, Exclusion, Memory, Proof, Repair
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.plan import IncidentClosed, LaunchInstance, MoveAddress, PointRoute, Reason
+from natkeeper.core.policy import StandbyMode
 from tests.support.worlds import (
     PENDING,
     RUNNING,
@@ -20,6 +21,7 @@ from tests.support.worlds import (
     away,
     incident,
     kinds,
+    nat,
     proofs,
     report,
     resting,
@@ -97,6 +99,16 @@ def test_a_canary_packet_sent_while_its_route_was_being_pointed_proves_nothing()
     assert proof == Proof("eni-a", at(0), at(-2))
 
 
+@pytest.mark.parametrize(("last", "is_proven"), [(0.1, True), (0.101, False)])
+def test_a_canary_packet_is_of_the_future_when_no_difference_of_clocks_explains_it(
+    last: float, is_proven: bool
+) -> None:
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", "1.0.0.1/32")
+    world.remember(canary=Canary("eni-a", at(-3)), repair=Repair("r", 1, at(-5)))
+    plan = world.decide(report("ooo", last - 2, canary="ooo"))
+    assert (plan.memory.proof_of("eni-a") is not None) is is_proven
+
+
 @pytest.mark.parametrize(("age", "last"), [(6, -1), (119, -1), (120, -120)])
 def test_one_canary_packet_keeps_a_proof_alive_that_is_still_fresh(age: float, last: float) -> None:
     """`age` counts from now, and the packet was sent a second ago."""
@@ -152,6 +164,21 @@ def test_a_run_that_was_started_ten_minutes_ago_is_counted_no_longer() -> None:
 def test_only_runs_that_follow_each_other_closely_use_up_the_chains_share(ago: float, starts: int) -> None:
     world = resting("ab").remember(watch=None, watch_starts=tuple(at(-ago) for _ in range(50)))
     assert len(world.decide().actions) == starts
+
+
+# -- the prober's word
+
+
+@pytest.mark.parametrize(("age", "reason"), [(8, Reason.FAIL_OVER), (8.001, Reason.UNOBSERVED)])
+def test_the_word_that_the_path_is_down_holds_until_the_next_run_may_have_spoken(age: float, reason: Reason) -> None:
+    """Three rounds, and five seconds for the report and the start."""
+    assert resting("ab").remember(is_down=True, down_at=at(-age)).decide(control=UP).reason is reason
+
+
+@pytest.mark.parametrize(("after", "reason"), [(0, Reason.EXTERNAL), (0.001, Reason.FAIL_OVER)])
+def test_only_rounds_sent_after_the_targets_came_back_are_held_against_the_path(after: float, reason: Reason) -> None:
+    world = resting("ab").remember(external_at=at(-30), targets_back_at=at(-4))
+    assert world.decide(report("xxx", -4 + after), control=UP).reason is reason
 
 
 # -- proofs
@@ -213,6 +240,20 @@ def test_a_launch_is_waited_for_while_it_may_be_invisible_and_no_longer() -> Non
     world.remember(proofs=proofs("eni-b", now=119))
     assert writes(world.decide(now=119.999)) == []
     assert writes(world.decide(now=120)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+
+
+@pytest.mark.parametrize(("age", "reason"), [(119.999, Reason.HEALING), (120, Reason.AT_REST)])
+def test_a_standbys_replacement_that_never_shows_up_is_waited_for_and_not_launched_again(
+    age: float, reason: Reason
+) -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public=None))
+    world.route("rtb-a", "eni-as", "1.0.0.1/32").remember(
+        canary=Canary("eni-as", at(-600), failed_since=at(-400)),
+        standby_repair=Repair("r", 1, at(-age), is_launched=True, is_accepted=True),
+        standby_replaced_at=at(-age),
+    )
+    plan = world.decide()
+    assert (plan.reason, writes(plan)) == (reason, [])
 
 
 def test_a_nat_has_all_of_its_time_to_come_up() -> None:

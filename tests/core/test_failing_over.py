@@ -22,13 +22,16 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import StandbyMode
 from tests.support.worlds import (
+    CANARY,
     PENDING,
+    RUNNING,
     SHUTTING_DOWN,
     STOPPED,
     STOPPING,
     TERMINATED,
     UP,
     at,
+    away,
     kinds,
     nat,
     proofs,
@@ -472,6 +475,14 @@ def test_a_lone_nat_that_hangs_is_replaced_once_more_when_the_first_one_stays_pe
     world.change("i-a2", state=PENDING)
     assert writes(world.step(report("xxx", 170), now=175)) == []
     assert kinds(world.step(report("xxx", 180), now=185)) == [["LaunchInstance"]]
+
+
+def test_an_own_nat_that_does_not_carry_the_traffic_is_proven_before_another_is_launched() -> None:
+    """It failed its verification a moment ago, and now its neighbour stopped: it may only have been too early."""
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7").change("i-b", state=STOPPED)
+    plan = world.remember(exclusions=(Exclusion("eni-a", at(30)),)).decide()
+    assert plan.reason is Reason.NO_CANDIDATE
+    assert writes(plan) == [PointRoute("rtb-a", CANARY, "eni-a")]
 
 
 def test_a_lone_nat_that_is_still_booting_is_given_time() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from natkeeper.core.incident import Canary, Memory, Repair, WatchRun
+from natkeeper.core.incident import Canary, Memory, Proof, Repair, WatchRun
 from natkeeper.core.launches import accepted, refused
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Command, Verb
@@ -633,6 +634,18 @@ def test_a_second_silent_standby_is_not_replaced_before_a_day_is_over() -> None:
     plan = world.decide()
     assert (plan.reason, writes(plan)) == (Reason.AT_REST, [])
     assert kinds(silent(standby_replaced_at=at(-86400)).decide()) == [["LaunchInstance"]]
+
+
+@pytest.mark.parametrize(("known", "replaced_at"), [((), at(-60)), (proofs("eni-as"), None)])
+def test_a_standby_may_be_replaced_again_once_its_successor_is_proven_and_not_before(
+    known: tuple[Proof, ...], replaced_at: datetime | None
+) -> None:
+    world = silent(standby_replaced_at=at(-60), canary=Canary("eni-as", at(-60)), proofs=(*proofs("eni-a"), *known))
+    assert world.decide().memory.standby_replaced_at == replaced_at
+
+
+def test_a_standby_that_waits_stopped_is_not_blamed_for_its_silence() -> None:
+    assert writes(silent().change("i-as", state=STOPPED).decide()) == []
 
 
 def test_a_silent_standby_is_not_replaced_beyond_the_days_launches() -> None:

@@ -281,15 +281,23 @@ def test_many_good_rounds_do_not_push_the_gap_out_in_which_an_outage_may_hide() 
     assert len(one.rounds) == KEPT_ROUNDS
 
 
-def test_as_many_rounds_as_an_incident_keeps_are_all_kept() -> None:
-    seen = (*rounds("o" * (KEPT_ROUNDS - 1), 0), *rounds("o", 500))
+@pytest.mark.parametrize("pattern", ["o" * (KEPT_ROUNDS - 1) + "-" * 340 + "o", "oox" + "oooox" * 31 + "oo"])
+def test_as_many_rounds_as_an_incident_keeps_are_all_kept(pattern: str) -> None:
+    seen = rounds(pattern, 0)
+    assert len(seen) == KEPT_ROUNDS
     assert extend(incident(), seen).rounds == seen
+
+
+def test_of_each_row_its_ends_are_kept_and_two_successes_on_either_side() -> None:
+    """And the first round and the last."""
+    one = extend(incident(), rounds("ooooo" + "xxxxx" + "ooooo", 0))
+    assert [each.sent_at for each in one.rounds] == [at(number) for number in (0, 3, 4, 5, 9, 10, 11, 14)]
 
 
 @pytest.mark.parametrize("slowest_ms", [400, 0.5])
 def test_the_slowest_answer_is_kept_wherever_it_came(slowest_ms: float) -> None:
     """Low is shortened by it: without it an incident would claim more than it knows."""
-    seen = (*rounds("o", 0, rtt_ms=0), *rounds("o", 1, rtt_ms=slowest_ms), *rounds("oxxxo", 2, rtt_ms=0))
+    seen = (*rounds("o", 0, rtt_ms=0), *rounds("o", 1, rtt_ms=slowest_ms), *rounds("oooxxxo", 2, rtt_ms=0))
     assert extend(incident(), seen).downtime(secs(0.1)).low == secs(2 - slowest_ms / 1000)
 
 

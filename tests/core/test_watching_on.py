@@ -10,7 +10,7 @@ import pytest
 from natkeeper.core.decide import watch_on
 from natkeeper.core.incident import YIELDING, Memory, Repair
 from natkeeper.core.model import Unknown
-from natkeeper.core.plan import Plan, Reason, StartWatch
+from natkeeper.core.plan import IncidentClosed, Plan, Reason, StartWatch
 from tests.support.worlds import at, incident, policy, report, resting
 
 RULES = policy("ab")
@@ -24,7 +24,7 @@ def watching(pattern: str = "oooo", canary: str = "oooo", start: float = -4, **r
 def test_a_good_report_at_rest_only_starts_the_next_run() -> None:
     plan = watching()
     assert plan is not None
-    assert (plan.reason, plan.carried_by, plan.is_backed) == (Reason.AT_REST, "a", True)
+    assert (plan.group, plan.reason, plan.carried_by, plan.is_backed) == ("a", Reason.AT_REST, "a", True)
     assert [type(each) for each in plan.actions] == [StartWatch]
     assert plan.memory.recent[-1].sent_at == at(-1)
 
@@ -56,8 +56,17 @@ def test_whatever_is_not_at_rest_is_looked_at(remembered: dict[str, Any]) -> Non
 def test_while_ec2_throttles_the_account_a_group_with_egress_waits_without_looking() -> None:
     plan = watching(rest=None, throttled_at=at(-10))
     assert plan is not None
-    assert plan.reason is Reason.HEALING
+    assert (plan.group, plan.reason) == ("a", Reason.HEALING)
+    assert plan.detail == "egress works; the rest waits: EC2 throttles this account"
     assert [type(each) for each in plan.actions] == [StartWatch]
+
+
+def test_an_incident_that_ends_while_the_account_is_throttled_is_closed_without_a_look_and_not_opened_again() -> None:
+    plan = watching(rest=None, throttled_at=at(-10), incident=incident())
+    assert plan is not None
+    (over,) = plan.happenings
+    assert isinstance(over, IncidentClosed)
+    assert over.closed_at == at(0)
 
 
 def test_waiting_ends_with_its_time_or_where_a_move_is_unfinished() -> None:

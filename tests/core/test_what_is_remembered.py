@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from natkeeper.core.incident import Canary, Cause, Exclusion, Incident, Memory, Proof, Repair, WatchRun
+from natkeeper.core.launches import refused
 from natkeeper.core.model import Role
 from natkeeper.core.news import Command, Verb
 from natkeeper.core.plan import (
@@ -131,9 +134,10 @@ def test_taking_the_public_address_away_is_remembered_so_that_the_silent_canary_
     assert plan.memory == replace(world.memories["a"], withdrawn_at=at(0))
 
 
-def test_at_home_what_was_left_of_a_repair_is_forgotten() -> None:
+@pytest.mark.parametrize("left", [{"repair": Repair("r", 3, at(-900))}, {"withdrawn_at": at(-900)}], ids=list)
+def test_at_home_what_was_left_of_a_repair_is_forgotten(left: dict[str, object]) -> None:
     """Otherwise the next repair goes on counting attempts where an old one stopped."""
-    world = resting("ab").remember(repair=Repair("r", 3, at(-900)), withdrawn_at=at(-900))
+    world = resting("ab").remember(**left)
     assert world.decide().memory == replace(world.memories["a"], repair=None, withdrawn_at=None)
 
 
@@ -158,6 +162,32 @@ def test_a_report_without_an_address_leaves_the_one_that_is_known() -> None:
 def test_a_path_that_was_down_has_been_stable_since_its_first_success() -> None:
     world = resting("ab").remember(is_down=True, stable_since=at(-600))
     assert world.decide(report("ooo", -3), control=UP).memory.stable_since == at(-3)
+
+
+def test_a_success_ends_the_suspicion_that_the_targets_were_out_of_reach() -> None:
+    """Or rounds from before the next fault of theirs would be held against the NAT."""
+    plan = resting("ab").remember(external_at=at(-30), targets_back_at=at(-20)).decide(report("ooo", -3))
+    assert (plan.memory.external_at, plan.memory.targets_back_at) == (None, None)
+
+
+def test_a_lost_canary_is_remembered_since_it_was_first_missed_until_it_comes_back() -> None:
+    world = resting("ab").remember("b", proofs=())
+    missed = []
+    for second, canary in ((0, "xxx"), (10, "xxx"), (20, "ooo")):
+        plan = world.step(report("ooo", second - 2, canary=canary), now=second)
+        assert plan.memory.canary is not None
+        missed.append((plan.memory.canary.failed_since, plan.memory.proof_of("eni-b") is not None))
+    assert missed == [(at(0), False), (at(0), False), (None, True)]
+
+
+def test_what_is_old_is_forgotten_without_ending_a_pause() -> None:
+    world = resting("ab").remember(paused_until=at(60), failovers=(at(-3600),))
+    plan = world.decide()
+    assert (plan.reason, plan.memory) == (Reason.PAUSED, replace(world.memories["a"], failovers=(), rest=None))
+
+
+def test_a_look_at_every_table_ends_the_unfinished_move() -> None:
+    assert resting("ab").remember(is_unfinished=True).decide().memory.is_unfinished is False
 
 
 def test_three_failed_rounds_open_an_incident_of_their_own_and_end_the_quiet() -> None:
@@ -275,6 +305,12 @@ def test_routes_and_address_that_both_drifted_are_put_back_in_one_round_trip() -
     assert plan.verifies
 
 
+def test_routes_that_are_put_back_under_failed_probes_are_verified_with_packets() -> None:
+    plan = resting("ab").route("rtb-a", None).decide(report("ooxxx", -4))
+    assert plan.reason is Reason.CONVERGE
+    assert plan.verifies is True
+
+
 def test_a_check_that_is_turned_off_again_is_verified_with_packets() -> None:
     assert resting("ab").change("i-a", checked=True).decide().verifies
 
@@ -304,6 +340,20 @@ def test_a_doomed_nats_successor_is_looked_at_again_as_soon_as_its_check_is_off(
     plan = world.step(now=10)
     assert kinds(plan) == [["DisableSourceDestCheck"]]
     assert plan.wake_at == at(10.5)
+
+
+def test_a_launch_that_is_repeated_is_remembered_as_such() -> None:
+    """Forgotten, the third pass would launch anew; taken for the first call, a refusal would give its launch back."""
+    world = away().remember(repair=Repair("r", 1, at(-5), is_launched=True), launches=(at(-5),))
+    world.network = without(world.seen, "i-a")
+    plan = world.decide()
+    assert writes(plan) == [LaunchInstance("a", Role.NAT, "r-nat-1")]
+    assert plan.memory.repair == Repair("r", 1, at(-5), is_launched=True, is_repeated=True)
+
+
+def test_a_refusal_gives_back_its_own_launch_and_no_other() -> None:
+    known = Memory(repair=Repair("r", 1, at(-10), is_launched=True), launches=(at(-60), at(-10), at(-5)))
+    assert refused(known, Role.NAT, at(0)).launches == (at(-60), at(-5))
 
 
 # -- standbys and surplus

@@ -107,6 +107,16 @@ JUDGED: list[Case] = [
         "every group fails at once while its NAT runs",
     ),
     (
+        lambda: resting().remember(is_down=True, down_at=at(-9)).decide(control=UP),
+        Reason.UNOBSERVED,
+        "probes failed a while ago; what they say now is waited for",
+    ),
+    (
+        lambda: resting().remember(external_at=at(-9)).decide(report("ooxxx", -4), control=UP),
+        Reason.EXTERNAL,
+        "the targets are back; rounds sent since then will tell",
+    ),
+    (
         lambda: resting().decide(InstanceChanged("i-a", "stopped")),
         Reason.LOOK_AGAIN,
         "an event says i-a is stopped, EC2 shows running",
@@ -136,6 +146,11 @@ JUDGED: list[Case] = [
 
 MOVED: list[Case] = [
     (lambda: stopped().decide(), Reason.FAIL_OVER, "i-a is stopped"),
+    (
+        lambda: stopped().route("rtb-a", "eni-b").decide(),
+        Reason.FAIL_OVER,
+        "i-a is stopped; routes are on eni-b already",
+    ),
     (
         lambda: resting().decide(report("ooxxx", -4), control=UP),
         Reason.FAIL_OVER,
@@ -167,8 +182,20 @@ HEALED: list[Case] = [
         Reason.HEALING,
         "waiting for the nat that was launched to be visible",
     ),
+    (
+        lambda: (
+            gone().remember(repair=Repair("r", 1, at(-5), is_launched=True, refused_at=at(-5), refusals=1)).decide()
+        ),
+        Reason.HEALING,
+        "AWS refused to launch a nat; again at 12:00:10",
+    ),
     (lambda: returning().change("i-a", checked=True).decide(), Reason.HEALING, "turning source/dest check of i-a off"),
     (lambda: returning(canary=Canary("eni-a", at(-60))).decide(), Reason.HEALING, "proving i-a with canary packets"),
+    (
+        lambda: returning(throttled_at=at(-10)).decide(),
+        Reason.HEALING,
+        "proving i-a waits: EC2 throttles this account",
+    ),
     (
         lambda: returning(canary=Canary("eni-a", at(-181)), repair=Repair("r", 1, at(-200))).decide(),
         Reason.HEALING,
@@ -209,6 +236,16 @@ TIDIED: list[Case] = [
         lambda: resting().route("rtb-a", "eni-x", CANARY).decide(),
         Reason.TIDYING,
         "pointing the canary at eni-b, the next choice",
+    ),
+    (
+        lambda: resting().route("rtb-a", "eni-x", CANARY).remember(throttled_at=at(-10)).decide(),
+        Reason.TIDYING,
+        "pointing the canary at eni-b waits: EC2 throttles this account",
+    ),
+    (
+        lambda: resting().add(nat("a", STOPPED, number=2)).remember(stable_since=at(-10)).decide(),
+        Reason.TIDYING,
+        "i-a2 has been replaced; it goes once home has been quiet",
     ),
     (
         lambda: resting().add(nat("a", STOPPED, number=2)).decide(),

@@ -301,7 +301,7 @@ def _replace_silent(view: View, standby: Instance) -> Step:
         f"forwards nothing either, see whether the canary address {view.policy.canary} is out of reach"
     )
     step = _launch(view.remembering(replace(memory, standby_replaced_at=view.now)), Role.STANDBY)
-    return replace(step, warning=step.warning or text) if step.stages else step
+    return replace(step, warning=step.warning or text)
 
 
 def _is_proven(view: View, path: Path) -> bool:
