@@ -19,7 +19,7 @@ from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
 from natkeeper.core.launches import accepted, refused
 from natkeeper.core.model import DEFAULT_ROUTE, Network, Unknown
-from natkeeper.core.news import News, ProbeFailed, ProbeReport
+from natkeeper.core.news import News, ProbeReport, Tick
 from natkeeper.core.plan import (
     Action,
     IncidentClosed,
@@ -120,13 +120,14 @@ def _turn(
 
 
 def _restrict(plan: Plan, group: GroupPass) -> Plan:
-    """Without a ledger only failovers are done, and a run is only started in place of the one that just ended.
+    """Without a ledger only failovers are done, and runs are started by ticks alone: a report that Lambda delivers
+    twice would start two, whose reports start four (simulation, seed 10003429), and nobody would remember.
 
     No launch, whatever it comes with: another pass without a ledger would make one of its own (seed 2004548).
     """
     if not group.is_ledgerless:
         return plan
-    may_watch = any(isinstance(each, (ProbeReport, ProbeFailed)) and each.group == group.name for each in group.news)
+    may_watch = any(isinstance(each, Tick) for each in group.news)
     has_moved = any(each.value in group.reasons for each in LEDGERLESS)
     may_act = plan.reason in LEDGERLESS or (has_moved and plan.reason is Reason.CONVERGE)
     allowed = {StartWatch: may_watch, LaunchInstance: False}
