@@ -148,8 +148,14 @@ def test_operator_moves_a_group_and_brings_it_home(deployed: Deployed) -> None:
     cloud = deployed.cloud
     assert deployed.wake(load("operator-failover", cloud))["groups"]["a"][0] == "operator-move"
     assert set(cloud.targets("a")) == {cloud.zones["b"].interface}
-    assert deployed.wake(load("operator-switchover", cloud))["groups"]["a"][0] == "operator-move"
+    assert deployed.wake(load("operator-switchover", cloud), Context("another"))["groups"]["a"][0] == "operator-move"
     assert set(cloud.targets("a")) == {cloud.zones["a"].interface}
+
+
+def test_a_command_that_lambda_delivers_twice_is_obeyed_once(deployed: Deployed) -> None:
+    for _ in range(2):
+        deployed.wake(load("operator-failover", deployed.cloud))
+        assert set(deployed.cloud.targets("a")) == {deployed.cloud.zones["b"].interface}
 
 
 def test_paused_group_is_left_alone_until_it_is_resumed(deployed: Deployed) -> None:
@@ -160,7 +166,7 @@ def test_paused_group_is_left_alone_until_it_is_resumed(deployed: Deployed) -> N
     event = load("ec2-state-change-stopping", cloud)
     assert deployed.wake(event)["groups"]["a"] == ["paused"]
     assert set(cloud.writes()) <= {"UpdateItem"}
-    deployed.wake(load("operator-resume", cloud))
+    deployed.wake(load("operator-resume", cloud), Context("another"))
     assert set(cloud.targets("a")) == {cloud.zones["b"].interface}
 
 
