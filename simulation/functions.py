@@ -2,7 +2,7 @@
 
 Called by the clients, the bus and the schedule. Asynchronous invocations are queued, tried again after one and two
 minutes when the function fails, and their end goes to destinations; delivery is at least once (Lambda developer guide,
-"Asynchronous invocation"). A retry has the same request id, and so the same name in the ledger's lease.
+"Asynchronous invocation"). A retry has the same request id; its pass has a lease's name of its own.
 """
 
 from __future__ import annotations

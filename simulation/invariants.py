@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Cause
@@ -35,9 +34,7 @@ from simulation.errors import ApiError
 from simulation.hub import SECOND, Killed
 from simulation.invocation import Invocation
 from simulation.truth import truth_of
-
-if TYPE_CHECKING:
-    from simulation.world import World
+from simulation.world import Judge, World
 
 OfCall = Callable[[Book, Call], str | None]
 OfPlan = Callable[[Book, Invocation, Plan], str | None]
@@ -477,7 +474,7 @@ PLANS: tuple[tuple[int, OfPlan], ...] = (  # none of them finds anything in a pl
 )
 
 
-class Invariants:
+class Invariants(Judge):
     """The world's judge. `book.violations` is what did not hold."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from simulation.api import THROTTLED, Bucket, Call, buckets
 from simulation.errors import ApiError
 from simulation.hub import SECOND, Hub
 from simulation.setting import Setting
-from simulation.world import Nobody, World
+from simulation.world import Judge, World
 
 STACKS = 500
 WARM_UP = 150
@@ -107,7 +107,7 @@ class Account:
             each.close()
 
 
-class _Counting(Nobody):
+class _Counting(Judge):
     """Calls by name, those applied and those throttled."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
@@ -30,21 +30,8 @@ from simulation.packets import Fate, Packets
 from simulation.setting import CANARY_ROUTE, Setting, furnish, launches_of, probes_of, settings_of
 
 
-class Judge(Protocol):
-    """Told of every step; `simulation.invariants` is one."""
-
-    def sent(self, call: Call) -> None: ...
-    def called(self, call: Call, error: ApiError | None) -> None: ...
-    def decided(self, invocation: Invocation, plan: Plan) -> None: ...
-    def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None: ...
-    def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None: ...
-    def happened(self, invocation: Invocation, group: str, happening: Happening) -> None: ...
-    def ended(self, invocation: Invocation, error: BaseException | None) -> None: ...
-    def changed(self) -> None: ...
-
-
-class Nobody:
-    """A judge that minds nothing."""
+class Judge:
+    """Told of every step, and minds nothing; `simulation.invariants` is one that does."""
 
     def sent(self, call: Call) -> None: ...
     def called(self, call: Call, error: ApiError | None) -> None: ...
@@ -71,7 +58,7 @@ class World:
         self.setting = setting
         self.dice = Random(seed)
         self.hub = hub or Hub()
-        self.judge: Judge = judge or Nobody()
+        self.judge: Judge = judge or Judge()
         self.settings = settings_of(setting)
         self.policy = self.settings.policy
         self.launches = launches_of(setting)
@@ -245,7 +232,7 @@ class World:
 
     def close(self) -> None:
         """Ends what still waits, so that nothing of this world is left."""
-        self.judge = Nobody()
+        self.judge = Judge()
         self.hub.close()
         for each in list(self.functions.invocations):
             each.end()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from simulation.api import Call
+from simulation.errors import ApiError
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
 from simulation.invocation import Invocation
+from simulation.setting import launches_of, settings_of
 
 
 def _at_a_call(act: Act, chosen: int, do: Callable[[Invocation], None], hooks: list[Callable[[Call], None]]) -> None:
@@ -122,7 +125,7 @@ def _two(act: Act) -> None:
     complicates=True,
     weight=3,
     sees="nothing",
-    does="the second has the same name in the ledger, takes the lease too, and the first notices at its next record",
+    does="each pass has a name of its own in the ledger, so one of them leaves its news to the other",
     never="opens or closes an incident twice",
 )
 def _same_id(act: Act) -> None:
@@ -241,10 +244,6 @@ def _memory_lost(act: Act) -> None:
     never="treats a standby that is not wanted any more as a NAT to go home to",
 )
 def _configured(act: Act) -> None:
-    from dataclasses import replace
-
-    from simulation.setting import launches_of, settings_of
-
     world = act.world
     setting = replace(world.setting, quiet=act.dice.choice((10, 20, 40)), run=act.dice.choice((20, 30, 55)))
     world.setting, world.settings = setting, settings_of(setting)
@@ -275,8 +274,6 @@ def _prober_dies(act: Act) -> None:
     never="counts a run that was never started as in flight",
 )
 def _not_invoked(act: Act) -> None:
-    from simulation.errors import ApiError
-
     refusal = ApiError("TooManyRequestsException", "Rate Exceeded.", 429)
     act.rule("prober-not-invoked", ("Invoke",), refuses=refusal, times=act.dice.randint(1, 5))
 
