@@ -44,23 +44,32 @@ class Wire:
         self._invocation = invocation
         self._service = service
         self._patience, self._attempts = _limits(config)
-        self._handlers: list[Callable[[], object]] = []
+        self._before: list[Callable[..., object]] = []
+        self._after: dict[str, Callable[..., object]] = {}
 
     def register(self, event: str, handler: Callable[..., object]) -> None:
-        """botocore's `client.meta.events.register`, for the one event that the adapters want: before each attempt."""
-        assert event == f"before-send.{self._service}"
-        self._handlers.append(handler)
+        """botocore's `client.meta.events.register`, for what the adapters want: before each attempt of every call, and
+        after each of one operation."""
+        kind, service, *operation = event.split(".")
+        assert service == self._service
+        if kind == "before-send" and not operation:
+            self._before.append(handler)
+        else:
+            assert kind == "response-received"
+            self._after[operation[0]] = handler
 
     def call(self, operation: str, params: Mapping[str, Any], page: int = 0) -> Any:
         """The answer of the last attempt, raised if it is an error."""
         invocation, world = self._invocation, self._invocation.world
         for attempt in range(1, self._attempts + 1):
-            for each in self._handlers:
+            for each in self._before:
                 each()
             number = invocation.next_call()
             call = Call(self._service, operation, params, invocation, number, world.hub.now, page)
             answer = world.hub.wait(lambda resume, call=call: world.api.submit(call, self._patience, resume))  # type: ignore[misc]
             invocation.thaw()
+            if operation in self._after:
+                self._after[operation](**_received(answer))
             if not isinstance(answer, (ApiError, NoAnswer)):
                 return answer
             if attempt == self._attempts or not _is_worth_another(answer):
@@ -89,13 +98,24 @@ def _is_worth_another(answer: ApiError | NoAnswer) -> bool:
     return answer.status in (500, 502, 503, 504) or answer.code in TRANSIENT or answer.code in THROTTLING
 
 
-def _exception(answer: ApiError | NoAnswer, operation: str, service: str) -> Exception:
+def _received(answer: Any) -> dict[str, Any]:
+    """What botocore tells of an attempt: the exception, or the parsed answer."""
     if isinstance(answer, NoAnswer):
-        return ReadTimeoutError(endpoint_url=f"https://{service}.simulated")
-    response: dict[str, Any] = {
+        return {"exception": ReadTimeoutError(endpoint_url="https://simulated"), "parsed_response": None}
+    return {"exception": None, "parsed_response": _response(answer) if isinstance(answer, ApiError) else answer}
+
+
+def _response(answer: ApiError) -> dict[str, Any]:
+    return {
         "Error": {"Code": answer.code, "Message": answer.message},
         "ResponseMetadata": {"HTTPStatusCode": answer.status},
     }
+
+
+def _exception(answer: ApiError | NoAnswer, operation: str, service: str) -> Exception:
+    if isinstance(answer, NoAnswer):
+        return ReadTimeoutError(endpoint_url=f"https://{service}.simulated")
+    response = _response(answer)
     if isinstance(answer, ConditionFailed):
         response["Item"] = answer.item
         return ConditionalCheckFailedException(response, operation)  # type: ignore[arg-type]

@@ -108,6 +108,21 @@ def test_a_launch_whose_answer_was_lost_is_repeated_under_the_same_token() -> No
     assert second.memory.launches == first.memory.launches
 
 
+def test_a_refusal_of_a_repeated_launch_says_nothing_of_the_first() -> None:
+    """Simulation, seed 30018171: a first call may still launch, so its token is kept while that can be."""
+    repair = Repair("r", 1, at(-10), is_launched=True, is_repeated=True, refused_at=at(0), refusals=1)
+    world = away().remember(repair=repair, launches=(at(-10),))
+    world.network = without(world.seen, "i-a")
+    assert writes(world.decide(now=14)) == []
+    again = world.decide(now=15)
+    assert writes(again) == [LaunchInstance("a", Role.NAT, "r-nat-1")]
+    assert again.memory.repair == replace(repair, refused_at=None)
+    assert again.memory.launches == (at(-10),)
+    unheard = world.remember(repair=again.memory.repair).decide(now=16)
+    assert writes(unheard) == [LaunchInstance("a", Role.NAT, "r-nat-1")]
+    assert writes(world.decide(now=110)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+
+
 def test_a_launch_that_was_answered_is_waited_for_and_not_repeated() -> None:
     """Invariant 14: at most one replacement in flight, however long describe takes to show it."""
     world = away().remember(repair=Repair("r", 1, at(-10), is_accepted=True))

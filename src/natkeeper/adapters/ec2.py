@@ -6,14 +6,13 @@ refuse the whole call, and one deleted table must not blind the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never, cast
 
+from natkeeper.adapters.attempts import attend, certain_refusals, while_it
 from natkeeper.adapters.aws import typed_errors
 from natkeeper.adapters.ec2_facts import (
     GENERATION_TAG,
@@ -56,8 +55,6 @@ ADDRESSES_PER_INTERFACE = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
 SPOT_ENDING = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"})
 _MISSING_ROUTE = frozenset({"InvalidRoute.NotFound", "InvalidParameterValue"})
 """ReplaceRoute on a destination without a route answers with either of the two (FACTS: Routes and addresses)."""
-_GOES_ON: ContextVar[Callable[[], bool]] = ContextVar("goes_on", default=lambda: True)
-"""Whether the action that this thread is at may still send."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Ec2:
         self._policy = policy
         self._launches = launches
         self._together = together
-        client.meta.events.register("before-send.ec2", _hold_what_is_late)
+        attend(client.meta.events)
 
     # -- looking
 
@@ -189,7 +186,7 @@ class Ec2:
         botocore tries again what was throttled or not answered. Each of these leaves only while it `goes_on`, for a
         lease may have ended since: raises Stale if not (simulation: two launches by a pass that was frozen; a second
         try of botocore's, seed 667150466)."""
-        with _while_it(goes_on):
+        with while_it(goes_on):
             self._do(action)
 
     def _do(self, action: Action) -> None:
@@ -287,7 +284,7 @@ class Ec2:
         }
         pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
         kinds = ("instance", "network-interface", "volume")
-        with typed_errors("RunInstances"):
+        with certain_refusals(), typed_errors("RunInstances"):
             self._client.run_instances(
                 LaunchTemplate={
                     "LaunchTemplateId": self._launches.template_id,
@@ -301,22 +298,6 @@ class Ec2:
                 UserData=script,
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
-
-
-@contextmanager
-def _while_it(goes_on: Callable[[], bool]) -> Iterator[None]:
-    """What this thread sends meanwhile, it sends only while it `goes_on`."""
-    token = _GOES_ON.set(goes_on)
-    try:
-        yield
-    finally:
-        _GOES_ON.reset(token)
-
-
-def _hold_what_is_late(**_: object) -> None:
-    """botocore's handler before each attempt of a call: the only place that its own retries pass."""
-    if not _GOES_ON.get()():
-        raise Stale("Lease", "Expired", "the lease is over; the next pass goes on")
 
 
 def _next_throttled(found: Sequence[object]) -> int | None:

@@ -120,15 +120,11 @@ def _launch(view: View, role: Role) -> Step:
             return Step(memory, Reason.HEALING, f"AWS refused to launch a {role.value}; again at {again_at:%H:%M:%S}")
         if repair.refusals == TELLING:
             warning = f"group {view.group.name}: AWS refused to launch a {role.value} {TELLING} times in a row"
-    elif (
-        repair is not None
-        and (repair.is_launched or repair.is_accepted)
-        and view.now - repair.started_at < VISIBLE_AFTER
-    ):
+    if repair is not None and repair.may_appear and view.now - repair.started_at < VISIBLE_AFTER:
         if repair.is_accepted:
             return Step(memory, Reason.HEALING, f"waiting for the {role.value} that was launched to be visible")
         # The same token again: it returns the instance of the first call if there was one, and launches it if not.
-        repair = replace(repair, is_repeated=True)
+        repair = replace(repair, is_repeated=True, refused_at=None)
         return _launch_step(view, role, repair, with_repair(memory, role, repair))
     if len(memory.launches) >= view.policy.max_launches_per_day:
         text = f"group {view.group.name}: {len(memory.launches)} launches in a day, no more until one of them is old"

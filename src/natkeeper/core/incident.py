@@ -87,6 +87,12 @@ class Repair:
     refusals: int = 0
     """So many attempts in a row were answered like that."""
 
+    @property
+    def may_appear(self) -> bool:
+        """Its launch may be on its way: accepted, not answered, or refused only after a call that was not answered."""
+        is_refused = self.refused_at is not None and not self.is_repeated
+        return self.is_accepted or (self.is_launched and not is_refused)
+
 
 @dataclass(frozen=True)
 class Doom:

@@ -1,0 +1,72 @@
+"""botocore's attempts of one action: which may still leave, and what the last one's refusal says of those before it.
+
+Called by `adapters.ec2`. botocore tries a call again by itself when it was throttled, met a fault of AWS's or was not
+answered; its handlers are the only place that each attempt passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from natkeeper.errors import THROTTLES, Stale, Trouble, TryAgain
+
+
+@dataclass
+class _Action:
+    """What a thread is at. `goes_on`: whether it may still send. `is_unheard`: an attempt was not answered, or by a
+    fault of AWS's own, so it may be applied whatever a later one hears."""
+
+    goes_on: Callable[[], bool] = lambda: True
+    is_unheard: bool = False
+
+
+_ACTION: ContextVar[_Action] = ContextVar("action")
+
+
+def attend(events: Any) -> None:
+    """Registers the handlers with a client's `meta.events`."""
+    events.register("before-send.ec2", _hold_what_is_late)
+    events.register("response-received.ec2.RunInstances", _note_what_is_unheard)
+
+
+@contextmanager
+def while_it(goes_on: Callable[[], bool]) -> Iterator[None]:
+    """What this thread sends meanwhile, it sends only while it `goes_on`; raises Stale from there on."""
+    token = _ACTION.set(_Action(goes_on))
+    try:
+        yield
+    finally:
+        _ACTION.reset(token)
+
+
+@contextmanager
+def certain_refusals() -> Iterator[None]:
+    """Raises TryAgain in place of a refusal where an earlier attempt was not heard of: that one may still launch
+    (simulation, seed 30018171: it did so half a minute later, beside the launch that followed the refusal)."""
+    try:
+        yield
+    except Trouble as trouble:
+        if not trouble.is_refusal or not _ACTION.get().is_unheard:
+            raise
+        text = f"an earlier attempt was not answered, and may have launched; {trouble.detail}"
+        raise TryAgain(trouble.operation, trouble.code, text) from trouble
+
+
+def _hold_what_is_late(**_: object) -> None:
+    action = _ACTION.get(None)
+    if action is not None and not action.goes_on():
+        raise Stale("Lease", "Expired", "the lease is over; the next pass goes on")
+
+
+def _note_what_is_unheard(
+    exception: Exception | None = None, parsed_response: Mapping[str, Any] | None = None, **_: object
+) -> None:
+    answer = parsed_response or {}
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    is_fault = status >= 500 and answer.get("Error", {}).get("Code") not in THROTTLES
+    if exception is not None or is_fault:
+        _ACTION.get().is_unheard = True
