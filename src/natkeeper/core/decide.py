@@ -56,8 +56,6 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
     else:
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
         plan = describe(_act(_settle(view), observation), view)
-        rest = bool(plan.is_backed) if plan.reason is Reason.AT_REST and plan.carried_by == name else None
-        plan = replace(plan, memory=replace(plan.memory, rest=rest, is_unfinished=False))
     return with_incident(with_watch(plan, now, policy), before, now, policy)
 
 

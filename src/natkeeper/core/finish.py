@@ -37,7 +37,8 @@ def plan_for(view: View, reason: Reason, detail: str) -> Plan:
 
 
 def describe(plan: Plan, view: View) -> Plan:
-    """What people want to see of every plan: who carries the traffic, and whether somebody else could."""
+    """What people want to see of every plan: who carries the traffic, and whether somebody else could. A group that
+    rests with them is remembered to, so that a good report needs no look."""
     view = view.remembering(plan.memory)
     carrier = "unknown"
     for path in view.paths:
@@ -46,7 +47,11 @@ def describe(plan: Plan, view: View) -> Plan:
             carrier = "gateway" if owner is None else "standby" if owner.role is Role.STANDBY else owner.group
     spare = [each for each in view.paths if each.target != view.target]
     is_backed = any(view.is_usable(each) and view.is_verified(each) for each in spare)
-    return replace(plan, carried_by=carrier, is_backed=is_backed)
+    rest = is_backed if plan.reason is Reason.AT_REST and carrier == plan.group else None
+    memory = plan.memory
+    if memory.rest is not rest or memory.is_unfinished:
+        memory = replace(memory, rest=rest, is_unfinished=False)
+    return replace(plan, memory=memory, carried_by=carrier, is_backed=is_backed)
 
 
 def from_step(view: View, step: Step) -> Plan:
@@ -93,7 +98,7 @@ def with_incident(plan: Plan, before: Incident | None, now: datetime, policy: Po
     if before is None or before.incident_id != incident.incident_id:
         happenings.append(IncidentOpened(incident))
     if not _is_measured(incident, plan.memory, now, policy):
-        return replace(plan, happenings=tuple(happenings))
+        return plan if len(happenings) == len(plan.happenings) else replace(plan, happenings=tuple(happenings))
     measured = incident.downtime(policy.clock_error)
     happenings.append(IncidentClosed(incident, measured.low, measured.high, now))
     until = max((each.sent_at for each in incident.rounds), default=now)

@@ -233,23 +233,24 @@ class Memory:
 def extend(incident: Incident, rounds: Iterable[Round]) -> Incident:
     """Adds rounds to an incident's evidence, thinned so that a long one stays small and measures the same."""
     known = {(each.clock, each.sent_at) for each in incident.rounds}
-    added = [replace(each, is_after_hole=True) for each in rounds if (each.clock, each.sent_at) not in known]
-    return replace(incident, rounds=_thin(_joined(sorted((*incident.rounds, *added), key=_order))))
+    added = [each for each in rounds if (each.clock, each.sent_at) not in known]
+    merged = sorted((*incident.rounds, *added), key=_order)
+    return replace(incident, rounds=_thin(_joined(merged, {id(each) for each in added})))
 
 
 def _order(each: Round) -> tuple[datetime, str]:
     return each.sent_at, each.clock
 
 
-def _joined(merged: list[Round]) -> list[Round]:
-    """Takes the mark of a hole off every round that follows the one before it closely enough."""
-    pairs = zip([None, *merged], merged, strict=False)
-    return [
-        replace(each, is_after_hole=False)
-        if each.is_after_hole and (before is None or not is_hole(before, each))
-        else each
-        for before, each in pairs
-    ]
+def _joined(merged: list[Round], added: set[int]) -> list[Round]:
+    """Marks what comes after a hole: a round (those of `added` by id, or known to) that does not follow the one before
+    it closely."""
+    marked = []
+    for before, each in zip([None, *merged], merged, strict=False):
+        is_open = id(each) in added or each.is_after_hole
+        is_after_hole = is_open and (before is None or is_hole(before, each))
+        marked.append(each if each.is_after_hole is is_after_hole else replace(each, is_after_hole=is_after_hole))
+    return marked
 
 
 def _thin(merged: list[Round]) -> tuple[Round, ...]:
