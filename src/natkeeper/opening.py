@@ -31,6 +31,9 @@ from natkeeper.core.policy import Policy
 from natkeeper.errors import Trouble
 from natkeeper.ports import Held, Lease, Ports
 
+Answer = Lease | Held | Trouble
+"""To asking for a lease."""
+NO_ANSWERS: Mapping[str, Answer] = {}
 NOTHING = Memory()
 LEASE = timedelta(seconds=25)
 """Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
@@ -86,28 +89,32 @@ class _Again:
 
 
 def open_pass(
-    news: Sequence[News], ports: Ports, policy: Policy, *, is_urgent: bool = False
+    news: Sequence[News], ports: Ports, policy: Policy, early: Mapping[str, Answer] = NO_ANSWERS
 ) -> tuple[Network | Unknown, list[GroupPass], dict[str, Memory]]:
-    """The first round trip: the look, the leases that the news calls for, the other groups' memories, all at once.
+    """The first round trip: the look, the leases that the news calls for and that were not asked for `early`, the other
+    groups' memories, all at once.
 
     The control probe goes with them when a report says that egress is down, so that it costs no time of its own.
     """
     names = [each.name for each in policy.groups]
     urgent = [name for name in names if any(_is_urgent(each, name) for each in news)]
+    asking = [name for name in urgent if name not in early]
     until = ports.clock.now() + LEASE
     suspects = frozenset(instance for each in news for instance in _suspects(each))
     is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
+    is_unfinished = any(isinstance(each, Lease) and each.memory.is_unfinished for each in early.values())
     looked, asked, read, *answered = ports.together(
         [
-            partial(look, ports, suspects, is_urgent=is_urgent or any(_is_alarming(each) for each in news)),
+            partial(look, ports, suspects, is_urgent=is_unfinished or any(_is_alarming(each) for each in news)),
             partial(control_probe, ports) if is_down else _nothing,
             ports.ledger.read if len(urgent) < len(names) else _nothing,
-            *(partial(ports.ledger.acquire, name, until) for name in urgent),
+            *(partial(ports.ledger.acquire, name, until) for name in asking),
         ]
     )
     network = cast(Network | Unknown, looked)
     others = _readable(read, ports)
-    answers = {name: _insist(name, answer, until, news, ports) for name, answer in zip(urgent, answered, strict=True)}
+    leases = {**early, **dict(zip(asking, answered, strict=True))}
+    answers = {name: _insist(name, answer, until, news, ports) for name, answer in leases.items()}
     groups = [_admit(name, answers.get(name), others, news, ports) for name in names]
     for each in groups:
         each.control = cast(ControlProbe | None, asked)
@@ -120,27 +127,28 @@ def open_pass(
     return network, groups, others
 
 
-def open_calm(news: Sequence[News], ports: Ports, policy: Policy) -> GroupPass | None:
-    """The pass that needs no look (`core.decide.watch_on`), with its plan made and its lease taken. None: somebody must
-    look; without a plan: and urgently, for a move was left unfinished."""
-    if (
-        len(news) != 1
-        or not isinstance(report := news[0], ProbeReport)
-        or not all(each.is_ok for each in report.rounds)
-    ):
-        return None
-    if report.group not in {each.name for each in policy.groups}:
-        return None
+def ask_early(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, Answer]:
+    """The lease of the group of a report that may need no look: the memory that comes with it tells. Empty for all
+    other news, whose leases are asked for beside the look."""
+    if len(news) != 1 or not isinstance(report := news[0], ProbeReport):
+        return {}
+    is_known = report.group in {each.name for each in policy.groups}
+    if not is_known or not all(each.is_ok for each in report.rounds):
+        return {}
     try:
-        lease = ports.ledger.acquire(report.group, ports.clock.now() + LEASE)
-    except Trouble:
-        return None
-    if isinstance(lease, Held) or lease.inbox:
-        return None
-    plan = watch_on(report.group, lease.memory, report, ports.clock.now(), policy)
-    if plan is None:
-        return GroupPass(report.group, lease.memory, lease, ()) if lease.memory.is_unfinished else None
-    return GroupPass(report.group, plan.memory, lease, (), plan, reasons=[plan.reason.value])
+        return {report.group: ports.ledger.acquire(report.group, ports.clock.now() + LEASE)}
+    except Trouble as trouble:
+        return {report.group: trouble}
+
+
+def open_calm(early: Mapping[str, Answer], news: Sequence[News], ports: Ports, policy: Policy) -> GroupPass | None:
+    """The pass that needs no look (`core.decide.watch_on`), with its plan made. None: somebody must look."""
+    for name, lease in early.items():
+        if isinstance(lease, Lease) and not lease.inbox:
+            plan = watch_on(name, lease.memory, cast(ProbeReport, news[0]), ports.clock.now(), policy)
+            if plan is not None:
+                return GroupPass(name, plan.memory, lease, (), plan, reasons=[plan.reason.value])
+    return None
 
 
 def look(ports: Ports, suspects: frozenset[str], *, is_urgent: bool = False) -> Network | Unknown:

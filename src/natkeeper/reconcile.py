@@ -32,7 +32,7 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble, TryAgain
-from natkeeper.opening import GroupPass, ask_control, decide_for, look, open_calm, open_pass
+from natkeeper.opening import GroupPass, ask_control, ask_early, decide_for, look, open_calm, open_pass
 from natkeeper.ports import Outcome, Ports
 
 MAX_TURNS = 6
@@ -57,7 +57,8 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
     for each in news:
         if isinstance(each, ProbeReport):
             ports.telemetry.reported(each)
-    calm = open_calm(news, ports, policy)
+    early = ask_early(news, ports, policy)
+    calm = open_calm(early, news, ports, policy)
     if calm is not None and calm.plan is not None:
         ports.telemetry.decided(calm.plan)
         _perform(calm, calm.plan, ports)
@@ -65,8 +66,8 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         _close(calm, ports)
         if calm.is_lost or not calm.news:
             return {calm.name: calm.reasons}
-        news = calm.news  # left in the inbox meanwhile, and the lease is still ours
-    network, groups, others = open_pass(news, ports, policy, is_urgent=calm is not None)
+        news, early = calm.news, {}  # left in the inbox meanwhile; the lease is still ours, and is asked for again
+    network, groups, others = open_pass(news, ports, policy, early)
     active = [each for each in groups if each.lease is not None or each.is_ledgerless]
     for turn in range(MAX_TURNS):
         if turn:

@@ -102,8 +102,10 @@ def test_a_refusal_after_a_try_that_nobody_heard_of_is_none(first: tuple[int, st
     assert aws.tries == 2
 
 
-def test_a_refusal_after_a_throttled_try_is_certain() -> None:
-    aws = Aws(THROTTLED, QUOTA)
+@pytest.mark.parametrize("first", [THROTTLED, (500, "InsufficientInstanceCapacity")])
+def test_a_refusal_after_a_try_that_was_refused_is_certain(first: tuple[int, str]) -> None:
+    """botocore tries again whatever has status 500, and EC2 answers a lack of capacity with it."""
+    aws = Aws(first, QUOTA)
     with pytest.raises(NoCapacity):
         aws.ec2.do(LAUNCH)
 

@@ -341,6 +341,29 @@ def test_a_report_that_is_not_all_good_is_looked_into(bad: dict[str, str]) -> No
     assert "look" in [name for name, _ in stack.faults.journal]
 
 
+def test_a_good_report_that_wants_a_look_takes_its_lease_once() -> None:
+    stack = Stack(away("ab"))
+    stack.wake(report("ooo", -3, canary="ooo", run_id="watch-a", name="a"))
+    assert "look" in stack.calls()
+    assert stack.ledger.items["a"].epoch == 1
+    assert "watch-a" in stack.memory().seen_runs
+
+
+def test_a_good_report_without_a_ledger_waits_for_it_once() -> None:
+    """A try of it takes up to two seconds."""
+    stack = Stack(resting("ab"))
+    stack.faults.failing["acquire"] = TryAgain("UpdateItem", "ReadTimeout")
+    stack.wake(report("ooo", -3, canary="ooo", run_id="watch-a", name="a"))
+    assert stack.calls()["acquire"] == 1
+
+
+def test_a_good_report_of_a_group_that_another_pass_has_is_left_to_it() -> None:
+    stack = Stack(resting("ab"))
+    stack.ledger.seize("a")
+    assert stack.wake(report("ooo", -3, canary="ooo", run_id="watch-a", name="a"))["a"] == ["held-by-another-pass"]
+    assert stack.calls()["leave"] == 1
+
+
 def test_what_is_not_urgent_yields_while_the_account_is_throttled() -> None:
     world = away("ab").change("i-a", state=InstanceState.RUNNING)
     assert world.decide().actions != ()

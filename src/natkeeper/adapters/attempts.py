@@ -12,7 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from natkeeper.errors import THROTTLES, Stale, Trouble, TryAgain
+from natkeeper.adapters.aws import trouble_of
+from natkeeper.errors import Stale, Trouble, TryAgain
 
 
 @dataclass
@@ -65,8 +66,8 @@ def _hold_what_is_late(**_: object) -> None:
 def _note_what_is_unheard(
     exception: Exception | None = None, parsed_response: Mapping[str, Any] | None = None, **_: object
 ) -> None:
-    answer = parsed_response or {}
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    is_fault = status >= 500 and answer.get("Error", {}).get("Code") not in THROTTLES
-    if exception is not None or is_fault:
+    if exception is not None:
         _ACTION.get().is_unheard = True
+    elif parsed_response is not None and "Error" in parsed_response:
+        trouble = trouble_of("RunInstances", parsed_response)
+        _ACTION.get().is_unheard |= isinstance(trouble, TryAgain) and not trouble.is_throttle

@@ -5,7 +5,9 @@ Called by the other adapters. Error codes: EC2 API reference, "Error codes"; Dyn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any, cast
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -50,16 +52,17 @@ class typed_errors:  # noqa: N801 (reads as a word after `with`, like contextlib
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
         if isinstance(error, ClientError):
-            raise _typed(self._operation, error) from error
+            raise trouble_of(self._operation, cast(Mapping[str, Any], error.response)) from error
         if isinstance(error, BotoCoreError):
             # No answer: it may have been applied all the same. The next look tells, and every write is harmless twice.
             raise TryAgain(self._operation, type(error).__name__, str(error)) from error
 
 
-def _typed(operation: str, error: ClientError) -> Trouble:
-    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-    message = str(error.response.get("Error", {}).get("Message", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def trouble_of(operation: str, answer: Mapping[str, Any]) -> Trouble:
+    """What an error that botocore parsed means. By its code first: EC2 answers a lack of capacity with status 500."""
+    code = str(answer.get("Error", {}).get("Code", "Unknown"))
+    message = str(answer.get("Error", {}).get("Message", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _NO_CAPACITY:
         return NoCapacity(operation, code, message)
     if code in _TRY_AGAIN or status >= 500:

@@ -243,12 +243,12 @@ def _order(each: Round) -> tuple[datetime, str]:
 
 
 def _joined(merged: list[Round], added: set[int]) -> list[Round]:
-    """Marks what comes after a hole: a round (those of `added` by id, or known to) that does not follow the one before
-    it closely."""
+    """Marks the rounds that come after a hole: one of `added` (by id), or one that was marked, that does not follow the
+    one before it closely. Another is never marked anew: what lay between it and the one before was dropped."""
     marked = []
     for before, each in zip([None, *merged], merged, strict=False):
         is_open = id(each) in added or each.is_after_hole
-        is_after_hole = is_open and (before is None or is_hole(before, each))
+        is_after_hole = is_open and before is not None and is_hole(before, each)
         marked.append(each if each.is_after_hole is is_after_hole else replace(each, is_after_hole=is_after_hole))
     return marked
 
