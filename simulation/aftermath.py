@@ -180,8 +180,8 @@ def _is_resting(book: Book) -> bool:
 
 
 def _is_something_remembered(world: World) -> bool:
-    """An incident, or news in an inbox that a burst left there and nobody has heard (seed 9008016). Asked of the
-    ledger, for the newest plan may stand on a memory read before another pass wrote the incident that it opened (seed
+    """An incident, or news in an inbox that nobody has heard: the next tick must (seed 9008016). Asked of the ledger,
+    for the newest plan may stand on a memory read before another pass wrote the incident that it opened (seed
     1001654). One that only its own item knows of is left open, and not waited for here."""
     items = [item for (pk, _), item in world.table.items.items() if pk == "group"]
     texts = [item["memory"]["S"] for item in items if "memory" in item]

@@ -29,7 +29,7 @@ from natkeeper.core.news import (
 from natkeeper.core.plan import Plan
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Trouble
-from natkeeper.ports import Held, Lease, Ports
+from natkeeper.ports import Held, Known, Lease, Ports
 
 Answer = Lease | Held | Trouble
 """To asking for a lease."""
@@ -112,7 +112,8 @@ def open_pass(
         ]
     )
     network = cast(Network | Unknown, looked)
-    others = _readable(read, ports)
+    known = _readable(read, ports)
+    others = {name: each.memory for name, each in known.items()}
     leases = {**early, **dict(zip(asking, answered, strict=True))}
     answers = {name: _insist(name, answer, until, news, ports) for name, answer in leases.items()}
     groups = [_admit(name, answers.get(name), others, news, ports) for name in names]
@@ -120,7 +121,10 @@ def open_pass(
         each.control = cast(ControlProbe | None, asked)
     others |= {each.name: each.memory for each in groups}
     late = [each for each in groups if each.lease is None and each.name not in urgent]
-    wanting = [each for each in late if _has_something_to_do(each, network, others, ports, policy)]
+    unheard = {name for name, each in known.items() if each.has_news}
+    wanting = [
+        each for each in late if each.name in unheard or _has_something_to_do(each, network, others, ports, policy)
+    ]
     given = ports.together([partial(ports.ledger.acquire, each.name, until) for each in wanting])
     for group, answer in zip(wanting, given, strict=True):
         groups[groups.index(group)] = _admit(group.name, answer, others, news, ports)
@@ -177,11 +181,11 @@ def control_probe(ports: Ports) -> ControlProbe | None:
         return None
 
 
-def _readable(found: object, ports: Ports) -> dict[str, Memory]:
+def _readable(found: object, ports: Ports) -> dict[str, Known]:
     if isinstance(found, Trouble):
         ports.telemetry.troubled(None, found)
         return {}
-    return dict(cast(Mapping[str, Memory], found or {}))
+    return dict(cast(Mapping[str, Known], found or {}))
 
 
 def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequence[News], ports: Ports) -> GroupPass:

@@ -47,6 +47,14 @@ class Held:
     memory: Memory
 
 
+@dataclass(frozen=True)
+class Known:
+    """A group's item as it was read: its memory, and whether news wait there for whoever takes the lease next."""
+
+    memory: Memory
+    has_news: bool = False
+
+
 class Vpc(Protocol):
     """EC2, as far as natkeeper uses it."""
 
@@ -61,8 +69,8 @@ class Vpc(Protocol):
 class Ledger(Protocol):
     """The table with each group's lease, memory and incidents."""
 
-    def read(self) -> Mapping[str, Memory]:
-        """Every group's memory, in one call."""
+    def read(self) -> Mapping[str, Known]:
+        """Every group's item, in one call."""
 
     def acquire(self, group: str, until: datetime) -> Lease | Held:
         """Take the lease if it is free or over; the answer carries the memory either way."""
@@ -71,7 +79,8 @@ class Ledger(Protocol):
         """Write the memory under the lease and drop the inbox that the lease handed out.
 
         News that came since are in the answer's inbox; then nothing was released, and they stay in the ledger until
-        the next `record` or the next holder. Raises Stale when the lease is lost.
+        the next `record` or the next holder. Where news come faster than the memory can be written, a release leaves
+        the whole inbox to the next holder, and anything else raises TryAgain. Raises Stale when the lease is lost.
         """
 
     def leave(self, group: str, news: News) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
-from natkeeper.adapters.ledger import INBOX_LIMIT, DynamoLedger
+from natkeeper.adapters.ledger import EVENTS_LIMIT, INBOX_LIMIT, RECORD_TRIES, DynamoLedger
 from natkeeper.core.incident import Cause, Incident, Memory, Proof
 from natkeeper.core.news import InstanceChanged, ProbeFailed
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
 from natkeeper.errors import Stale, TryAgain
-from natkeeper.ports import Held, Lease
+from natkeeper.ports import Held, Known, Lease
 from tests.support.cloud import Cloud, do_not_wait_between_attempts
 
 LONG = timedelta(seconds=25)
@@ -119,7 +119,7 @@ def test_lease_whose_reply_was_lost_is_ours_all_the_same(cloud: Cloud, first: Dy
     lease = take(first)
     assert lease.holder == "first"
     first.record(lease, MEMORY, release=True)
-    assert first.read() == {"a": MEMORY}
+    assert first.read() == {"a": Known(MEMORY)}
 
 
 # -- memory
@@ -127,7 +127,7 @@ def test_lease_whose_reply_was_lost_is_ours_all_the_same(cloud: Cloud, first: Dy
 
 def test_memory_comes_back_as_it_was_written(first: DynamoLedger) -> None:
     first.record(take(first), MEMORY, release=True)
-    assert first.read() == {"a": MEMORY}
+    assert first.read() == {"a": Known(MEMORY)}
     assert take(first).memory == MEMORY
 
 
@@ -137,7 +137,7 @@ def test_late_record_of_a_lost_lease_is_refused_and_changes_nothing(first: Dynam
     with pytest.raises(Stale, match="LeaseLost") as trouble:
         first.record(late, Memory(target="eni-late"), release=True)
     assert "second" in str(trouble.value)
-    assert second.read() == {"a": MEMORY}
+    assert second.read() == {"a": Known(MEMORY)}
     assert isinstance(first.acquire("a", until()), Held)
 
 
@@ -152,7 +152,7 @@ def test_late_record_is_refused_though_the_item_was_deleted_and_its_epochs_began
         first.leave("a", NEWS)
     with pytest.raises(Stale, match="LeaseLost"):
         first.record(late, Memory(target="eni-late"), release=True)
-    assert first.read() == {"a": Memory()}
+    assert first.read() == {"a": Known(Memory(), has_news=bool(news))}
     assert isinstance(first.acquire("a", until()), Held)
 
 
@@ -167,7 +167,7 @@ def test_record_whose_reply_was_lost_is_written_once_more_and_is_the_same(
     handed = first.record(lease, MEMORY, release=False)
     cloud.api.faults.lose_reply("UpdateItem")
     assert first.record(handed, MEMORY, release=release).inbox == ()
-    assert first.read() == {"a": MEMORY}
+    assert first.read() == {"a": Known(MEMORY)}
     assert isinstance(second.acquire("a", until()), Lease if release else Held)
 
 
@@ -177,7 +177,7 @@ def test_read_returns_every_group_in_one_consistent_call(cloud: Cloud, first: Dy
         assert isinstance(lease, Lease)
         first.record(lease, replace(MEMORY, target=f"eni-{group}"), release=True)
     cloud.forget()
-    assert {name: each.target for name, each in first.read().items()} == {"a": "eni-a", "b": "eni-b"}
+    assert {name: each.memory.target for name, each in first.read().items()} == {"a": "eni-a", "b": "eni-b"}
     (call,) = cloud.calls()
     assert (call.operation, call.params["ConsistentRead"]) == ("Query", True)
 
@@ -233,6 +233,8 @@ class BusyInbox:
 
     def __init__(self, client: Any, ledger: DynamoLedger, times: int) -> None:
         self._client, self._ledger, self._left = client, ledger, times
+        self.at_last: Callable[[], object] = lambda: None
+        """Before the write that gives the lease back whatever is in the inbox."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -241,6 +243,8 @@ class BusyInbox:
         if self._left and ":memory" in params["ExpressionAttributeValues"]:
             self._left -= 1
             self._ledger.leave("a", ProbeFailed("a", f"run-{self._left}", "crash"))
+        elif "size(" not in params["ConditionExpression"] and ":memory" in params["ExpressionAttributeValues"]:
+            self.at_last()
         return self._client.update_item(**params)
 
 
@@ -248,9 +252,47 @@ def test_a_burst_of_news_does_not_keep_the_memory_from_being_written(cloud: Clou
     first = DynamoLedger(cast(Any, BusyInbox(cloud.dynamodb, second, 3)), "ledger", "first", now)
     handed = first.record(take(first), MEMORY, release=True)
     assert len(handed.inbox) == 3
-    assert first.read() == {"a": MEMORY}
+    assert first.read() == {"a": Known(MEMORY, has_news=True)}
     assert first.record(handed, MEMORY, release=True).inbox == ()
     assert isinstance(second.acquire("a", until()), Lease)
+
+
+def test_a_burst_that_does_not_end_does_not_keep_the_lease_either(cloud: Cloud, second: DynamoLedger) -> None:
+    """Simulation, seed 41017798: kept for its 25 s, it shut out the report of three failed rounds."""
+    first = DynamoLedger(cast(Any, BusyInbox(cloud.dynamodb, second, RECORD_TRIES + 1)), "ledger", "first", now)
+    assert first.record(take(first), MEMORY, release=True).inbox == ()
+    found = second.acquire("a", until())
+    assert isinstance(found, Lease)
+    assert found.memory == MEMORY
+    assert len(found.inbox) == RECORD_TRIES + 1
+
+
+def test_a_burst_that_does_not_end_keeps_a_pass_from_going_on_as_if_it_were_written(
+    cloud: Cloud, second: DynamoLedger
+) -> None:
+    first = DynamoLedger(cast(Any, BusyInbox(cloud.dynamodb, second, RECORD_TRIES + 1)), "ledger", "first", now)
+    with pytest.raises(TryAgain, match="InboxBusy"):
+        first.record(take(first), MEMORY, release=False)
+    assert isinstance(second.acquire("a", until()), Held)
+
+
+def test_a_lease_that_is_lost_in_a_burst_is_not_given_back(cloud: Cloud, second: DynamoLedger) -> None:
+    """By somebody who deletes the item between the last two tries."""
+    busy = BusyInbox(cloud.dynamodb, second, RECORD_TRIES + 1)
+    first = DynamoLedger(cast(Any, busy), "ledger", "first", now)
+    lease = take(first)
+    busy.at_last = lambda: cloud.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": "group"}, "sk": {"S": "a"}})
+    with pytest.raises(Stale, match="LeaseLost"):
+        first.record(lease, MEMORY, release=True)
+
+
+def test_a_burst_of_events_leaves_room_for_a_report(first: DynamoLedger, second: DynamoLedger) -> None:
+    take(first, timedelta(milliseconds=-1))
+    for _ in range(INBOX_LIMIT):
+        second.leave("a", NEWS)
+    second.leave("a", ProbeFailed("a", "run-1", "crash"))
+    inbox = take(second).inbox
+    assert inbox == (NEWS,) * EVENTS_LIMIT + (ProbeFailed("a", "run-1", "crash"),)
 
 
 def test_full_inbox_keeps_what_it_has(first: DynamoLedger, second: DynamoLedger) -> None:

@@ -357,6 +357,16 @@ def test_a_good_report_without_a_ledger_waits_for_it_once() -> None:
     assert stack.calls()["acquire"] == 1
 
 
+def test_news_that_nobody_has_heard_are_heard_by_the_next_tick() -> None:
+    """Simulation, seed 41017798: whoever had the lease was gone, and at rest a tick takes none."""
+    stack = Stack(resting("ab"))
+    stack.ledger.items["a"].inbox.append(report("ooo", -3, canary="ooo", run_id="watch-a", name="a"))
+    stack.wake(Tick())
+    assert "watch-a" in stack.memory().seen_runs
+    assert stack.ledger.items["a"].inbox == []
+    assert stack.ledger.items["b"].epoch == 0
+
+
 def test_a_good_report_of_a_group_that_another_pass_has_is_left_to_it() -> None:
     stack = Stack(resting("ab"))
     stack.ledger.seize("a")

@@ -11,10 +11,10 @@ import pytest
 
 from natkeeper.adapters.ledger import INBOX_LIMIT, DynamoLedger
 from natkeeper.core.incident import Cause, Incident, Memory
-from natkeeper.core.news import InstanceChanged, Tick
+from natkeeper.core.news import InstanceChanged, ProbeFailed, Tick
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
 from natkeeper.errors import Stale
-from natkeeper.ports import Held, Lease
+from natkeeper.ports import Held, Known, Lease
 from simulation.client import ConditionalCheckFailedException
 from simulation.dynamo import ConditionFailed, Table, changes, condition
 
@@ -91,7 +91,7 @@ def test_a_record_of_a_lease_that_was_lost_is_refused_and_changes_nothing(
     held(ledger("two", SOON + timedelta(seconds=1)), SOON + timedelta(seconds=30))
     with pytest.raises(Stale):
         ledger("one").record(lost, Memory(target="eni-9"), release=False)
-    assert ledger("one").read() == {"a": Memory()}
+    assert ledger("one").read() == {"a": Known(Memory())}
 
 
 def test_a_record_of_before_the_item_was_deleted_is_refused_though_the_epoch_is_the_same_again(
@@ -104,7 +104,7 @@ def test_a_record_of_before_the_item_was_deleted_is_refused_though_the_epoch_is_
     assert after.epoch == before.epoch
     with pytest.raises(Stale):
         ledger("one").record(before, Memory(target="eni-9"), release=True)
-    assert ledger("one").read() == {"a": Memory()}
+    assert ledger("one").read() == {"a": Known(Memory())}
     assert isinstance(ledger("three").acquire("a", SOON), Held)
 
 
@@ -125,8 +125,8 @@ def test_news_for_nobody_wait_for_whoever_takes_the_lease(ledger: Callable[..., 
 
 def test_a_full_inbox_keeps_what_it_has(ledger: Callable[..., DynamoLedger], table: Table) -> None:
     held(ledger("one"))
-    for _ in range(INBOX_LIMIT + 5):
-        ledger("two").leave("a", Tick())
+    for number in range(INBOX_LIMIT + 5):
+        ledger("two").leave("a", ProbeFailed("a", f"run-{number}", "crash"))
     assert len(table.items["group", "a"]["inbox"]["L"]) == INBOX_LIMIT
 
 

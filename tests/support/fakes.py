@@ -27,7 +27,7 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble, TryAgain
-from natkeeper.ports import Held, Lease, Outcome, Ports
+from natkeeper.ports import Held, Known, Lease, Outcome, Ports
 from natkeeper.reconcile import reconcile
 from tests.support.worlds import T0, World, apply, at, secs, verified
 
@@ -131,8 +131,11 @@ class Ledger:
         self.notes: list[tuple[str, str]] = []
         self.during_record: list[Callable[[], None]] = []
 
-    def read(self) -> dict[str, Memory]:
-        return self._faults.call("read", lambda: {name: each.memory for name, each in self.items.items()})  # type: ignore[return-value]
+    def read(self) -> dict[str, Known]:
+        def effect() -> dict[str, Known]:
+            return {name: Known(each.memory, bool(each.inbox)) for name, each in self.items.items()}
+
+        return self._faults.call("read", effect)  # type: ignore[return-value]
 
     def acquire(self, group: str, until: datetime) -> Lease | Held:
         def effect() -> Lease | Held:
