@@ -129,6 +129,25 @@ def token_is_used_alike(_book: Book, call: Call) -> str | None:
     )
 
 
+# -- 7: events
+
+
+def event_alone_moves_nothing(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """7. No write is justified by an event's content alone: what is left must be dead by EC2's own word or by rounds
+    that failed, or be announced by EC2's own API."""
+    if not any(_is_default(each) for each in plan.actions) or invocation.seen is None:
+        return None
+    if plan.reason is Reason.LEAVE_DOOMED:
+        machines = book.world.ec2.machines.values()
+        is_announced = any(each.is_doomed_at or each.is_spot_ending_at for each in machines)
+        return None if is_announced else "leave-doomed, and EC2's API has announced nothing"
+    incident = plan.memory.incident
+    if plan.reason not in FAILOVERS or incident is None or _is_dead_by_state(book, invocation, plan.group):
+        return None
+    is_seen = any(not each.is_ok for each in incident.rounds)
+    return None if is_seen else f"{plan.reason.value} from what EC2 shows running, and no round has failed"
+
+
 # -- 8, 9: what carries traffic is left alone
 
 
@@ -467,6 +486,7 @@ WRITES: tuple[tuple[int, OfCall], ...] = (
 )
 PLANS: tuple[tuple[int, OfPlan], ...] = (  # none of them finds anything in a plan that neither acts nor moves
     (1, route_goes_where_packets_were),
+    (7, event_alone_moves_nothing),
     (9, kill_and_move_are_apart),
     (10, blind_means_still),
     (11, common_mode_holds),
@@ -583,6 +603,11 @@ class Invariants(Judge):
             if (wrong := interval_contains_the_truth(self.book, happening)) is not None:
                 self.book.broke(18, wrong)
             self.book.closed[happening.incident.incident_id] += 1
+
+    def timed_out(self, invocation: Invocation) -> None:
+        """20. A pass stops before Lambda's deadline, unless its host stood still."""
+        if not invocation.frozen_until:
+            self.book.broke(20, f"a pass was at work until its time-out: {invocation.calls} calls")
 
     def ended(self, invocation: Invocation, error: BaseException | None) -> None:
         """17. Every action of every plan was tried, unless the controller died or lost its lease. 20. A pass ends by

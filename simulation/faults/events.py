@@ -107,14 +107,33 @@ def _malformed(act: Act) -> None:
     complicates=True,
     weight=3,
     sees="nothing",
-    does="looks, and finds the NAT running",
-    never="moves because an event says that a NAT died",
+    does="looks, and finds the NAT running; of a notice it asks EC2, which knows nothing of it",
+    never="moves because an event says that a NAT died, or that AWS will take it",
 )
 def _forged(act: Act) -> None:
     act.fired("event-forged")
     for machine in act.running():
-        state = act.dice.choice(("stopping", "stopped", "shutting-down", "terminated"))
-        act.world.functions.wake(_event({"instance-id": machine.instance_id, "state": state}))
+        forge = act.dice.choice((_end, _end, _warning, _notice))
+        act.world.functions.wake(forge(act, machine.instance_id))
+
+
+def _end(act: Act, instance_id: str) -> dict[str, Any]:
+    state = act.dice.choice(("stopping", "stopped", "shutting-down", "terminated"))
+    return _event({"instance-id": instance_id, "state": state})
+
+
+def _warning(_act: Act, instance_id: str) -> dict[str, Any]:
+    detail = {"instance-id": instance_id, "instance-action": "terminate"}
+    return _event(detail, **{"detail-type": "EC2 Spot Instance Interruption Warning"})
+
+
+def _notice(_act: Act, instance_id: str) -> dict[str, Any]:
+    detail = {
+        "service": "EC2",
+        "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
+        "affectedEntities": [{"entityValue": instance_id}],
+    }
+    return _event(detail, source="aws.health", **{"detail-type": "AWS Health Event"})
 
 
 @fault(
@@ -161,12 +180,8 @@ def _retirement(act: Act) -> None:
     machine = found[0]
     machine.is_doomed_at = world.hub.now + 300 * SECOND
     act.fired("retirement-announced")
-    detail = {
-        "service": "EC2",
-        "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
-        "affectedEntities": [{"entityValue": machine.instance_id}],
-    }
-    world.bus.publish("aws.health", "AWS Health Event", detail)
+    notice = _notice(act, machine.instance_id)
+    world.bus.publish(notice["source"], notice["detail-type"], notice["detail"])
     world.hub.after(300 * SECOND, lambda: world.ec2.terminate(machine), "retired")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from natkeeper.adapters.ec2 import Ec2
@@ -13,6 +13,7 @@ from natkeeper.core.move import point_routes
 from natkeeper.core.plan import MoveAddress, Reason, TerminateInstance
 from natkeeper.core.view import View
 from natkeeper.errors import Trouble
+from simulation.answers import BEGINNING
 from simulation.planted.peers import DEAD_BY_PACKETS
 from simulation.planted.table import Patch, mutant
 
@@ -48,6 +49,19 @@ def _believes() -> Sequence[Patch]:
         return failover.fail_over(view, judge.Verdict(judge.Health.DEAD, incident.Cause.INSTANCE_STOPPED, "an event"))
 
     return [Patch(decide, "_look_again", believe)]
+
+
+@mutant(
+    "notice-is-the-truth",
+    "a notice that AWS will take a NAT is believed without asking EC2",
+    breaks=(7,),
+    among=("event-forged",),
+)
+def _believes_notices() -> Sequence[Patch]:
+    def believe(_self: Ec2, suspects: frozenset[str]) -> dict[str, datetime]:
+        return dict.fromkeys(suspects, BEGINNING)
+
+    return [Patch(Ec2, "_spot_stops", believe)]
 
 
 @mutant(
