@@ -144,7 +144,7 @@ def event_alone_moves_nothing(book: Book, invocation: Invocation, plan: Plan) ->
     incident = plan.memory.incident
     if plan.reason not in FAILOVERS or incident is None or _is_dead_by_state(book, invocation, plan.group):
         return None
-    is_seen = any(not each.is_ok for each in incident.rounds)
+    is_seen = plan.group in book.down_since or any(not each.is_ok for each in incident.rounds)
     return None if is_seen else f"{plan.reason.value} from what EC2 shows running, and no round has failed"
 
 
@@ -507,6 +507,9 @@ class Invariants(Judge):
         """Begins with a world as it stands."""
         self.book = Book(world)
         self.book.ours = set(world.ec2.machines)
+        for (kind, group), item in world.table.items.items():
+            if kind == "group" and "memory" in item:
+                self._remembered(group, item["memory"]["S"])
 
     def sent(self, call: Call) -> None:
         """When a call leaves: once it is on its way, nothing can hold it back."""
@@ -545,8 +548,12 @@ class Invariants(Judge):
             return
         group = call.params["Key"]["sk"]["S"]
         self.book.was_recorded(group, call.invocation.serial)
-        self.book.recorded[group] = str(json.loads(memory["S"]).get("target"))
-        if '"is_down":true' in memory["S"]:
+        self._remembered(group, memory["S"])
+
+    def _remembered(self, group: str, memory: str) -> None:
+        known = json.loads(memory)
+        self.book.recorded[group] = str(known.get("target"))
+        if known.get("is_down"):
             self.book.down_since.setdefault(group, self.book.now)
         else:
             self.book.down_since.pop(group, None)
