@@ -89,6 +89,10 @@ def _simulate(options: argparse.Namespace) -> int:
         return CANNOT
     from cli import simulate
 
+    if options.small_worlds:
+        return simulate.small_worlds(
+            options.pairs, options.orders, options.switches, options.json, options.jobs, options.situation or ()
+        )
     if options.replay:
         return simulate.replay(options.seed, options.zones, options.keep)
     return simulate.campaign(
@@ -109,6 +113,16 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", metavar="I,J", type=_numbers, help="with --replay: only these of the seed's faults, by number"
     )
+    parser.add_argument(
+        "--small-worlds",
+        action="store_true",
+        help="no chance at all: each plan in two zones, a crash before and after every call, pairs of crashes, two "
+        "controllers' calls in every order up to a number of switches, and what comes of each",
+    )
+    parser.add_argument("--pairs", metavar="N", type=_count, help="pairs of crashes for each situation (default: all)")
+    parser.add_argument("--orders", metavar="N", type=_count, help="orders for each situation (default: all)")
+    parser.add_argument("--switches", metavar="N", type=_count, default=2, help="between two controllers (default: 2)")
+    parser.add_argument("--situation", metavar="NAME", action="append", help="only this one; may be given repeatedly")
 
 
 def _numbers(text: str) -> list[int]:

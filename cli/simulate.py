@@ -1,4 +1,5 @@
-"""`natkeeper simulate`: seeded schedules of faults in the simulated world, and the replay of one. Called by `cli.main`.
+"""`natkeeper simulate`: seeded schedules of faults in the simulated world, the replay of one, and the small worlds in
+which nothing is left to chance. Called by `cli.main`.
 
 The schedules of a campaign are the seeds S to S+N-1, whoever of the processes plays them. Exit 0 when nothing broke
 (and, from `COMPLETE_FROM` schedules on, every fault and transition came about), 1 when something did, 2 for wrong use.
@@ -15,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
+from simulation.situations import SITUATIONS
+from simulation.small_worlds import Bounds, explored
 from simulation.tally import COMPLETE_FROM, Tally, attempt, of_seeds
 from simulation.telling import kept, lines_of, smallest, told
 
@@ -64,6 +67,22 @@ def replay(seed: int | None, zones: int | None, keep: Sequence[int] | None) -> i
         print(line)
     print("BROKEN" if result.violations else "HOLDS")
     return BROKEN if result.violations else HOLDS
+
+
+def small_worlds(
+    pairs: int | None,
+    orders: int | None,
+    switches: int,
+    json_out: Path | None,
+    jobs: int | None,
+    names: Sequence[str],
+) -> int:
+    """Every situation of the small worlds (`simulation.small_worlds`), or those that are named."""
+    unknown = [each for each in names if each not in SITUATIONS]
+    if unknown:
+        return _complain(f"--situation: no {unknown[0]!r}; there are\n  " + "\n  ".join(SITUATIONS))
+    bounds = Bounds(pairs, orders, switches)
+    return explored(bounds, jobs or os.cpu_count() or 1, names, json_out)
 
 
 def _played(first: int, schedules: int, zones: int | None, workers: int) -> Tally:

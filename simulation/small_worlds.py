@@ -1,7 +1,7 @@
 """Exhaustive small worlds: every plan, a crash before and after every call, every pair of crashes, every order of two
 controllers' calls up to a number of switches; and convergence from each.
 
-`python -m simulation.small_worlds` plays them all and prints what was explored; `tests/simulation/test_small_worlds.py`
+`natkeeper simulate --small-worlds` plays them all and prints what was explored; `tests/simulation/test_small_worlds.py`
 plays a part on every run. Orders are bounded by context switches, the way of CHESS (Musuvathi and Qadeer, "Iterative
 context bounding", PLDI 2007): with c switches nothing is left out that c switches can do.
 """
@@ -9,8 +9,6 @@ context bounding", PLDI 2007): with c switches nothing is left out that c switch
 from __future__ import annotations
 
 import json
-import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -159,9 +157,8 @@ def line(found: Explored) -> str:
 HEADING = f"{'situation':76} {'calls':>5} {'crashes':>7} {'pairs':>13} {'orders':>13} {'bad':>4}"
 
 
-def main(json_out: str | None = None, jobs: int = 1, bounds: Bounds | None = None, names: Sequence[str] = ()) -> int:
+def explored(bounds: Bounds, jobs: int, names: Sequence[str] = (), json_out: Path | None = None) -> int:
     """Plays them, prints the table, and returns 1 if anything did not hold."""
-    bounds = bounds or Bounds()
     lines = []
     print(HEADING)
     for found in survey(bounds, jobs, names):
@@ -176,26 +173,6 @@ def main(json_out: str | None = None, jobs: int = 1, bounds: Bounds | None = Non
         f"{sum(each.orders for each in lines)} of {sum(each.all_orders for each in lines)} orders of two controllers' "
         f"calls (at most {bounds.switches} switches), {bad} violations"
     )
-    if json_out:
-        Path(json_out).write_text(
-            json.dumps({"bounds": asdict(bounds), "situations": [asdict(each) for each in lines]})
-        )
+    if json_out is not None:
+        json_out.write_text(json.dumps({"bounds": asdict(bounds), "situations": [asdict(each) for each in lines]}))
     return int(bad > 0)
-
-
-def _arguments() -> ArgumentParser:
-    parser = ArgumentParser(prog="python -m simulation.small_worlds", description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("names", nargs="*", help="situations; all of them if none is named")
-    parser.add_argument("--pairs", type=int, help="pairs of crashes for each situation; all of them if not given")
-    parser.add_argument("--orders", type=int, help="orders of calls for each situation; all of them if not given")
-    parser.add_argument("--switches", type=int, default=2, help="between two controllers (default %(default)s)")
-    parser.add_argument("--homeward", type=int, default=10, help="of so many replays one is followed until at rest")
-    parser.add_argument("--json", help="writes the table there")
-    parser.add_argument("--jobs", type=int, default=1)
-    return parser
-
-
-if __name__ == "__main__":
-    asked = _arguments().parse_args()
-    limits = Bounds(asked.pairs, asked.orders, asked.switches, asked.homeward)
-    sys.exit(main(asked.json, asked.jobs, limits, asked.names))

@@ -212,3 +212,18 @@ def test_without_greenlet_the_command_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert main(["simulate", "--schedules", "1"]) == 3
     assert "natkeeper[simulation]" in capsys.readouterr().err
+
+
+def test_the_small_worlds_are_played_by_the_same_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "worlds.json"
+    bounds = ["--pairs", "1", "--orders", "1", "--jobs", "1", "--json", str(out)]
+    assert main(["simulate", "--small-worlds", *bounds, "--situation", "the next watch run"]) == simulate.HOLDS
+    assert "1 situations" in capsys.readouterr().out
+    (found,) = json.loads(out.read_text())["situations"]
+    assert (found["situation"], found["pairs"], found["orders"]) == ("the next watch run", 1, 1)
+    assert found["crashes"] >= found["calls"] > 0
+
+
+def test_a_situation_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--small-worlds", "--situation", "the weather"]) == simulate.BAD
+    assert "--situation: no 'the weather'; there are\n" in capsys.readouterr().err

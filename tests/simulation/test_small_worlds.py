@@ -1,5 +1,5 @@
 """Every plan, and a crash before and after each of its calls, on every run; pairs of crashes and orders of two
-controllers' calls are sampled here. `python -m simulation.small_worlds` plays all of them.
+controllers' calls are sampled here. `natkeeper simulate --small-worlds` plays all of them.
 """
 
 from __future__ import annotations
