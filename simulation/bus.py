@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulation.hub import SECOND
 from simulation.invocation import ACCOUNT, REGION
+from simulation.setting import SECRET
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -40,8 +41,8 @@ class Bus:
     def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
         """An event of AWS's on the default bus, on its way to the rule's target."""
         world = self._world
-        event: dict[str, Any] = {"version": "0", "source": source, "detail-type": kind, "detail": detail}
-        event |= {"account": ACCOUNT, "region": REGION}
+        event: dict[str, Any] = {"version": "0", "source": source, "detail-type": kind}
+        event |= {"account": ACCOUNT, "region": REGION, "detail": detail | {"note": SECRET}}
         if self.lost > 0:
             self.lost -= 1
             world.fired("event-lost")

@@ -31,6 +31,8 @@ STACK = "simulated"
 CANARY = "1.0.0.1"
 CANARY_ROUTE = f"{CANARY}/32"
 GATEWAY_ADDRESS = "203.0.113.250"
+SECRET = "simulated-secret"
+"""What the controller is told and has no business to pass on: its credentials, and more than it reads of an event."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Setting:
 def settings_of(setting: Setting) -> Settings:
     """Parsed from an environment as the template writes it."""
     env = {
+        **dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), SECRET),
         "NATKEEPER_STACK": STACK,
         "NATKEEPER_INSTANCE_TYPES": setting.instance_types,
         "NATKEEPER_STANDBY": setting.standby,

@@ -9,6 +9,7 @@ from typing import Any
 
 from natkeeper import reconcile
 from natkeeper.adapters import ledger
+from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.core import absorb, decide, finish, incident
 from natkeeper.core.downtime import Downtime
 from natkeeper.core.incident import Memory
@@ -16,9 +17,32 @@ from natkeeper.core.plan import DisableSourceDestCheck
 from natkeeper.core.view import View
 from simulation.planted.peers import DEAD_BY_PACKETS, NO_LAUNCH
 from simulation.planted.table import Patch, mutant, original
+from simulation.setting import SECRET
 
 ZERO = timedelta(0)
 NAT_LOST = ("nat-stops", "nat-terminated")
+
+
+# -- secrets
+
+
+@mutant(
+    "credentials-in-user-data",
+    "the boot script is given the function's own credentials, which everybody on the instance can read",
+    breaks=(23,),
+    among=("nat-terminated",),
+)
+def _confides() -> Sequence[Patch]:
+    begin = Ec2.__init__
+
+    def __init__(self: Ec2, client: Any, policy: Any, launches: LaunchSettings, together: Any) -> None:  # noqa: N807
+        def confiding(group: str, role: Any) -> tuple[str, str]:
+            script, generation = launches.user_data(group, role)
+            return f"{script}export AWS_SESSION_TOKEN={SECRET}\n", generation
+
+        begin(self, client, policy, replace(launches, user_data=confiding), together)
+
+    return [Patch(Ec2, "__init__", __init__)]
 
 
 # -- bounds

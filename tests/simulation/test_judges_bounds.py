@@ -15,7 +15,9 @@ from natkeeper.core.plan import Plan, PointRoute, Reason
 from simulation import aftermath
 from simulation.api import Call
 from simulation.hub import SECOND, Killed
-from simulation.invariants import BEGINS, Invariants, _is_known_down, failovers_are_bounded, one_replacement_at_a_time
+from simulation.invariants import Invariants
+from simulation.invariants.calls import BEGINS, one_replacement_at_a_time
+from simulation.invariants.plans import _is_known_down, failovers_are_bounded
 from simulation.machines import Machine
 from simulation.setting import Setting
 from simulation.world import World

@@ -83,14 +83,14 @@ def test_what_is_not_so_fails(tmp_path: Path, text: str, broken: str) -> None:
 
 
 def test_a_broken_invariant_fails_a_run_that_asks_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulation import invariants
+    from simulation.invariants import judge
 
     def never(_book: object, _invocation: object, plan: object) -> str:
         return f"planted: {plan}"
 
     scenario = written(tmp_path, QUIET)
     assert play(scenario, 1).code == HOLDS
-    monkeypatch.setattr(invariants, "PLANS", ((1, never),))
+    monkeypatch.setattr(judge, "PLANS", ((1, never),))
     assert play(scenario, 1).code == BROKEN
     assert play(written(tmp_path, QUIET + "expect:\n  - {invariants: false}\n"), 1).code == HOLDS
 

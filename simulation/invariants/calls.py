@@ -1,0 +1,223 @@
+"""What a call may be: invariants judged when it leaves or at the instant of its effect, each with its number.
+
+Each function is given the book and the call, and returns what is wrong, or None. Called by `simulation.invariants`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from natkeeper.core.model import DEFAULT_ROUTE
+from natkeeper.core.plan import Reason
+from simulation.answers import BEGINNING
+from simulation.api import Call
+from simulation.book import Book
+from simulation.hub import SECOND
+from simulation.setting import SECRET
+
+WRITTEN = ("RunInstances", "UpdateItem", "PutItem", "Invoke")
+"""Calls whose parameters somebody else may read later."""
+OfCall = Callable[[Book, Call], str | None]
+SETTLED = 30 * SECOND
+"""So long must a path have worked without a lost packet before leaving it is a mistake: a report of failures may be ten
+seconds old, and the rounds in it as many more."""
+BEGINS = int(BEGINNING.timestamp()) * SECOND
+RACE = 12 * SECOND
+"""Targets that come back between three failed rounds and the control probe look like a NAT that failed. Nothing that is
+quick enough can tell the two apart; after a verdict of `external`, natkeeper waits for newer rounds."""
+EYES = 15 * SECOND
+"""So long after a prober's own way was whole again may a verdict of before it still move traffic."""
+
+
+def write_has_a_lease(book: Book, call: Call) -> str | None:
+    """2. No write without a live lease (unless the ledger is unreachable), and none is begun after it ended."""
+    invocation, group = call.invocation, group_of(book, call)
+    if group is None or (invocation.serial, group) in book.ledgerless:
+        return None
+    item = book.world.table.items.get(("group", group), {})
+    until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
+    if item.get("holder", {}).get("S") == invocation.holder:
+        late = call.sent_at - until
+        return f"{call.operation} for zone {group}, whose lease ended {late / 1e6:.3f} s before" if late > 0 else None
+    if not book.world.fires["clock-skew"] and not book.world.fires["memory-lost"]:
+        return f"{call.operation} for zone {group} under a lease that {item.get('holder', {}).get('S')} has"
+    return None
+
+
+def group_of(book: Book, call: Call) -> str | None:
+    """Whose write it is, where the call itself says so."""
+    if "RouteTableId" in call.params:
+        return book.group_of_table(call.params["RouteTableId"])
+    if "AllocationId" in call.params:
+        return book.group_of_address(call.params["AllocationId"])
+    if call.operation in ("StartInstances", "StopInstances", "TerminateInstances"):
+        machine = book.world.ec2.machines.get(call.params["InstanceIds"][0])
+        return (machine.tag(GROUP_TAG) or None) if machine is not None else None
+    if call.operation == "RunInstances":
+        return book.world.ec2.subnets.get(call.params["NetworkInterfaces"][0]["SubnetId"])
+    return None
+
+
+def token_is_used_alike(_book: Book, call: Call) -> str | None:
+    """5. ClientToken is a function of group, incident and attempt: never the same one for another request."""
+    return (
+        None if call.operation != "RunInstances" or len(call.params["ClientToken"]) <= 64 else "ClientToken is too long"
+    )
+
+
+def healthy_nat_is_left_alone(book: Book, call: Call) -> str | None:
+    """8. A verified-healthy active NAT is never stopped, terminated or routed away from."""
+    world = book.world
+    if call.operation in ("StopInstances", "TerminateInstances"):
+        machine = world.ec2.machines.get(call.params["InstanceIds"][0])
+        used = {world.route_of(table) for each in world.policy.groups for table in each.table_ids}
+        if machine is not None and machine.interface is not None and machine.interface.interface_id in used:
+            return f"{call.operation} of {machine.instance_id}, which a default route points at"
+    return None
+
+
+def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
+    """8. The other half, judged when the call leaves: nobody is routed away from what works."""
+    world = book.world
+    if call.operation not in ("ReplaceRoute", "CreateRoute") or call.params["DestinationCidrBlock"] != DEFAULT_ROUTE:
+        return None
+    group = book.group_of_table(call.params["RouteTableId"])
+    if group is None or call.params["RouteTableId"] != world.policy.group(group).table_ids[0]:
+        return None
+    plan = call.invocation.plans.get(group)
+    if plan is None or plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT):
+        return None
+    since, through = world.works_since[group], world.route_of(call.params["RouteTableId"])
+    owner = world.ec2.owner(through or "")
+    if through == call.params.get("NetworkInterfaceId") or owner is None or owner.instance_id not in book.ours:
+        return None  # already there, or on something that is none of natkeeper's NATs
+    if world.fires["clock-skew"]:
+        return None  # which rounds came after what cannot be told by clocks that are seconds apart
+    left = {world.route_of(each) for each in world.policy.group(group).table_ids}
+    if len(left - {call.params.get("NetworkInterfaceId")}) > 1:
+        return (
+            None  # somebody put this table elsewhere: it goes with the others, which are on a dead one (seed 9007577)
+        )
+    if call.sent_at - world.packets.seeing_again_at.get(group, -SECOND * 3600) < EYES:
+        return None  # natkeeper is deceived by its own eyes, which it bounds but cannot know
+    if call.sent_at - world.packets.targets_back_at < RACE:
+        return None
+    if since is not None and call.sent_at - since > SETTLED:
+        return f"{plan.reason.value} away from {through}, which has worked for {(book.now - since) / 1e6:.0f} s"
+    return None
+
+
+def last_nat_is_kept(book: Book, call: Call) -> str | None:
+    """9. Quarantine before kill: never in a plan that moves routes, and never the last NAT."""
+    if call.operation != "TerminateInstances":
+        return None
+    machines = book.world.ec2.machines
+    machine = machines.get(call.params["InstanceIds"][0])
+    if machine is None:
+        return None
+    group, role = machine.tag(GROUP_TAG), machine.tag(ROLE_TAG)
+    others = [
+        each
+        for each in machines.values()
+        if each is not machine
+        and each.tag(GROUP_TAG) == group
+        and each.tag(ROLE_TAG) == role
+        and each.state == "running"
+    ]
+    return None if others else f"{machine.instance_id} was the last NAT of zone {group} that runs"
+
+
+def blind_calls_nothing(_book: Book, call: Call) -> str | None:
+    """10. And no call either."""
+    return f"{call.operation} without having looked" if call.invocation.seen is None else None
+
+
+def operator_is_obeyed_once(book: Book, call: Call) -> str | None:
+    """12. One request of an operator moves a group once, however often Lambda delivers it: never there and back.
+
+    By number, for a pass may obey what another one left in the inbox.
+    """
+    if call.operation not in ("ReplaceRoute", "CreateRoute") or call.params["DestinationCidrBlock"] != DEFAULT_ROUTE:
+        return None
+    group = book.group_of_table(call.params["RouteTableId"])
+    plan = call.invocation.plans.get(group or "")
+    if group is None or plan is None or plan.reason is not Reason.OPERATOR_MOVE or book.world.fires["memory-lost"]:
+        return None  # what was obeyed before, nobody can know whose memory somebody deleted
+    book.obeyed[group].add((call.invocation.serial, call.params.get("NetworkInterfaceId")))
+    made, asked = len(book.obeyed[group]), len(book.world.asked[group] | book.world.asked[None])
+    return f"zone {group} was moved {made} times for {asked} requests of an operator" if made > asked else None
+
+
+def launches_are_bounded(book: Book, call: Call) -> str | None:
+    """13. Launches per day are bounded."""
+    group = group_of(book, call) if call.operation == "RunInstances" else None
+    if group is None or book.world.fires["memory-lost"]:
+        return None  # somebody deleted the count
+    made = book.launches[group]
+    limit = book.world.policy.max_launches_per_day
+    return f"{len(made)} launches for zone {group} in a day; {limit} are allowed" if len(made) > limit else None
+
+
+def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
+    """14. At most one replacement in flight per group. One that AWS does not show as the stack's, or not yet, where
+    somebody deleted what natkeeper remembered of it, nobody can know (seeds 4001345, 6000974)."""
+    if call.operation != "RunInstances":
+        return None
+    tags = {each["Key"]: each["Value"] for each in call.params["TagSpecifications"][0]["Tags"]}
+    alike = [
+        each
+        for each in book.world.ec2.machines.values()
+        if each.state == "pending"
+        and each.token
+        and not (book.world.fires["memory-lost"] and not (each.tag(STACK_TAG) and each.tagged_from <= book.now))
+        and (each.tag(GROUP_TAG), each.tag(ROLE_TAG)) == (tags[GROUP_TAG], tags[ROLE_TAG])
+        and book.now - each.launched_at < 110 * SECOND
+    ]
+    return f"{len(alike)} replacements for zone {tags[GROUP_TAG]} in flight" if len(alike) > 1 else None
+
+
+def only_what_is_ours(book: Book, call: Call) -> str | None:
+    """15. Other groups, other VPCs and routes we do not own stay byte-identical."""
+    params = call.params
+    if "RouteTableId" in params:
+        if book.group_of_table(params["RouteTableId"]) is None:
+            return f"{call.operation} on {params['RouteTableId']}, which is not the stack's"
+        if params["DestinationCidrBlock"] not in (DEFAULT_ROUTE, book.world.policy.canary_destination):
+            return f"{call.operation} of {params['DestinationCidrBlock']}"
+    if "AllocationId" in params and book.group_of_address(params["AllocationId"]) is None:
+        return f"{call.operation} of {params['AllocationId']}, which is not the stack's"
+    named = params.get("InstanceIds", ())
+    foreign = [each for each in named if each in book.world.ec2.machines and each not in book.ours]
+    return f"{call.operation} of {foreign[0]}, which is not natkeeper's" if foreign else None
+
+
+def no_secret_is_written(call: Call) -> str | None:
+    """23. No secret in the ledger, in user data or in what a prober is asked: neither the function's own credentials
+    nor what an event carries beside the fields that natkeeper reads."""
+    return f"a secret in {call.operation}" if call.operation in WRITTEN and SECRET in repr(call.params) else None
+
+
+def nothing_is_deleted(_book: Book, call: Call) -> str | None:
+    """24. No private subnet is left pointing at nothing: no route, address or interface is ever deleted."""
+    is_deleting = call.operation.startswith(("Delete", "Release", "Disassociate", "Detach"))
+    return f"{call.operation} is none of natkeeper's calls" if is_deleting else None
+
+
+SENT: tuple[tuple[int, OfCall], ...] = (
+    (2, write_has_a_lease),
+    (8, healthy_nat_keeps_its_routes),
+    (10, blind_calls_nothing),
+    (12, operator_is_obeyed_once),
+)
+"""When it leaves: once it is on its way, nothing can hold it back. Of writes to EC2."""
+WRITES: tuple[tuple[int, OfCall], ...] = (
+    (5, token_is_used_alike),
+    (8, healthy_nat_is_left_alone),
+    (9, last_nat_is_kept),
+    (13, launches_are_bounded),
+    (14, one_replacement_at_a_time),
+    (15, only_what_is_ours),
+    (24, nothing_is_deleted),
+)
+"""At the instant of its effect. Of writes to EC2."""

@@ -1,0 +1,232 @@
+"""What a plan may be: invariants judged when it is made, each with its number.
+
+Each function is given the book, the invocation and the plan, and returns what is wrong, or None. Called by
+`simulation.invariants`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from natkeeper.core.incident import Cause
+from natkeeper.core.model import DEFAULT_ROUTE, Network
+from natkeeper.core.plan import (
+    DisableSourceDestCheck,
+    MoveAddress,
+    Plan,
+    PointRoute,
+    Reason,
+    StartWatch,
+    TerminateInstance,
+)
+from simulation.book import MOVES, Book, Move, on_hub
+from simulation.hub import SECOND
+from simulation.invariants.calls import BEGINS
+from simulation.invocation import Invocation
+
+OfPlan = Callable[[Book, Invocation, Plan], str | None]
+FAILOVERS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
+SEEN_LATE = 15 * SECOND
+"""From a packet to the plan that counts on it: the rest of a run, its delivery, the wake-up."""
+
+
+def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """1. A route is only ever moved to an interface of this stack, running, check off as read, verified fresh."""
+    if plan.reason is Reason.LAST_RESORT or invocation.seen is None:
+        return None
+    for target in {each.target for each in plan.actions if is_default(each) and each.target.startswith("eni-")}:  # type: ignore[union-attr]
+        owner = invocation.seen.owner_of(target)
+        if owner is None:
+            return f"{plan.reason.value}: a route to {target}, which no NAT of the stack has"
+        if not owner.is_running:
+            return f"{plan.reason.value}: a route to {target}, whose instance is {owner.state.value}"
+        is_turned_off = any(
+            isinstance(each, DisableSourceDestCheck) and each.interface_id == target for each in plan.actions
+        )
+        assert owner.interface is not None
+        if owner.interface.is_source_dest_checked and not is_turned_off:
+            return f"{plan.reason.value}: a route to {target} while its source/dest check is on"
+        carried = book.world.carried_at.get(target)
+        limit = book.world.policy.freshness.total_seconds() * SECOND + SEEN_LATE
+        # When a canary was pointed is told by the controller's clock. By one that lags seconds and then does not,
+        # packets of the old way came after it (seed 9006402); the move's own verification corrects that.
+        is_proven = (carried is not None and book.now - carried <= limit) or bool(book.world.fires["clock-behind"])
+        if not is_proven and plan.reason is not Reason.CONVERGE and book.world.setting.has_canary:
+            return f"{plan.reason.value}: a route to {target}, through which no packet went in the last two minutes"
+    return None
+
+
+def event_alone_moves_nothing(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """7. No write is justified by an event's content alone: what is left must be dead by EC2's own word or by rounds
+    that failed, or be announced by EC2's own API."""
+    if not any(is_default(each) for each in plan.actions) or invocation.seen is None:
+        return None
+    if plan.reason is Reason.LEAVE_DOOMED:
+        machines = book.world.ec2.machines.values()
+        is_announced = any(each.is_doomed_at or each.is_spot_ending_at for each in machines)
+        return None if is_announced else "leave-doomed, and EC2's API has announced nothing"
+    incident = plan.memory.incident
+    if plan.reason not in FAILOVERS or incident is None or _is_dead_by_state(book, invocation, plan.group):
+        return None
+    is_seen = plan.group in book.down_since or any(not each.is_ok for each in incident.rounds)
+    return None if is_seen else f"{plan.reason.value} from what EC2 shows running, and no round has failed"
+
+
+def kill_and_move_are_apart(_book: Book, _invocation: Invocation, plan: Plan) -> str | None:
+    """9. The other half: no plan terminates and moves."""
+    kills = any(isinstance(each, TerminateInstance) for each in plan.actions)
+    moves = any(isinstance(each, MoveAddress) or is_default(each) for each in plan.actions)
+    return f"{plan.reason.value}: terminates and moves in one plan" if kills and moves else None
+
+
+def blind_means_still(_book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """10. Could not look is Unknown: zero writes."""
+    acts = [each for each in plan.actions if not isinstance(each, StartWatch)]
+    return f"{plan.reason.value}: {acts[0]} without having looked" if acts and invocation.seen is None else None
+
+
+def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """11. If the control probe fails too, or all groups fail together with their instances running, hold."""
+    world, incident = book.world, plan.memory.incident
+    if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or incident is None:
+        return None
+    if not any(is_default(each) for each in plan.actions) or _is_dead_by_state(book, invocation, plan.group):
+        return None
+    if invocation.control is None or not invocation.control.is_ok:
+        return "failover by probes alone, without a control probe that succeeded"
+    groups = world.policy.groups
+    others = [each.name for each in groups if each.name != plan.group]
+    is_common = bool(others) and all(_is_known_down(book, invocation, each) for each in others)
+    targets = {world.route_of(each.table_ids[0]) for each in groups}
+    # natkeeper goes by where it moved everybody, which a table that refuses, or a move that is under way, contradicts
+    # for a while (seeds 6028839, 10012053).
+    moved = {book.recorded.get(each.name, world.route_of(each.table_ids[0])) for each in groups}
+    if len(targets) < 2 or len(moved) < 2:
+        return None  # one NAT carries everybody, and it is that one's fault
+    owners = [invocation.seen.owner_of(each or "") if invocation.seen is not None else None for each in targets]
+    are_running = all(each is not None and each.is_running for each in owners)
+    return "failover while every zone fails with its NAT running" if is_common and are_running else None
+
+
+def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """12. k failed rounds before traffic leaves, and a quiet period before it comes home."""
+    policy, incident = book.world.policy, plan.memory.incident
+    if plan.reason is Reason.GO_HOME and plan.stages and not book.world.fires["clock-skew"]:
+        left = [each.at for each in _remembered_moves(book, invocation, plan.group) if each.reason in FAILOVERS]
+        if left and book.now - left[-1] < policy.quiet_period.total_seconds() * SECOND - SECOND:
+            return f"home again {(book.now - left[-1]) / 1e6:.1f} s after a failover"
+    is_by_packets = plan.reason is Reason.FAIL_OVER and not _is_dead_by_state(book, invocation, plan.group)
+    if is_by_packets and incident is not None and incident.cause is Cause.PROBES_FAILED:
+        failed = sum(not each.is_ok for each in incident.rounds)
+        if failed and failed < min(policy.rounds_to_fail, 2):
+            return f"failover after {failed} failed rounds"
+    return None
+
+
+def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """13. Failovers per hour are bounded; exhausted means hold."""
+    if plan.reason not in FAILOVERS or not any(is_default(each) for each in plan.actions):
+        return None
+    if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
+        return None
+    if not _has_its_lease(book, invocation, plan.group):
+        return None  # frozen past its lease: nothing of what it still plans gets through (seed 9011590)
+    known = _remembered_moves(book, invocation, plan.group)
+    made = sum(each.reason in FAILOVERS and book.now - each.at < 3600 * SECOND for each in known)
+    limit = book.world.policy.max_failovers_per_hour
+    return f"failover number {made + 1} within an hour; {limit} are allowed" if made >= limit else None
+
+
+def paused_means_still(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """16. Paused means zero writes."""
+    until = plan.memory.paused_until
+    acts = [each for each in plan.actions if not isinstance(each, StartWatch)]
+    if acts and until is not None and book.now + invocation.skew < on_hub(until):
+        return f"{plan.reason.value}: {acts[0]} while paused"
+    return None
+
+
+def every_table_is_tried(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """17. A plan that moves routes has a call for every table that is not there yet."""
+    if plan.reason not in MOVES or invocation.seen is None or plan.memory.target is None:
+        return None
+    pointed = {each.table_id for each in plan.actions if is_default(each)}  # type: ignore[union-attr]
+    if not pointed:
+        return None
+    targets = {each.target for each in plan.actions if is_default(each)}  # type: ignore[union-attr]
+    missing = [
+        table_id
+        for table_id in book.world.policy.group(plan.group).table_ids
+        if (table := invocation.seen.tables.get(table_id)) is not None
+        and table_id not in pointed
+        and (DEFAULT_ROUTE not in table.routes or table.routes[DEFAULT_ROUTE].target not in targets)
+    ]
+    return f"{plan.reason.value}: no call for {missing[0]}" if missing else None
+
+
+def _is_known_down(book: Book, invocation: Invocation, group: str) -> bool:
+    """The pass could know that the group's probes fail: the ledger said so before the pass began and read it.
+
+    What was written later it never read. Without a ledger it knows nothing of the others, and must fail over all the
+    same (seeds 6009538, 6018956). And of a group that it has taken on itself it knows more than the ledger: the report
+    that probes succeed again may be what it woke up for, and is written when it ends (seeds 6013950, 6014318, 6017489).
+    """
+    since, own = book.down_since.get(group), invocation.plans.get(group)
+    if since is None or (invocation.serial, group) in book.ledgerless:
+        return False
+    return since < invocation.began_at and (own is None or own.memory.is_down)
+
+
+def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
+    """What traffic is taken off is gone, stopped or unknown by EC2's own word: then no packet is asked."""
+    seen, before = invocation.seen, book.plans.get(group)
+    if seen is None:
+        return True
+    tables = [seen.tables.get(each) for each in book.world.policy.group(group).table_ids]
+    routes = [each.routes.get(DEFAULT_ROUTE) for each in tables if each is not None]
+    left = {each.target for each in routes if each is not None}
+    incident = invocation.plans[group].memory.incident
+    recorded = before[1].memory.target if before is not None else incident.from_target if incident is not None else None
+    belonged = {recorded} if recorded is not None else set()
+    blamed = {incident.from_target} if incident is not None and incident.from_target is not None else set()
+    return any(targets and not any(_runs(seen, each) for each in targets) for targets in (left, belonged, blamed))
+
+
+def _runs(seen: Network, target: str) -> bool:
+    owner = seen.owner_of(target)
+    return target.startswith("nat-") or (owner is not None and owner.is_running)
+
+
+def _remembered_moves(book: Book, invocation: Invocation, group: str) -> list[Move]:
+    """What a pass without a ledger did, or one whose record did not get through, nobody else could remember (seed
+    10003429); nor what one planned that died before its record got through (seed 6005390)."""
+    return [
+        each
+        for each in book.moves[group]
+        if (each.serial, group) not in book.ledgerless
+        and (each.serial == invocation.serial or each not in book.unrecorded[group])
+    ]
+
+
+def _has_its_lease(book: Book, invocation: Invocation, group: str) -> bool:
+    item = book.world.table.items.get(("group", group), {})
+    until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
+    return bool(item.get("holder", {}).get("S") == invocation.holder and book.now <= until)
+
+
+def is_default(action: object) -> bool:
+    return isinstance(action, PointRoute) and action.destination == DEFAULT_ROUTE
+
+
+PLANS: tuple[tuple[int, OfPlan], ...] = (
+    (1, route_goes_where_packets_were),
+    (7, event_alone_moves_nothing),
+    (9, kill_and_move_are_apart),
+    (10, blind_means_still),
+    (11, common_mode_holds),
+    (12, hysteresis_holds),
+    (13, failovers_are_bounded),
+    (16, paused_means_still),
+    (17, every_table_is_tried),
+)
+"""None of them finds anything in a plan that neither acts nor moves."""
