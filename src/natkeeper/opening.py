@@ -37,6 +37,11 @@ NO_ANSWERS: Mapping[str, Answer] = {}
 NOTHING = Memory()
 LEASE = timedelta(seconds=25)
 """Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
+RESERVE = timedelta(seconds=7)
+"""A turn is only begun with this much time left: for its look, a quick action, and the last write."""
+LAST_CALL = timedelta(seconds=5)
+"""No call to EC2 leaves with less, nor a control probe: it takes up to 3 s, and the ledger's last write its own time. A
+pass that AWS ends keeps its leases (simulation, seeds 60007559, 60008205: answers were slow)."""
 LOOKED_BY = timedelta(seconds=10)
 """What must be left when a look comes back: a try of botocore's (3 s) that began just before, the calls of a move with
 theirs, and a verification of 3 s."""
@@ -162,10 +167,15 @@ def look(ports: Ports, suspects: frozenset[str], *, is_urgent: bool = False) -> 
         return is_urgent and ports.clock.remaining() > LOOKED_BY
 
     try:
-        return ports.vpc.look(suspects, insists)
+        return ports.vpc.look(suspects, insists, partial(has_time, ports))
     except Trouble as trouble:
         ports.telemetry.troubled(None, trouble)
         return Unknown(str(trouble), trouble.is_throttle)
+
+
+def has_time(ports: Ports) -> bool:
+    """For one more call, and for ending well after it."""
+    return ports.clock.remaining() >= LAST_CALL
 
 
 def _nothing() -> None:
@@ -174,6 +184,8 @@ def _nothing() -> None:
 
 def control_probe(ports: Ports) -> ControlProbe | None:
     """The control probe, or None when it could not be sent."""
+    if not has_time(ports):
+        return None
     try:
         return ports.prober.control()
     except Trouble as trouble:

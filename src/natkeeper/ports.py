@@ -58,9 +58,11 @@ class Known:
 class Vpc(Protocol):
     """EC2, as far as natkeeper uses it."""
 
-    def look(self, suspects: frozenset[str], insists: Callable[[], bool] = ...) -> Network:
+    def look(
+        self, suspects: frozenset[str], insists: Callable[[], bool] = ..., goes_on: Callable[[], bool] = ...
+    ) -> Network:
         """One complete look, in one round trip. `suspects`: instances whose announced stop is to be confirmed. What is
-        throttled is asked for again while it `insists`."""
+        throttled is asked for again while it `insists`; nothing leaves unless it `goes_on`."""
 
     def do(self, action: Action, goes_on: Callable[[], bool] = ...) -> None:
         """Carry out one action that concerns EC2. Where it takes a second call, `goes_on` is asked before."""

@@ -32,16 +32,25 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Stale, Trouble, TryAgain
-from natkeeper.opening import GroupPass, ask_control, ask_early, decide_for, look, open_calm, open_pass
+from natkeeper.opening import (
+    RESERVE,
+    GroupPass,
+    ask_control,
+    ask_early,
+    decide_for,
+    has_time,
+    look,
+    open_calm,
+    open_pass,
+)
 from natkeeper.ports import Outcome, Ports
 
 MAX_TURNS = 6
 """Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
-RESERVE = timedelta(seconds=5)
-"""A turn is only begun with this much time left: a verification takes up to 3 s, the calls around it one."""
 LAST_TRY = timedelta(seconds=9)
 """A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
-in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick."""
+in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick. Nor is a
+verification begun, which is waited for for 8 s: the watch run that was started beside the move tells as well."""
 PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
 LEAVING_TRIES = 3
@@ -195,7 +204,7 @@ def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
         if isinstance(action, StartWatch):
             ports.prober.start(action)
         else:
-            ports.vpc.do(action, partial(_may_write, group, ports))
+            ports.vpc.do(action, lambda: _may_write(group, ports) and has_time(ports))
     except Trouble as trouble:
         return Outcome(action, trouble, ports.clock.now() - started)
     return Outcome(action, None, ports.clock.now() - started)
@@ -237,6 +246,8 @@ def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:
 
 def _verify(group: GroupPass, ports: Ports) -> None:
     try:
+        if ports.clock.remaining() < LAST_TRY:
+            raise TryAgain("Invoke", "OutOfTime", "no time is left for a verification; the watch run tells")
         report = ports.prober.verify(group.name)
     except Trouble as trouble:
         ports.telemetry.troubled(group.name, trouble)

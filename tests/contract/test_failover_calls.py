@@ -18,7 +18,7 @@ SLOW_STOP = ApiOptions(boot_seconds=0.02, stop_seconds=30, async_retry_seconds=0
 LOOK = ["DescribeAddresses", "DescribeInstances", "DescribeRouteTables"]
 ATTEMPTS = 3
 """A machine that stands still for longer than the latency can only make a chain look longer; the shortest counts."""
-ONE_TURN_MS = 4_000
+ONE_TURN_MS = 6_500
 """Too little time for a second turn: healing is not what these tests count."""
 
 Deploy = Callable[..., Cloud]

@@ -222,7 +222,7 @@ def test_a_hundred_bad_candidates_cost_a_bounded_number_of_turns() -> None:
 def test_a_turn_is_not_begun_when_the_invocation_is_nearly_over() -> None:
     stack = stopped("abc")
     stack.prober.hung = {"eni-b"}
-    stack.clock.left = secs(5.2)
+    stack.clock.left = secs(6.9)
     assert stack.wake(STOPS)["a"] == ["fail-over"]
     assert stack.ledger.items["a"].until is None
     assert stack.memory().target == "eni-b"
@@ -232,11 +232,51 @@ def test_what_the_last_verification_said_is_not_lost_when_time_is_up() -> None:
     """The next wake-up must know that b failed: otherwise it waits for another three rounds."""
     stack = stopped("abc")
     stack.prober.hung = {"eni-b"}
-    stack.clock.left = secs(5.2)
-    stack.wake(STOPS)
+    stack.clock.left, stack.faults.latency = secs(13), secs(1.2)
+    assert stack.wake(STOPS)["a"] == ["fail-over"]
+    assert stack.prober.verified == ["a"]
+    stack.clock.left, stack.faults.latency = secs(20), secs(0)
     stack.later(4)
     stack.wake(report("x", 3))
     assert stack.route() == "eni-c"
+
+
+def test_a_move_near_the_end_of_a_pass_is_verified_by_the_watch_run_that_was_started_beside_it() -> None:
+    """Simulation, seed 60008205: a verification was waited for until Lambda's time-out, which keeps the lease."""
+    stack = stopped("abc")
+    stack.clock.left = secs(8.9)
+    stack.wake(STOPS)
+    assert stack.route() == "eni-b"
+    assert stack.prober.verified == []
+    assert stack.memory().watch is not None
+    assert stack.ledger.items["a"].until is None
+    assert [each.code for _, each in stack.telemetry.troubles] == ["OutOfTime"]
+
+
+@pytest.mark.parametrize("left", [4.9, 5.0])
+def test_no_look_is_begun_that_might_outlast_the_pass(left: float) -> None:
+    stack = stopped("abc")
+    stack.clock.left = secs(left)
+    stack.wake(STOPS)
+    assert (stack.route() == "eni-b") == (left == 5.0)
+    assert stack.ledger.items["a"].until is None
+
+
+def test_no_call_to_ec2_is_begun_that_might_outlast_the_pass() -> None:
+    """Simulation, seed 60007559: each answer took three seconds."""
+    stack = stopped("abc")
+    stack.clock.left = secs(7.9)
+    stack.faults.latency = secs(3)
+    stack.wake(STOPS)
+    assert stack.calls()["look"] == 1
+    assert stack.vpc.done == []
+
+
+def test_no_control_probe_is_begun_that_might_outlast_the_pass() -> None:
+    stack = Stack(resting("ab"))
+    stack.clock.left = secs(4.9)
+    stack.wake(report("xxx", -3, run_id="watch-a", name="a"))
+    assert stack.calls()["control"] == 0
 
 
 def test_news_that_comes_with_the_last_write_keeps_no_lease_and_breaks_no_chain() -> None:

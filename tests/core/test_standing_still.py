@@ -389,6 +389,15 @@ def test_a_report_of_an_earlier_run_that_was_held_up_moves_nothing() -> None:
     assert world.decide(report("ooxxx", -13, run_id="the-one-before"), control=UP).reason is Reason.FAIL_OVER
 
 
+def test_a_report_that_was_held_up_moves_nothing_though_no_run_is_remembered() -> None:
+    """Found by the simulation (seed 60001708): the pass that started this one's run had crashed before it wrote so, and
+    its inbox was opened a minute later."""
+    world = resting("ab").remember(recent=())
+    first, second = report("ooxxx", -65, run_id="before"), report("xxx", -60, run_id="the-one-after")
+    plan = world.decide(first, second, control=UP)
+    assert (writes(plan), plan.memory.is_down) == ([], False)
+
+
 def test_a_report_may_take_ten_seconds_to_arrive() -> None:
     world = resting("ab").remember(watch=WatchRun("watch-a", at(-14), secs(55)), recent=())
     assert world.decide(report("ooxxx", -13, run_id="watch-a"), control=UP).reason is Reason.FAIL_OVER

@@ -94,13 +94,23 @@ class Vpc:
         self.before_look: list[Callable[[], None]] = []
         self.refusing: Callable[[Action], Trouble | None] = lambda _: None
 
-    def look(self, suspects: frozenset[str], insists: Callable[[], bool] = lambda: False) -> Network:  # noqa: ARG002
+    def look(
+        self,
+        suspects: frozenset[str],
+        insists: Callable[[], bool] = lambda: False,  # noqa: ARG002
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> Network:
+        if not goes_on():
+            raise Stale("Attempt", "TooLate")
         self.suspects.append(suspects)
         if self.before_look:
             self.before_look.pop(0)()
         return self._faults.call("look", lambda: self.stale.pop(0) if self.stale else self.network)  # type: ignore[return-value]
 
-    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:  # noqa: ARG002
+    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:
+        if not goes_on():
+            raise Stale("Attempt", "TooLate")
+
         def effect() -> None:
             trouble = self.refusing(action)
             if trouble is not None:

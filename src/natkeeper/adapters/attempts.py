@@ -1,4 +1,4 @@
-"""botocore's attempts of one action: which may still leave, and what the last one's refusal says of those before it.
+"""botocore's attempts of one call: which may still leave, and what the last one's refusal says of those before it.
 
 Called by `adapters.ec2`. botocore tries a call again by itself when it was throttled, met a fault of AWS's or was not
 answered; its handlers are the only place that each attempt passes.
@@ -60,7 +60,7 @@ def certain_refusals() -> Iterator[None]:
 def _hold_what_is_late(**_: object) -> None:
     action = _ACTION.get(None)
     if action is not None and not action.goes_on():
-        raise Stale("Lease", "Expired", "the lease is over; the next pass goes on")
+        raise Stale("Attempt", "TooLate", "the lease or the pass is nearly over; the next pass goes on")
 
 
 def _note_what_is_unheard(

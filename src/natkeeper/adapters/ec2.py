@@ -80,15 +80,22 @@ class Ec2:
 
     # -- looking
 
-    def look(self, suspects: frozenset[str], insists: Callable[[], bool] = lambda: False) -> Network:
+    def look(
+        self,
+        suspects: frozenset[str],
+        insists: Callable[[], bool] = lambda: False,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> Network:
         """Instances, tables and addresses at the same time; raises the first trouble, for half a look is none.
 
         While it `insists`, what was throttled is asked for again and the rest kept: a look is three calls with a bucket
-        each, and when an account's buckets are empty, dropping all for one's sake spends the others for nothing.
+        each, and when an account's buckets are empty, dropping all for one's sake spends the others for nothing. Each
+        attempt leaves only while it `goes_on`: raises Stale if not.
         """
         calls: list[Callable[[], object]] = [self._instances, self._tables, self._addresses]
         if suspects:
             calls += [partial(self._scheduled_stops, suspects), partial(self._spot_stops, suspects)]
+        calls = [partial(_held, goes_on, each) for each in calls]
         found = self._together(calls)
         while (at := _next_throttled(found)) is not None and insists():
             # One at a time: who holds none of the first kind yet should not take the others' tokens of the next.
@@ -298,6 +305,11 @@ class Ec2:
                 UserData=script,
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
+
+
+def _held(goes_on: Callable[[], bool], call: Callable[[], object]) -> object:
+    with while_it(goes_on):
+        return call()
 
 
 def _next_throttled(found: Sequence[object]) -> int | None:

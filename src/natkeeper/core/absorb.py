@@ -76,13 +76,14 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
 
 def _is_late(memory: Memory, report: ProbeReport, now: datetime) -> bool:
     """It was held up: Lambda tries a crashed controller's event again a minute later, and what the report says was so
-    may be over. Of the run in flight that is told by the controller's clock alone, which started it; of an earlier one
-    (simulation, seed 1000155) by the rounds' own: where that clock is off, the run in flight judges all the same."""
+    may be over. Of the run in flight that is told by the controller's clock alone, which started it; of another one
+    (simulation, seeds 1000155, 60001708) by the rounds' own: where that clock is off, the run in flight judges all the
+    same."""
     watch = memory.watch
-    if watch is None or report.mode is not RunMode.WATCH or not report.rounds:
+    if report.mode is not RunMode.WATCH or not report.rounds:
         return False
     ended_at = report.rounds[-1].sent_at
-    if watch.run_id == report.run_id:
+    if watch is not None and watch.run_id == report.run_id:
         ended_at = watch.started_at + (ended_at - report.rounds[0].sent_at)
     return now - ended_at > LATE
 
