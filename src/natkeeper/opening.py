@@ -62,6 +62,8 @@ class GroupPass:
     is_lost: bool = False
     """Another pass has the lease now: hands off."""
     control: ControlProbe | None = None
+    unconfirmed: tuple[News, ...] = ()
+    """Notices that AWS will stop an instance, which no look has asked EC2 about yet."""
     reasons: list[str] = field(default_factory=list)
 
     @property
@@ -105,7 +107,7 @@ def open_pass(
     urgent = [name for name in names if any(_is_urgent(each, name) for each in news)]
     asking = [name for name in urgent if name not in early]
     until = ports.clock.now() + LEASE
-    suspects = frozenset(instance for each in news for instance in _suspects(each))
+    suspects = suspects_of(news)
     is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
     is_unfinished = any(isinstance(each, Lease) and each.memory.is_unfinished for each in early.values())
     looked, asked, read, *answered = ports.together(
@@ -133,6 +135,9 @@ def open_pass(
     given = ports.together([partial(ports.ledger.acquire, each.name, until) for each in wanting])
     for group, answer in zip(wanting, given, strict=True):
         groups[groups.index(group)] = _admit(group.name, answer, others, news, ports)
+    left = frozenset().union(*(suspects_of(each.news) for each in groups))
+    if left - suspects:
+        network = look(ports, left)  # a notice that an inbox came with is asked about too, for nobody else will
     return network, groups, others
 
 
@@ -257,10 +262,10 @@ def _is_alarming(news: News) -> bool:
     return isinstance(news, (InstanceChanged, SpotInterruption))
 
 
-def _suspects(news: News) -> tuple[str, ...]:
-    if isinstance(news, SpotInterruption):
-        return (news.instance_id,)
-    return news.instance_ids if isinstance(news, HealthNotice) else ()
+def suspects_of(news: Sequence[News]) -> frozenset[str]:
+    """The instances that AWS is said to stop."""
+    spots = [each.instance_id for each in news if isinstance(each, SpotInterruption)]
+    return frozenset(spots).union(*(each.instance_ids for each in news if isinstance(each, HealthNotice)))
 
 
 def ask_control(groups: Sequence[GroupPass], ports: Ports) -> None:

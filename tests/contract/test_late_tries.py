@@ -93,6 +93,13 @@ def test_a_look_needs_no_lease(aws: Aws) -> None:
     assert aws.tries == 3
 
 
+def test_no_try_of_a_look_leaves_when_the_pass_is_nearly_over(aws: Aws) -> None:
+    """Simulation, seed 60007559: with slow answers, the second tries of a look outlasted the pass."""
+    with pytest.raises(Trouble):
+        aws.ec2.look(frozenset(), goes_on=lambda: aws.tries == 0)
+    assert aws.tries == 1
+
+
 @pytest.mark.parametrize("first", [None, FAULT])
 def test_a_refusal_after_a_try_that_nobody_heard_of_is_none(first: tuple[int, str] | None) -> None:
     """Simulation, seed 30018171: the first try launched half a minute later. No other type is asked for either."""

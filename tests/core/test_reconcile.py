@@ -869,6 +869,55 @@ def test_a_notice_is_confirmed_with_ec2_before_it_is_believed() -> None:
     assert stack.route() == "eni-a"
 
 
+WARNING = SpotInterruption("i-a", "terminate")
+DOWN = TryAgain("DescribeInstances", "InternalError")
+
+
+def test_a_notice_that_could_not_be_asked_about_is_asked_about_by_the_next_tick() -> None:
+    """Simulation, seed 30000218: AWS gives each only once."""
+    stack = Stack(resting("ab"))
+    stack.faults.failing["look"] = DOWN
+    stack.wake(WARNING)
+    stack.later(30)
+    stack.wake(Tick())
+    stack.faults.failing.clear()
+    stack.vpc.suspects.clear()
+    stack.later(30)
+    stack.wake(Tick())
+    assert stack.vpc.suspects == [frozenset(), frozenset({"i-a"})]
+    assert [each.inbox for each in stack.ledger.items.values()] == [[], []]
+    stack.later(30)
+    stack.wake(Tick())
+    assert len(stack.vpc.suspects) == 3
+
+
+def test_a_notice_that_waits_in_an_inbox_is_asked_about_before_it_is_heard() -> None:
+    """By a pass that something else woke, and by one that has the lease already."""
+    stack = Stack(resting("ab"))
+    stack.ledger.items["a"].inbox.append(WARNING)
+    stack.wake(report("oox", -3, run_id="watch-a", name="a"))
+    assert stack.vpc.suspects == [frozenset(), frozenset({"i-a"})]
+    stack = Stack(resting("ab"))
+    stack.ledger.during_record = [lambda: stack.ledger.items["a"].inbox.append(WARNING)]
+    stack.wake(report("oox", -3, run_id="watch-a", name="a"))
+    assert frozenset({"i-a"}) in stack.vpc.suspects
+
+
+def test_a_notice_that_a_second_look_confirms_in_the_same_pass_is_not_handed_on() -> None:
+    stack = Stack(resting("ab"))
+    stack.faults.failing["look"] = [DOWN]
+    stack.ledger.during_record = [lambda: stack.ledger.items["a"].inbox.append(Tick())]
+    stack.wake(WARNING)
+    assert stack.vpc.suspects[-1] == frozenset({"i-a"})
+    assert stack.ledger.items["a"].inbox == []
+
+
+def test_without_a_ledger_a_notice_that_could_not_be_asked_about_is_lost_and_breaks_nothing() -> None:
+    stack = Stack(resting("ab"))
+    stack.faults.failing = dict.fromkeys(("look", "read", "acquire", "record", "release", "note", "leave"), DOWN)
+    assert stack.wake(WARNING)["a"] == ["cannot-look"]
+
+
 def test_one_groups_trouble_never_delays_anothers() -> None:
     stack = Stack(resting("abc").change("i-a", state=STOPPING).change("i-b", state=STOPPING))
     stack.vpc.refusing = lambda action: THROTTLED if getattr(action, "table_id", "") == "rtb-a" else None

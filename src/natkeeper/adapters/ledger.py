@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from natkeeper.adapters.aws import typed_errors
 from natkeeper.adapters.codec import decode, encode
 from natkeeper.core.incident import Memory
-from natkeeper.core.news import Command, News, ProbeFailed, ProbeReport
+from natkeeper.core.news import Command, HealthNotice, News, ProbeFailed, ProbeReport, SpotInterruption
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
 from natkeeper.errors import Stale, TryAgain
 from natkeeper.ports import Held, Known, Lease
@@ -31,9 +31,9 @@ GROUP = "group"
 INBOX_LIMIT = 20
 """News kept for a holder: a run's report is 3 KB."""
 EVENTS_LIMIT = 10
-"""Of these what a look would show too: a burst of events must leave room for a report or a command, of which nobody
-else will ever hear (simulation, seed 41017798: three failed rounds were dropped, and egress was down until a tick)."""
-SAID_ONCE = (ProbeReport, ProbeFailed, Command)
+"""Of these what a look would show too: a burst of events must leave room for a report, a command or a notice, of
+which nobody else will ever hear (simulation, seed 41017798: three failed rounds were dropped)."""
+SAID_ONCE = (ProbeReport, ProbeFailed, Command, SpotInterruption, HealthNotice)
 KEPT = timedelta(days=400)
 """How long an incident stays in the table."""
 OURS = "holder = :holder AND epoch = :epoch"
