@@ -87,7 +87,7 @@ def _no_restriction() -> Sequence[Patch]:
 
 @mutant(
     "lease-has-no-end",
-    "a pass that was frozen goes on writing when its lease is over",
+    "a pass that was frozen goes on writing when its lease and its time are over",
     breaks=(2,),
     among=("lease-ends-mid-plan",),
 )
@@ -102,7 +102,8 @@ def _outlives() -> Sequence[Patch]:
         finally:
             group.lease = lease
 
-    return [Patch(reconcile, "_try", at_any_time)]
+    # Its time ends before its lease, so either of the two holds it back.
+    return [Patch(reconcile, "_try", at_any_time), Patch(reconcile, "has_time", lambda _ports: True)]
 
 
 @mutant(
