@@ -74,8 +74,15 @@ def _half_moved(scene: Scene) -> dict[str, Any]:
     host, own = scene.nat("b"), scene.nat("a")
     scene.world.ec2.set_route("rtb-a1", scene.eni(host))
     own.is_hung = True
+    heard_at = scene.moment(2 * SECOND)
     scene.remember(
-        "a", target=scene.eni(host), moved_at=scene.moment(5 * SECOND), is_down=True, stable_since=None, proofs=()
+        "a",
+        target=scene.eni(host),
+        moved_at=scene.moment(5 * SECOND),
+        is_down=True,
+        down_at=heard_at,
+        stable_since=None,
+        proofs=(),
     )
     return TICK
 

@@ -124,7 +124,7 @@ def _turn(
         group.plan = replace(plan, verifies=False, wake_at=ports.clock.now() + PATIENCE)
         return
     is_recorded = _perform(group, plan, ports) or plan.records_first
-    if not is_recorded and any(isinstance(each, IncidentOpened) for each in plan.happenings):
+    if not is_recorded and plan.is_opening:
         is_recorded = not group.is_lost and _record(group, ports)
     if group.is_lost:
         return
@@ -262,14 +262,15 @@ def _verify(group: GroupPass, ports: Ports) -> None:
 
 def _tell(group: GroupPass, plan: Plan, ports: Ports, *, is_recorded: bool) -> None:
     """An opening is only noted once the memory has the incident: a pass that dies after the note would leave one that
-    nobody remembers, and nobody ever closes (simulation, seed 6019134). A closing's note has all that an opening's has;
-    until the ledger takes it, the memory keeps the incident, and the next plan closes it again (seed 6021618)."""
+    nobody remembers, and nobody ever closes (simulation, seed 6019134). A closing's note has all that an opening's has,
+    so one that ends at once needs no other (small worlds: a pass died between the two); until the ledger takes it, the
+    memory keeps the incident, and the next plan closes it again (seed 6021618)."""
     for each in plan.happenings:
         if isinstance(each, IncidentClosed) and isinstance(_note(group, each, ports), TryAgain):
             group.memory = replace(group.memory, incident=each.incident)
             continue
         ports.telemetry.happened(group.name, each)
-        if isinstance(each, IncidentOpened) and is_recorded:
+        if isinstance(each, IncidentOpened) and is_recorded and plan.is_opening:
             _note(group, each, ports)
 
 

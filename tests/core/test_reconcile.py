@@ -859,6 +859,15 @@ def test_an_incident_whose_closing_is_refused_for_good_is_not_kept_for_ever() ->
     assert IncidentClosed in [type(each) for _, each in stack.telemetry.happenings]
 
 
+def test_an_incident_that_ends_with_the_plan_that_opens_it_is_noted_once() -> None:
+    """Small worlds: a pass that died between two notes left one open that nobody remembered."""
+    stack = Stack(resting("ab"))
+    stack.wake(report("ooxooo", -5, canary="oooooo", run_id="watch-a"))
+    assert [kind for kind, _ in stack.ledger.notes] == ["closed"]
+    assert [type(each) for _, each in stack.telemetry.happenings] == [IncidentOpened, IncidentClosed]
+    assert stack.calls()["record"] == 0
+
+
 def test_a_notice_is_confirmed_with_ec2_before_it_is_believed() -> None:
     stack = Stack(resting("ab"))
     stack.wake(HealthNotice("AWS_EC2_INSTANCE_STOP_SCHEDULED", ("i-a", "i-z")))

@@ -190,3 +190,9 @@ class Plan:
     def actions(self) -> tuple[Action, ...]:
         """Every action, in order."""
         return tuple(action for stage in self.stages for action in stage)
+
+    @property
+    def is_opening(self) -> bool:
+        """An incident begins with this plan and does not end with it. There is at most one."""
+        kinds = {type(each) for each in self.happenings}
+        return IncidentOpened in kinds and IncidentClosed not in kinds
