@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from natkeeper.core.downtime import Downtime, is_hole, measure
-from natkeeper.core.incident import KEPT_ROUNDS, extend
+from natkeeper.core.evidence import KEPT_ROUNDS, extend
 from natkeeper.core.news import Round
 from tests.support.worlds import at, incident, rounds, secs
 

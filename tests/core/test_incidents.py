@@ -8,7 +8,8 @@ import pytest
 
 from natkeeper.adapters.codec import encode
 from natkeeper.core.downtime import Downtime
-from natkeeper.core.incident import KEPT_ROUNDS, Cause, Incident, Memory, extend
+from natkeeper.core.evidence import KEPT_ROUNDS, extend
+from natkeeper.core.incident import Cause, Incident, Memory
 from natkeeper.core.message import CAUSES, tell
 from natkeeper.core.news import ProbeFailed
 from natkeeper.core.plan import IncidentClosed, IncidentOpened

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.evidence import extend
 from natkeeper.core.incident import (
     KEPT_RUNS,
     RECENT_ROUNDS,
@@ -17,7 +18,6 @@ from natkeeper.core.incident import (
     Exclusion,
     Incident,
     Memory,
-    extend,
 )
 from natkeeper.core.news import Command, News, ProbeFailed, ProbeReport, Round, RunMode, Verb, Verdict
 from natkeeper.core.policy import Policy
