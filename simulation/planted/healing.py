@@ -9,7 +9,7 @@ from typing import Any
 
 from natkeeper import reconcile
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import decide, failover, heal
+from natkeeper.core import decide, failover, heal, spare
 from natkeeper.core.incident import Memory
 from natkeeper.core.plan import DisableSourceDestCheck
 from natkeeper.core.view import View
@@ -30,7 +30,7 @@ NAT_LOST = ("nat-stops", "nat-terminated")
     among=("not-found-after-launch", "tags-come-late", "stuck-pending"),
 )
 def _impatient() -> Sequence[Patch]:
-    return [Patch(heal, "VISIBLE_AFTER", ZERO)]
+    return [Patch(each, "VISIBLE_AFTER", ZERO) for each in (heal, spare)]
 
 
 @mutant(

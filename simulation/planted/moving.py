@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import decide, failover, heal, incident, judge
+from natkeeper.core import decide, failover, heal, incident, judge, spare
 from natkeeper.core.move import point_routes
 from natkeeper.core.plan import MoveAddress, Reason, TerminateInstance
 from natkeeper.core.view import View
@@ -132,7 +132,7 @@ def _no_address() -> Sequence[Patch]:
     home=True,
 )
 def _wrong_one() -> Sequence[Patch]:
-    surplus = heal._surplus
+    surplus = spare._surplus
 
     def other(view: View) -> Any:
         found = surplus(view)
@@ -140,7 +140,7 @@ def _wrong_one() -> Sequence[Patch]:
             return replace(found, stages=((TerminateInstance(view.home.instance_id),),))
         return found
 
-    return [Patch(heal, "_surplus", other)]
+    return [Patch(spare, "_surplus", other)]
 
 
 @mutant(

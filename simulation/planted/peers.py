@@ -14,7 +14,7 @@ from natkeeper import opening, reconcile
 from natkeeper.adapters import ec2, ec2_facts
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.prober import LambdaProber
-from natkeeper.core import decide, heal, judge
+from natkeeper.core import decide, heal, judge, spare
 from natkeeper.core.model import ControlProbe, Instance, Network, Role, Unknown
 from natkeeper.core.news import ProbeReport, Round, RunMode, Verdict
 from natkeeper.core.plan import LaunchInstance, Reason
@@ -116,7 +116,7 @@ def _empty_look() -> Sequence[Patch]:
     among=NO_LAUNCH,
 )
 def _launch_succeeds() -> Sequence[Patch]:
-    judge_outcome, launch = reconcile._judge_outcome, heal._launch
+    judge_outcome, launch = reconcile._judge_outcome, heal.launch
 
     def believe(group: Any, outcome: Any, ports: Any) -> None:
         is_launch = isinstance(outcome.action, LaunchInstance)
@@ -128,7 +128,7 @@ def _launch_succeeds() -> Sequence[Patch]:
             return heal.Step(view.memory, Reason.HEALING, "waiting for what was launched")
         return launch(view, role)
 
-    return [Patch(reconcile, "_judge_outcome", believe), Patch(heal, "_launch", wait)]
+    return [Patch(reconcile, "_judge_outcome", believe), *(Patch(each, "launch", wait) for each in (heal, spare))]
 
 
 @mutant(
@@ -191,7 +191,7 @@ def _running() -> Sequence[Patch]:
     among=("nat-terminated",),
 )
 def _waits() -> Sequence[Patch]:
-    launch = heal._launch
+    launch = heal.launch
 
     def wait(view: View, role: Role) -> heal.Step:
         named = [each for each in view.network.instances if each.group == view.group.name and each.role is role]
@@ -199,7 +199,7 @@ def _waits() -> Sequence[Patch]:
             return heal.Step(view.memory, Reason.HEALING, "waiting for the interface")
         return launch(view, role)
 
-    return [Patch(heal, "_launch", wait)]
+    return [*(Patch(each, "launch", wait) for each in (heal, spare))]
 
 
 @mutant(

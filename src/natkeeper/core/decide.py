@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from natkeeper.core.absorb import absorb
 from natkeeper.core.failover import PASSING, fail_over, leave, make_way_for, planned, present_path, repair_check
 from natkeeper.core.finish import RELOOK, WATCH_WINDOW, describe, from_step, plan_for, with_incident, with_watch
-from natkeeper.core.heal import heal, tidy
+from natkeeper.core.heal import heal
 from natkeeper.core.incident import Cause, Doom, Memory
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Unknown
@@ -22,6 +22,7 @@ from natkeeper.core.move import stages_to
 from natkeeper.core.news import Command, InstanceChanged, News, ProbeReport, Verb
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.policy import Group, Policy
+from natkeeper.core.spare import tidy
 from natkeeper.core.view import Path, View
 
 BY_PACKETS = (*PASSING, Cause.PROBES_FAILED)

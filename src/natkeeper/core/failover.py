@@ -12,12 +12,13 @@ from datetime import timedelta
 
 from natkeeper.core.absorb import open_incident
 from natkeeper.core.finish import from_step, plan_for
-from natkeeper.core.heal import heal, make_way, replace_hung, rouse_standby
+from natkeeper.core.heal import heal, replace_hung, rouse_standby
 from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.move import Stages, stages_to
 from natkeeper.core.plan import DisableSourceDestCheck, Plan, Reason, Warned
+from natkeeper.core.spare import make_way
 from natkeeper.core.view import Path, View
 
 PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)

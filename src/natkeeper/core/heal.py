@@ -20,15 +20,10 @@ from natkeeper.core.plan import (
     LaunchInstance,
     Reason,
     StartInstance,
-    StopInstance,
     TakePublicAddress,
-    TerminateInstance,
 )
-from natkeeper.core.policy import StandbyMode
 from natkeeper.core.view import Path, View
 
-SILENT_AGAIN = timedelta(days=1)
-"""Launches are counted by the day: a canary's address that is out of reach for good costs one of each day's."""
 VISIBLE_AFTER = timedelta(seconds=120)
 """A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
 
@@ -52,14 +47,14 @@ def heal(view: View) -> Step:
     """The next step towards the group's traffic being on its own, proven NAT."""
     home = view.home
     if home is None:
-        return _launch(view, Role.NAT)
+        return launch(view, Role.NAT)
     if home.state is not InstanceState.RUNNING:
-        return _wake(view, home)
+        return wake(view, home)
     if view.is_home:
         is_done = view.memory.repair is None and view.memory.withdrawn_at is None
         return Step(view.memory if is_done else replace(view.memory, repair=None, withdrawn_at=None))
     if view.is_doomed(home):
-        return _launch(view, Role.NAT)
+        return launch(view, Role.NAT)
     return _bring_home(view, home)
 
 
@@ -74,31 +69,7 @@ def replace_hung(view: View) -> Step:
         return heal(view)
     if view.now - max(each.launched_at for each in nats) <= view.policy.repair_after:
         return Step(view.memory, Reason.HEALING, "waiting for the newest NAT, which may still be booting")
-    return _launch(view, Role.NAT)
-
-
-def make_way(view: View) -> Step:
-    """AWS will stop the NAT in use and nothing verified can take over: launch another beside it, and let the canary
-    prove it while the old one still works."""
-    spare = [each for role in Role for each in view.instances(role) if not view.is_doomed(each)]
-    if not spare:
-        return _launch(view, Role.NAT)
-    for each in spare:
-        path = view.path_to(each)
-        if each.is_running and path is not None and view.is_checked(path):
-            text = f"turning source/dest check of {each.instance_id} off"
-            return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)
-    return _canary_at_rest(view)
-
-
-def tidy(view: View) -> Step:
-    """What is left to do once the traffic is home and alive: standby, canary, surplus instances."""
-    for step in (_standby, _canary_at_rest, _surplus):
-        found = step(view)
-        if found.reason is not None:
-            return found
-        view = view.remembering(found.memory)
-    return Step(view.memory)
+    return launch(view, Role.NAT)
 
 
 # -- starting and launching
@@ -110,7 +81,7 @@ def rouse_standby(view: View) -> tuple[Action, ...]:
     return tuple(StartInstance(each.instance_id) for each in standbys if each.state is InstanceState.STOPPED)
 
 
-def _launch(view: View, role: Role) -> Step:
+def launch(view: View, role: Role) -> Step:
     memory = view.memory
     repair = repair_of(memory, role)
     warning = ""
@@ -149,7 +120,7 @@ def _next_attempt(view: View, repair: Repair | None) -> Repair:
     return Repair(name, 1, view.now)
 
 
-def _wake(view: View, instance: Instance) -> Step:
+def wake(view: View, instance: Instance) -> Step:
     """Start what is stopped, wait for what is changing, and launch another when that takes too long."""
     memory, role = view.memory, instance.role
     repair = repair_of(memory, role)
@@ -157,7 +128,7 @@ def _wake(view: View, instance: Instance) -> Step:
         repair = _next_attempt(view, None)
         memory = with_repair(memory, role, repair)
     elif view.now - repair.started_at > view.policy.repair_after:
-        return _launch(view, role)
+        return launch(view, role)
     if instance.state is not InstanceState.STOPPED:
         return Step(memory, Reason.HEALING, f"waiting for {instance.instance_id}, which is {instance.state.value}")
     text = f"starting {instance.instance_id}"
@@ -170,7 +141,7 @@ def _wake(view: View, instance: Instance) -> Step:
 def _bring_home(view: View, home: Instance) -> Step:
     path = view.path_to(home)
     if path is None:
-        return _wake(view, home)
+        return wake(view, home)
     if view.is_checked(path):
         text = f"turning source/dest check of {home.instance_id} off"
         return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)
@@ -187,7 +158,7 @@ def _prove(view: View, path: Path, home: Instance, destination: str) -> Step:
     """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
     assert home.interface is not None
     memory = view.memory
-    if _is_yielding(view):
+    if is_yielding(view):
         return Step(memory, Reason.HEALING, f"proving {home.instance_id} waits: EC2 throttles this account")
     if memory.withdrawn_at is not None:
         # The canary was silenced on purpose; from now on it may be asked again.
@@ -201,7 +172,7 @@ def _prove(view: View, path: Path, home: Instance, destination: str) -> Step:
         canary = Canary(path.target, view.now)
     repair = memory.repair or _next_attempt(view, None)
     if view.now - max(repair.started_at, canary.pointed_at) > view.policy.repair_after:
-        return replace(_launch(view, Role.NAT), detail=f"{home.instance_id} does not forward")
+        return replace(launch(view, Role.NAT), detail=f"{home.instance_id} does not forward")
     memory = replace(memory, canary=canary, repair=repair)
     detail = f"proving {home.instance_id} with canary packets"
     return Step(memory, Reason.HEALING, detail, (tuple(actions),) if actions else ())
@@ -229,121 +200,10 @@ def _return(view: View, path: Path, home: Instance) -> Step:
     return Step(memory, Reason.GO_HOME, text, stages, records_first=True, verifies=True, pause=pause)
 
 
-def _is_yielding(view: View) -> bool:
+def is_yielding(view: View) -> bool:
     """Other groups of the account, which this one cannot see, may need the same bucket for their default routes. Only a
     group that has egress may wait (simulation, seed 1006198: a first deployment waited without any)."""
     return view.memory.is_yielding(view.now) and view.has_egress
 
 
 # -- at rest
-
-
-def _standby(view: View) -> Step:
-    mode = view.policy.standby
-    if mode is StandbyMode.NONE:
-        return Step(view.memory)
-    standby = next(iter(view.instances(Role.STANDBY)), None)
-    if standby is None or _is_stuck(view, standby):
-        return _launch(view, Role.STANDBY)
-    path = view.path_to(standby)
-    if standby.is_running and path is not None and view.is_checked(path):
-        text = f"turning source/dest check of {standby.instance_id} off"
-        return Step(view.memory, Reason.TIDYING, text, ((DisableSourceDestCheck(path.target),),))
-    if standby.is_running and path is not None:
-        if _is_silent(view, standby, path):
-            return _replace_silent(view, standby)
-        if view.memory.standby_replaced_at is not None and view.memory.proof_of(path.target) is not None:
-            view = view.remembering(replace(view.memory, standby_replaced_at=None))
-    if mode is StandbyMode.RUNNING:
-        if standby.state is InstanceState.STOPPED:
-            return _wake(view, standby)
-        return Step(replace(view.memory, standby_repair=None) if standby.is_running else view.memory)
-    is_alone = len(view.instances(Role.STANDBY)) == 1  # or the one that it replaced would be the last that runs
-    if standby.is_running and path is not None and is_alone and _has_rested(view) and _is_proven(view, path):
-        text = f"{standby.instance_id} is proven; it waits stopped"
-        return Step(
-            replace(view.memory, standby_repair=None), Reason.TIDYING, text, ((StopInstance(standby.instance_id),),)
-        )
-    return Step(view.memory)
-
-
-def _is_stuck(view: View, standby: Instance) -> bool:
-    """Still pending when a boot would have been over twice: EC2 will not finish it (simulation, seed 10076)."""
-    return standby.state is InstanceState.PENDING and view.now - standby.launched_at > view.policy.repair_after
-
-
-def _is_silent(view: View, standby: Instance, path: Path) -> bool:
-    """It runs, and its canary's packets have been lost for as long as a NAT may take to begin forwarding."""
-    canary = view.memory.canary
-    if canary is None or canary.target != path.target or canary.failed_since is None:
-        return False
-    return view.now - max(canary.failed_since, standby.launched_at) > view.policy.repair_after
-
-
-def _replace_silent(view: View, standby: Instance) -> Step:
-    """Another one, once (simulation, seed 1006535): if that is silent too, it may be the canary's address that is out
-    of reach, and launches are not for that. Until one is proven, or a day later, nothing more is done: somebody was
-    told, and the alarm `standby-not-ready` rings on."""
-    memory, repair = view.memory, view.memory.standby_repair
-    is_asked = repair is not None and repair.is_launched and not repair.is_accepted
-    is_on_its_way = repair is not None and repair.is_accepted and view.now - repair.started_at < VISIBLE_AFTER
-    is_tried = memory.standby_replaced_at is not None and view.now - memory.standby_replaced_at < SILENT_AGAIN
-    if is_asked or is_on_its_way:
-        return _launch(view, Role.STANDBY)
-    if is_tried:
-        return Step(memory)
-    text = (
-        f"group {view.group.name}: standby {standby.instance_id} runs and forwards nothing; launching another. If that "
-        f"forwards nothing either, see whether the canary address {view.policy.canary} is out of reach"
-    )
-    step = _launch(view.remembering(replace(memory, standby_replaced_at=view.now)), Role.STANDBY)
-    return replace(step, warning=step.warning or text)
-
-
-def _is_proven(view: View, path: Path) -> bool:
-    return view.policy.canary is None or view.memory.proof_of(path.target) is not None
-
-
-def _has_rested(view: View) -> bool:
-    since = view.memory.stable_since
-    return since is not None and view.now - since >= view.policy.quiet_period
-
-
-def _canary_at_rest(view: View) -> Step:
-    """The canary watches the path that would be used next, so that it is proven before it is needed."""
-    destination = view.policy.canary_destination
-    if destination is None:
-        return Step(view.memory)
-    running = [each for each in view.paths if each.instance is not None and each.instance.is_running]
-    other = [each for each in running if each.target != view.target and not view.is_checked(each)]
-    spare = next((each for each in other if each.instance is not view.home), None)
-    if spare is None:
-        return Step(view.memory)
-    actions = point_routes(view, destination, spare.target)
-    memory = view.memory
-    if actions and _is_yielding(view):
-        # No rest, or it would wait for a tick once the yielding is over (seed 4003998). Meanwhile nobody looks for it.
-        return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target} waits: EC2 throttles this account")
-    if memory.canary is None or memory.canary.target != spare.target:
-        memory = replace(memory, canary=Canary(spare.target, view.now))
-    if not actions:
-        return Step(memory)
-    return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target}, the next choice", (actions,))
-
-
-def _surplus(view: View) -> Step:
-    """Quarantine before kill: a second NAT goes only when home has been quiet, and while nobody's traffic is on it."""
-    used = {view.target} | {each.target for each in view.others.values()} | view.network.default_targets
-    standby, *old = view.instances(Role.STANDBY) or (None,)
-    replaced = old if standby is not None and standby.state is not InstanceState.PENDING else []
-    for instance in (*view.instances(Role.NAT), *replaced):
-        interface = instance.interface
-        if instance is view.home or (interface is not None and interface.interface_id in used):
-            continue
-        if not _has_rested(view):
-            # Not at rest yet, or reports would not look any more, and it would stay until a tick (seed 1000036).
-            text = f"{instance.instance_id} has been replaced; it goes once home has been quiet"
-            return Step(view.memory, Reason.TIDYING, text)
-        text = f"{instance.instance_id} has been replaced and carries nothing"
-        return Step(view.memory, Reason.TIDYING, text, ((TerminateInstance(instance.instance_id),),))
-    return Step(view.memory)
