@@ -60,8 +60,8 @@ class Book:
     launches: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     obeyed: defaultdict[str, set[tuple[int, str | None]]] = field(default_factory=lambda: defaultdict(set))
     """Group to the moves that were made because an operator asked: whose invocation, and where to."""
-    recorded: dict[str, str] = field(default_factory=dict)
-    """Group to the target that its memory in the ledger names."""
+    recorded: dict[str, str | None] = field(default_factory=dict)
+    """Group to the target that its memory in the ledger names, if it names one."""
     down_since: dict[str, int] = field(default_factory=dict)
     """Group to since when its memory in the ledger says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)

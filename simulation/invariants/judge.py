@@ -96,7 +96,7 @@ class Invariants(Judge):
 
     def _remembered(self, group: str, memory: str) -> None:
         known = json.loads(memory)
-        self.book.recorded[group] = str(known.get("target"))
+        self.book.recorded[group] = known.get("target")
         if known.get("is_down"):
             self.book.down_since.setdefault(group, self.book.now)
         else:
