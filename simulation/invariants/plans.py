@@ -192,7 +192,7 @@ def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
     recorded = before[1].memory.target if before is not None else incident.from_target if incident is not None else None
     belonged = {recorded} if recorded is not None else set()
     # The plan of a pass that died before it wrote it down is remembered by nobody (seed 100000908).
-    written = {book.recorded.get(group)} - {None}
+    written = {each for each in (book.recorded.get(group),) if each is not None}
     blamed = {incident.from_target} if incident is not None and incident.from_target is not None else set()
     return any(
         targets and not any(_runs(seen, each) for each in targets) for targets in (left, belonged, written, blamed)
