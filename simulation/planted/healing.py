@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from natkeeper import reconcile
+from natkeeper import acting
 from natkeeper.adapters.ec2 import Ec2
 from natkeeper.core import decide, failover, heal, spare
 from natkeeper.core.incident import Memory
@@ -103,7 +103,7 @@ def _kept() -> Sequence[Patch]:
 def _stray() -> Sequence[Patch]:
     return [
         Patch(decide, "_without_stray_canary", lambda _view, memory: memory),
-        Patch(reconcile, "_with_canary", lambda memory, _outcome, _now: memory),
+        Patch(acting, "_with_canary", lambda memory, _outcome, _now: memory),
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
-from natkeeper import reconcile
+from natkeeper import acting, reconcile
 from natkeeper.adapters import ledger
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.core import absorb, decide, finish, incident
@@ -92,7 +92,7 @@ def _no_restriction() -> Sequence[Patch]:
     among=("lease-ends-mid-plan",),
 )
 def _outlives() -> Sequence[Patch]:
-    do = reconcile._try
+    do = acting._try
 
     def at_any_time(group: Any, action: Any, ports: Any) -> Any:
         lease = group.lease
@@ -103,7 +103,7 @@ def _outlives() -> Sequence[Patch]:
             group.lease = lease
 
     # Its time ends before its lease, so either of the two holds it back.
-    return [Patch(reconcile, "_try", at_any_time), Patch(reconcile, "has_time", lambda _ports: True)]
+    return [Patch(acting, "_try", at_any_time), Patch(acting, "has_time", lambda _ports: True)]
 
 
 @mutant(

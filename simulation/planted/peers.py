@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from natkeeper import opening, reconcile
+from natkeeper import acting, opening, reconcile
 from natkeeper.adapters import ec2, ec2_facts
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.prober import LambdaProber
@@ -36,11 +36,11 @@ NO_LAUNCH = ("no-capacity", "vcpu-quota", "address-quota", "interface-quota", "s
 def _first_failure() -> Sequence[Patch]:
     def stages(group: Any, plan: Any, outcomes: Any, ports: Any) -> None:
         for action in plan.actions:
-            outcomes.append(reconcile._do(group, action, plan, ports))
+            outcomes.append(acting._do(group, action, plan, ports))
             if outcomes[-1].trouble is not None:
                 return
 
-    return [Patch(reconcile, "_stages", stages)]
+    return [Patch(reconcile, "run_stages", stages)]
 
 
 @mutant(
@@ -116,7 +116,7 @@ def _empty_look() -> Sequence[Patch]:
     among=NO_LAUNCH,
 )
 def _launch_succeeds() -> Sequence[Patch]:
-    judge_outcome, launch = reconcile._judge_outcome, heal.launch
+    judge_outcome, launch = acting.judge_outcome, heal.launch
 
     def believe(group: Any, outcome: Any, ports: Any) -> None:
         is_launch = isinstance(outcome.action, LaunchInstance)
@@ -128,7 +128,7 @@ def _launch_succeeds() -> Sequence[Patch]:
             return heal.Step(view.memory, Reason.HEALING, "waiting for what was launched")
         return launch(view, role)
 
-    return [Patch(reconcile, "_judge_outcome", believe), *(Patch(each, "launch", wait) for each in (heal, spare))]
+    return [Patch(reconcile, "judge_outcome", believe), *(Patch(each, "launch", wait) for each in (heal, spare))]
 
 
 @mutant(
@@ -230,7 +230,7 @@ def _no_verification() -> Sequence[Patch]:
         made_up = ProbeReport(group.name, f"none-{now}", RunMode.VERIFY, Verdict.PASSED, rounds)
         group.news = (*group.news, made_up)
 
-    return [Patch(reconcile, "_verify", claim)]
+    return [Patch(reconcile, "verify", claim)]
 
 
 @mutant(
@@ -241,4 +241,4 @@ def _no_verification() -> Sequence[Patch]:
     among=("nat-stops", "nat-terminated", *DEAD_BY_PACKETS),
 )
 def _unverified() -> Sequence[Patch]:
-    return [Patch(reconcile, "_verify", lambda _group, _ports: None)]
+    return [Patch(reconcile, "verify", lambda _group, _ports: None)]

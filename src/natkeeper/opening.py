@@ -1,7 +1,7 @@
 """How a wake-up begins: one look, the leases that the news calls for and the other memories, in one round trip.
 
-Called by `reconcile`, of which it is a part: beside it, the only place that catches `Trouble`. May not import boto3,
-adapters or handlers.
+Called by `reconcile`, of which it is a part: beside it and `acting`, the only place that catches `Trouble`. May not
+import boto3, adapters or handlers.
 """
 
 from __future__ import annotations

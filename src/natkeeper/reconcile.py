@@ -3,30 +3,27 @@
 One call of `reconcile` is one wake-up. It looks once at the whole stack and treats the groups side by side, each under
 its own lease, so that one group's trouble never delays another's. While a group's plan asks for another turn (after a
 verification, or to read something back) it looks again, a bounded number of times. This is the only place that catches
-`Trouble`. May not import boto3, adapters or handlers.
+`Trouble` (with its parts, `opening` and `acting`). May not import boto3, adapters or handlers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import cast
 
+from natkeeper.acting import judge_outcome, run_stages, verify
 from natkeeper.core.absorb import absorb
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
-from natkeeper.core.launches import accepted, refused
-from natkeeper.core.model import DEFAULT_ROUTE, Network, Unknown
+from natkeeper.core.model import Network, Unknown
 from natkeeper.core.news import News, ProbeReport, Tick
 from natkeeper.core.plan import (
-    Action,
     IncidentClosed,
     IncidentOpened,
     LaunchInstance,
     Plan,
-    PointRoute,
     Reason,
     StartWatch,
 )
@@ -38,7 +35,6 @@ from natkeeper.opening import (
     ask_control,
     ask_early,
     decide_for,
-    has_time,
     look,
     open_calm,
     open_pass,
@@ -48,16 +44,10 @@ from natkeeper.ports import Outcome, Ports
 
 MAX_TURNS = 6
 """Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
-LAST_TRY = timedelta(seconds=9)
-"""A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
-in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick. Nor is a
-verification begun, which is waited for for 8 s: the watch run that was started beside the move tells as well."""
 PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
 LEAVING_TRIES = 3
 """Each is one write, and ends unless news came beside it."""
-LEAST_PAUSE = 4
-"""Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
@@ -130,7 +120,7 @@ def _turn(
         return
     _tell(group, plan, ports, is_recorded=is_recorded)
     if plan.verifies and not group.is_throttled:
-        _verify(group, ports)
+        verify(group, ports)
 
 
 def _restrict(plan: Plan, group: GroupPass) -> Plan:
@@ -167,97 +157,12 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports) -> bool:
     record = partial(_record, group, ports)
     outcomes: list[Outcome] = []
     group.is_throttled = False
-    stages = partial(_stages, group, plan, outcomes, ports)
+    stages = partial(run_stages, group, plan, outcomes, ports)
     is_beside = plan.verifies and bool(plan.stages) and not plan.records_first
     done = ports.together([record, stages] if is_beside else [stages])
     for each in outcomes:
-        _judge_outcome(group, each, ports)
+        judge_outcome(group, each, ports)
     return is_beside and done[0] is True
-
-
-def _stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
-    took = timedelta(0)
-    for number, stage in enumerate(plan.stages):
-        if number and plan.pause:
-            # The next call takes about as long as these did, and that time teaches too.
-            ports.clock.sleep(max(plan.pause - took, plan.pause / LEAST_PAUSE))
-        began = ports.clock.now()
-        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, plan, ports) for action in stage]))
-        took = ports.clock.now() - began
-
-
-def _do(group: GroupPass, action: Action, plan: Plan, ports: Ports) -> Outcome:
-    """One action. A move that is throttled insists for as long as the pass may last: its look is paid for, and coming
-    back for another would cost three more calls of an account that has none to spare."""
-    started = ports.clock.now()
-    outcome = _try(group, action, ports)
-    while plan.verifies and outcome.trouble is not None and outcome.trouble.is_throttle:
-        if ports.clock.remaining() < LAST_TRY:
-            break
-        ports.clock.sleep(PATIENCE)
-        outcome = replace(_try(group, action, ports), took=ports.clock.now() - started)
-    return outcome
-
-
-def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
-    started = ports.clock.now()
-    if not _may_write(group, ports):
-        trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
-        return Outcome(action, trouble, timedelta(0))
-    try:
-        if isinstance(action, StartWatch):
-            ports.prober.start(action)
-        else:
-            ports.vpc.do(action, lambda: _may_write(group, ports) and has_time(ports))
-    except Trouble as trouble:
-        return Outcome(action, trouble, ports.clock.now() - started)
-    return Outcome(action, None, ports.clock.now() - started)
-
-
-def _may_write(group: GroupPass, ports: Ports) -> bool:
-    """The lease is ours and not over, or there is no ledger to have one from."""
-    return not group.is_lost and (group.lease is None or ports.clock.now() < group.lease.until)
-
-
-def _judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
-    ports.telemetry.acted(group.name, outcome)
-    action, memory = outcome.action, group.memory
-    if outcome.trouble is not None and outcome.trouble.is_throttle and not isinstance(action, StartWatch):
-        # Not done yet, so packets cannot say anything against where it was to lead: no verification would be fair.
-        group.is_throttled = True
-        is_move = group.plan is not None and group.plan.verifies
-        group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
-    if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
-        group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
-    if outcome.trouble is not None and isinstance(action, StartWatch):
-        group.memory = replace(memory, watch=None)
-    if isinstance(action, LaunchInstance):
-        if outcome.trouble is None:
-            group.memory = accepted(memory, action.role)
-        elif outcome.trouble.is_refusal:
-            group.memory = refused(memory, action.role, ports.clock.now())
-
-
-def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:
-    """The canary stands where it was pointed since that was answered: until then its packets went the old way, and must
-    not be credited to the new one (simulation, seed 1002118). Without an answer nobody knows since when: a look will
-    tell that it is there, and its packets count from then."""
-    if memory.canary is None:
-        return memory
-    is_there = outcome.trouble is None
-    return replace(memory, canary=replace(memory.canary, pointed_at=now) if is_there else None)
-
-
-def _verify(group: GroupPass, ports: Ports) -> None:
-    try:
-        if ports.clock.remaining() < LAST_TRY:
-            raise TryAgain("Invoke", "OutOfTime", "no time is left for a verification; the watch run tells")
-        report = ports.prober.verify(group.name)
-    except Trouble as trouble:
-        ports.telemetry.troubled(group.name, trouble)
-        return
-    ports.telemetry.reported(report)
-    group.news = (*group.news, report)
 
 
 def _tell(group: GroupPass, plan: Plan, ports: Ports, *, is_recorded: bool) -> None:

@@ -1,0 +1,115 @@
+"""How a plan's actions are carried out: stage after stage, each action under the lease and within the pass's time.
+
+Called by `reconcile`, of which it is a part, as `opening` is: beside them, the only place that catches `Trouble`. May
+not import boto3, adapters or handlers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import cast
+
+from natkeeper.core.incident import Memory
+from natkeeper.core.launches import accepted, refused
+from natkeeper.core.model import DEFAULT_ROUTE
+from natkeeper.core.plan import Action, LaunchInstance, Plan, PointRoute, StartWatch
+from natkeeper.errors import Stale, Trouble, TryAgain
+from natkeeper.opening import GroupPass, has_time
+from natkeeper.ports import Outcome, Ports
+
+LAST_TRY = timedelta(seconds=9)
+"""A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
+in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick. Nor is a
+verification begun, which is waited for for 8 s: the watch run that was started beside the move tells as well."""
+
+LEAST_PAUSE = 4
+"""Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
+THROTTLED_FOR = timedelta(seconds=1)
+"""Between two tries of a call that was throttled."""
+
+
+def run_stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
+    took = timedelta(0)
+    for number, stage in enumerate(plan.stages):
+        if number and plan.pause:
+            # The next call takes about as long as these did, and that time teaches too.
+            ports.clock.sleep(max(plan.pause - took, plan.pause / LEAST_PAUSE))
+        began = ports.clock.now()
+        outcomes += cast(list[Outcome], ports.together([partial(_do, group, action, plan, ports) for action in stage]))
+        took = ports.clock.now() - began
+
+
+def _do(group: GroupPass, action: Action, plan: Plan, ports: Ports) -> Outcome:
+    """One action. A move that is throttled insists for as long as the pass may last: its look is paid for, and coming
+    back for another would cost three more calls of an account that has none to spare."""
+    started = ports.clock.now()
+    outcome = _try(group, action, ports)
+    while plan.verifies and outcome.trouble is not None and outcome.trouble.is_throttle:
+        if ports.clock.remaining() < LAST_TRY:
+            break
+        ports.clock.sleep(THROTTLED_FOR)
+        outcome = replace(_try(group, action, ports), took=ports.clock.now() - started)
+    return outcome
+
+
+def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
+    started = ports.clock.now()
+    if not _may_write(group, ports):
+        trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
+        return Outcome(action, trouble, timedelta(0))
+    try:
+        if isinstance(action, StartWatch):
+            ports.prober.start(action)
+        else:
+            ports.vpc.do(action, lambda: _may_write(group, ports) and has_time(ports))
+    except Trouble as trouble:
+        return Outcome(action, trouble, ports.clock.now() - started)
+    return Outcome(action, None, ports.clock.now() - started)
+
+
+def _may_write(group: GroupPass, ports: Ports) -> bool:
+    """The lease is ours and not over, or there is no ledger to have one from."""
+    return not group.is_lost and (group.lease is None or ports.clock.now() < group.lease.until)
+
+
+def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
+    ports.telemetry.acted(group.name, outcome)
+    action, memory = outcome.action, group.memory
+    if outcome.trouble is not None and outcome.trouble.is_throttle and not isinstance(action, StartWatch):
+        # Not done yet, so packets cannot say anything against where it was to lead: no verification would be fair.
+        group.is_throttled = True
+        is_move = group.plan is not None and group.plan.verifies
+        group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
+    if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
+        group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
+    if outcome.trouble is not None and isinstance(action, StartWatch):
+        group.memory = replace(memory, watch=None)
+    if isinstance(action, LaunchInstance):
+        if outcome.trouble is None:
+            group.memory = accepted(memory, action.role)
+        elif outcome.trouble.is_refusal:
+            group.memory = refused(memory, action.role, ports.clock.now())
+
+
+def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:
+    """The canary stands where it was pointed since that was answered: until then its packets went the old way, and must
+    not be credited to the new one (simulation, seed 1002118). Without an answer nobody knows since when: a look will
+    tell that it is there, and its packets count from then."""
+    if memory.canary is None:
+        return memory
+    is_there = outcome.trouble is None
+    return replace(memory, canary=replace(memory.canary, pointed_at=now) if is_there else None)
+
+
+def verify(group: GroupPass, ports: Ports) -> None:
+    try:
+        if ports.clock.remaining() < LAST_TRY:
+            raise TryAgain("Invoke", "OutOfTime", "no time is left for a verification; the watch run tells")
+        report = ports.prober.verify(group.name)
+    except Trouble as trouble:
+        ports.telemetry.troubled(group.name, trouble)
+        return
+    ports.telemetry.reported(report)
+    group.news = (*group.news, report)
