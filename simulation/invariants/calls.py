@@ -67,12 +67,19 @@ def token_is_used_alike(_book: Book, call: Call) -> str | None:
 
 
 def healthy_nat_is_left_alone(book: Book, call: Call) -> str | None:
-    """8. A verified-healthy active NAT is never stopped, terminated or routed away from."""
+    """8. A verified-healthy active NAT is never stopped, terminated or routed away from.
+
+    What was on its way when traffic came to it, nobody can call back (seed 200003232: half a minute late).
+    """
     world = book.world
     if call.operation in ("StopInstances", "TerminateInstances"):
         machine = world.ec2.machines.get(call.params["InstanceIds"][0])
         used = {world.route_of(table) for each in world.policy.groups for table in each.table_ids}
         if machine is not None and machine.interface is not None and machine.interface.interface_id in used:
+            target = machine.interface.interface_id
+            since = [each.at for moves in book.moves.values() for each in moves if each.target == target]
+            if any(at >= call.sent_at for at in since):
+                return None
             return f"{call.operation} of {machine.instance_id}, which a default route points at"
     return None
 
