@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Reason
 from simulation.answers import BEGINNING
@@ -167,17 +167,22 @@ def launches_are_bounded(book: Book, call: Call) -> str | None:
 
 
 def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
-    """14. At most one replacement in flight per group. One that AWS does not show as the stack's, or not yet, where
-    somebody deleted what natkeeper remembered of it, nobody can know (seeds 4001345, 6000974)."""
+    """14. At most one replacement in flight per group. One that AWS did not show to the pass, as the stack's, where
+    somebody deleted what natkeeper remembered of it, nobody can know (seeds 4001345, 6000974, 200039754)."""
     if call.operation != "RunInstances":
         return None
     tags = {each["Key"]: each["Value"] for each in call.params["TagSpecifications"][0]["Tags"]}
+    seen = call.invocation.seen
+    shown = {each.instance_id for each in seen.instances} if seen is not None else set()
+    is_remembered = not book.world.fires["memory-lost"]
     alike = [
         each
         for each in book.world.ec2.machines.values()
         if each.state == "pending"
         and each.token
-        and not (book.world.fires["memory-lost"] and not (each.tag(STACK_TAG) and each.tagged_from <= book.now))
+        and (
+            each.token == call.params["ClientToken"] or each.instance_id in shown or not book.world.fires["memory-lost"]
+        )
         and (each.tag(GROUP_TAG), each.tag(ROLE_TAG)) == (tags[GROUP_TAG], tags[ROLE_TAG])
         and book.now - each.launched_at < 110 * SECOND
     ]

@@ -122,18 +122,20 @@ def test_a_failover_of_a_pass_that_ended_in_peace_and_wrote_nothing_is_counted()
     assert bounded(judge, failing_over(2, world)[0], plan) is not None
 
 
-def test_a_replacement_without_its_tag_is_unknown_only_to_who_lost_the_memory_of_it() -> None:
-    """Somebody took the tag away and deleted what was remembered (seeds 6000974, 6014536)."""
+def test_a_replacement_that_a_pass_was_not_shown_is_unknown_only_to_who_lost_the_memory_of_it() -> None:
+    """Somebody deleted what was remembered, and took the tag away (seeds 6000974, 6014536) or EC2's answer was old."""
     world, judge = watched()
     for number in (1, 2):
         tags = {STACK_TAG: "s", GROUP_TAG: "a", ROLE_TAG: "nat"}
         world.ec2.machines[f"i-{number}"] = Machine(f"i-{number}", "t4g.nano", tags, None, 0, token=f"t-{number}")
     asked = [{"Key": GROUP_TAG, "Value": "a"}, {"Key": ROLE_TAG, "Value": "nat"}]
-    invocation = cast(Any, SimpleNamespace(serial=1))
-    call = Call("ec2", "RunInstances", {"TagSpecifications": [{"Tags": asked}]}, invocation, 1, 0)
+    one = SimpleNamespace(instance_id="i-1")
+    invocation = cast(Any, SimpleNamespace(serial=1, seen=SimpleNamespace(instances=[one])))
+    params = {"TagSpecifications": [{"Tags": asked}], "ClientToken": "t-2"}
+    call = Call("ec2", "RunInstances", params, invocation, 1, 0)
     world.fires["memory-lost"] = 1
     assert one_replacement_at_a_time(judge.book, call) is not None
-    world.ec2.machines["i-1"].tags.pop(STACK_TAG)
+    invocation.seen.instances.clear()
     assert one_replacement_at_a_time(judge.book, call) is None
     world.fires["memory-lost"] = 0
     assert one_replacement_at_a_time(judge.book, call) is not None
