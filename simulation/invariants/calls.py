@@ -180,9 +180,7 @@ def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
         for each in book.world.ec2.machines.values()
         if each.state == "pending"
         and each.token
-        and (
-            each.token == call.params["ClientToken"] or each.instance_id in shown or not book.world.fires["memory-lost"]
-        )
+        and (is_remembered or each.instance_id in shown or each.token == call.params["ClientToken"])
         and (each.tag(GROUP_TAG), each.tag(ROLE_TAG)) == (tags[GROUP_TAG], tags[ROLE_TAG])
         and book.now - each.launched_at < 110 * SECOND
     ]
