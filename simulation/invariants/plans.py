@@ -48,9 +48,11 @@ def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan
             return f"{plan.reason.value}: a route to {target} while its source/dest check is on"
         carried = book.world.carried_at.get(target)
         limit = book.world.policy.freshness.total_seconds() * SECOND + SEEN_LATE
-        # When a canary was pointed is told by the controller's clock. By one that lags seconds and then does not,
-        # packets of the old way came after it (seed 9006402); the move's own verification corrects that.
-        is_proven = (carried is not None and book.now - carried <= limit) or bool(book.world.fires["clock-behind"])
+        # When a canary was pointed is told by the controller's clock, when its packets left by the prober's. By one that
+        # lags seconds and then does not, or by one that is ahead, packets of the old way came after it (seeds 9006402,
+        # 200112569); the move's own verification corrects that.
+        is_deceived = bool(book.world.fires["clock-behind"] or book.world.fires["prober-clock-wrong"])
+        is_proven = (carried is not None and book.now - carried <= limit) or is_deceived
         # Where the call for the prober's table is refused and somebody else's NAT has that table, a verification's
         # packets go through theirs and are credited to ours (seed 200004304; docs/simulation.md, "Open").
         is_proven |= bool(book.world.fires["one-table-refuses"] and book.world.fires["second-stack"])
