@@ -95,9 +95,7 @@ def _simulate(options: argparse.Namespace) -> int:
         )
     if options.replay:
         return simulate.replay(options.seed, options.zones, options.keep)
-    return simulate.campaign(
-        options.seed, options.schedules, options.zones, options.json, options.jobs, options.tolerate
-    )
+    return simulate.campaign(options.seed, options.schedules, options.zones, options.json, options.jobs)
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
@@ -106,9 +104,6 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zones", metavar="K", type=int, choices=(1, 2, 3), help="every stack with so many zones")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures")
     parser.add_argument("--jobs", metavar="J", type=int, help="processes (default: processors)")
-    parser.add_argument(
-        "--tolerate", metavar="N", type=int, default=0, help="exit 0 with up to N broken schedules, told all the same"
-    )
     parser.add_argument("--replay", action="store_true", help="play seed S alone and tell what happens")
     parser.add_argument(
         "--keep", metavar="I,J", type=_numbers, help="with --replay: only these of the seed's faults, by number"

@@ -21,9 +21,6 @@ CORE, CONTRACT, MOVES = "tests/core", "tests/contract", "tests/lab/test_bench_pa
 FRESH_SCHEDULES = 2_000
 """Of issue 4. Each call plays others, so that a month of calls is a campaign of its own."""
 PROCESSES = 2
-TOLERATED = 3
-"""Broken schedules. About one in some thousands still breaks an invariant (docs/simulation.md, "Open"): those are told
-with their seeds, and more than so many fail. To be 0 once they are mended."""
 
 
 def main(arguments: list[str]) -> int:
@@ -73,7 +70,6 @@ class _Beside:
 def _campaign(story: IO[str], schedules: int) -> Iterator[subprocess.Popen[bytes]]:
     """Ends it if it is not waited for."""
     words = [sys.executable, "-m", "cli", "simulate", "--schedules", str(schedules), "--jobs", str(PROCESSES)]
-    words += ["--tolerate", str(TOLERATED)]
     campaign = subprocess.Popen(words, stdout=story, stderr=subprocess.STDOUT, preexec_fn=_give_way)
     try:
         yield campaign
