@@ -99,6 +99,9 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
     owner = world.ec2.owner(through or "")
     if through == call.params.get("NetworkInterfaceId") or owner is None or owner.instance_id not in book.ours:
         return None  # already there, or on something that is none of natkeeper's NATs
+    table = call.invocation.seen.tables.get(call.params["RouteTableId"]) if call.invocation.seen is not None else None
+    if table is not None and DEFAULT_ROUTE in table.routes and table.routes[DEFAULT_ROUTE].target != through:
+        return None  # an old answer of EC2's showed the route that somebody has edited since (seed 200148229)
     if world.fires["clock-skew"]:
         return None  # which rounds came after what cannot be told by clocks that are seconds apart
     left = {world.route_of(each) for each in world.policy.group(group).table_ids}

@@ -105,7 +105,7 @@ def _empty_look() -> Sequence[Patch]:
         found = look(*asked, **how)
         return Network((), {}, {}) if isinstance(found, Unknown) else found
 
-    return [Patch(opening, "look", empty), Patch(reconcile, "look", empty)]
+    return [Patch(opening, "look", empty)]
 
 
 @mutant(

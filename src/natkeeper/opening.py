@@ -108,12 +108,11 @@ def open_pass(
     asking = [name for name in urgent if name not in early]
     until = ports.clock.now() + LEASE
     suspects = suspects_of(news)
-    is_down = any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
     is_unfinished = any(isinstance(each, Lease) and each.memory.is_unfinished for each in early.values())
     looked, asked, read, *answered = ports.together(
         [
             partial(look, ports, suspects, is_urgent=is_unfinished or any(_is_alarming(each) for each in news)),
-            partial(control_probe, ports) if is_down else _nothing,
+            partial(control_probe, ports) if _is_down(news) else _nothing,
             ports.ledger.read if len(urgent) < len(names) else _nothing,
             *(partial(ports.ledger.acquire, name, until) for name in asking),
         ]
@@ -268,9 +267,22 @@ def suspects_of(news: Sequence[News]) -> frozenset[str]:
     return frozenset(spots).union(*(each.instance_ids for each in news if isinstance(each, HealthNotice)))
 
 
-def ask_control(groups: Sequence[GroupPass], ports: Ports) -> None:
-    """The control probe is sent once for all groups that want it."""
-    asking = [each for each in groups if each.plan is not None and each.plan.wants_control_probe]
-    control = control_probe(ports) if asking else None
-    for each in asking:
-        each.control = control
+def look_again(groups: Sequence[GroupPass], ports: Ports) -> Network | Unknown:
+    """The look before a later turn, and beside it the control probe where a group asks for one or a report has said
+    since that egress is down. What an earlier one said is old by then: targets that failed after it made two NATs look
+    dead, one after the other (simulation, seed 200122064)."""
+    news = [each for group in groups for each in (*group.unconfirmed, *group.news)]
+    is_wanted = any(each.plan is not None and each.plan.wants_control_probe for each in groups)
+    network, control = ports.together(
+        [
+            partial(look, ports, suspects_of(news)),
+            partial(control_probe, ports) if is_wanted or _is_down(news) else _nothing,
+        ]
+    )
+    for each in groups:
+        each.control = cast(ControlProbe | None, control)
+    return cast(Network | Unknown, network)
+
+
+def _is_down(news: Sequence[News]) -> bool:
+    return any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)

@@ -32,10 +32,9 @@ from natkeeper.errors import Stale, Trouble, TryAgain
 from natkeeper.opening import (
     RESERVE,
     GroupPass,
-    ask_control,
     ask_early,
     decide_for,
-    look,
+    look_again,
     open_calm,
     open_pass,
     suspects_of,
@@ -73,8 +72,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         if turn:
             if not active or not _wait(active, ports):
                 break
-            network = look(ports, suspects_of([news for each in active for news in (*each.unconfirmed, *each.news)]))
-            ask_control(active, ports)
+            network = look_again(active, ports)
         others |= {each.name: each.memory for each in groups}
         ports.together([partial(_turn, each, network, others, ports, policy) for each in active])
         ports.together([partial(_close, each, ports) for each in active if not each.wants_turn])

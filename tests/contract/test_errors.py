@@ -248,7 +248,7 @@ def test_neighbour_that_is_gone_between_look_and_act_is_passed_over_for_the_next
     cloud.stop_nat("a")
     cloud.forget()
     monkeypatch.setattr(vpc, "look", look_and_lose_b)
-    assert cloud.wake(cloud.stopping("a"))["a"][:3] == ["fail-over", "needs-control-probe", "fail-over"]
+    assert cloud.wake(cloud.stopping("a"))["a"][:2] == ["fail-over", "fail-over"]
     assert set(cloud.targets("a")) == {cloud.zones["c"].interface}
     assert set(cloud.troubles()) == {
         ("Stale", "ReplaceRoute", "InvalidNetworkInterfaceID.NotFound"),

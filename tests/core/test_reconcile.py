@@ -18,9 +18,11 @@ from natkeeper.opening import LEASE
 from natkeeper.reconcile import MAX_TURNS
 from tests.support.fakes import Stack
 from tests.support.worlds import (
+    OUT,
     RUNNING,
     STOPPED,
     STOPPING,
+    UP,
     World,
     at,
     away,
@@ -182,7 +184,9 @@ def test_a_candidate_that_does_not_forward_is_left_for_the_next_in_the_same_wake
     stack = stopped("abc")
     stack.prober.hung = {"eni-b"}
     reasons = stack.wake(STOPS)
-    assert reasons["a"][:3] == ["fail-over", "needs-control-probe", "fail-over"]
+    assert reasons["a"][:2] == ["fail-over", "fail-over"]
+    calls = [name for name, _ in stack.faults.journal]
+    assert calls.index("control") > calls.index("verify")
     assert stack.route() == "eni-c"
     assert stack.memory().is_excluded("eni-b", stack.clock.now())
     assert stack.prober.verified == ["a", "a"]
@@ -217,6 +221,16 @@ def test_a_hundred_bad_candidates_cost_a_bounded_number_of_turns() -> None:
     reasons = stack.wake(STOPS)
     assert len(reasons["a"]) <= MAX_TURNS
     assert stack.calls()["verify"] <= MAX_TURNS
+
+
+def test_what_a_control_probe_said_before_a_verification_is_asked_anew_after_it() -> None:
+    """Simulation, seed 200122064: the targets failed in between, and two NATs were left one after the other."""
+    stack = Stack(resting("abc"))
+    stack.prober.hung = {"eni-b"}
+    stack.prober.answers = [UP, OUT]
+    reasons = stack.wake(report("xxx", -3, run_id="watch-a", name="a"))
+    assert reasons["a"][:2] == ["fail-over", "external"]
+    assert stack.route() == "eni-b"
 
 
 def test_a_turn_is_not_begun_when_the_invocation_is_nearly_over() -> None:

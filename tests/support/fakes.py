@@ -205,6 +205,8 @@ class Prober:
         self.started: list[StartWatch] = []
         self.verified: list[str] = []
         self.outside = ControlProbe(True)
+        self.answers: list[ControlProbe] = []
+        """Of the control probe, before `outside`."""
 
     def start(self, watch: StartWatch) -> None:
         self._faults.call("StartWatch", lambda: self.started.append(watch))
@@ -220,7 +222,7 @@ class Prober:
         return self._faults.call("verify", effect)  # type: ignore[return-value]
 
     def control(self) -> ControlProbe:
-        return self._faults.call("control", lambda: self.outside)  # type: ignore[return-value]
+        return self._faults.call("control", lambda: self.answers.pop(0) if self.answers else self.outside)  # type: ignore[return-value]
 
     def forwards(self, group: str) -> bool:
         route = self._vpc.network.tables[self._policy.group(group).table_ids[0]].routes.get(DEFAULT_ROUTE)
