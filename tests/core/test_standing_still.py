@@ -389,6 +389,15 @@ def test_a_report_of_an_earlier_run_that_was_held_up_moves_nothing() -> None:
     assert world.decide(report("ooxxx", -13, run_id="the-one-before"), control=UP).reason is Reason.FAIL_OVER
 
 
+@pytest.mark.parametrize(("started", "sent", "reason"), [(-70, -9, Reason.AT_REST), (-9, -70, Reason.FAIL_OVER)])
+def test_whether_the_run_in_flight_was_held_up_is_told_by_the_controllers_clock(
+    started: float, sent: float, reason: Reason
+) -> None:
+    """The prober's own may be set wrongly."""
+    world = resting("ab").remember(watch=WatchRun("watch-a", at(started), secs(55)), recent=())
+    assert world.decide(report("ooxxx", sent, run_id="watch-a"), control=UP).reason is reason
+
+
 def test_a_report_that_was_held_up_moves_nothing_though_no_run_is_remembered() -> None:
     """Found by the simulation (seed 60001708): the pass that started this one's run had crashed before it wrote so, and
     its inbox was opened a minute later."""

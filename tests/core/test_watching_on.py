@@ -21,6 +21,16 @@ def watching(pattern: str = "oooo", canary: str = "oooo", start: float = -4, **r
     return watch_on("a", memory, report(pattern, start, canary=canary, run_id="watch-a"), at(0), RULES)
 
 
+@pytest.mark.parametrize(("zones", "is_backed"), [("ab", True), ("a", False)])
+@pytest.mark.parametrize("known", [None, True, False])
+def test_a_look_that_finds_nothing_to_do_is_remembered_with_whether_somebody_could_take_over(
+    zones: str, is_backed: bool, known: bool | None
+) -> None:
+    for is_unfinished in (True, False):
+        memory = resting(zones).remember(rest=known, is_unfinished=is_unfinished).decide().memory
+        assert (memory.rest, memory.is_unfinished) == (is_backed, False)
+
+
 def test_a_good_report_at_rest_only_starts_the_next_run() -> None:
     plan = watching()
     assert plan is not None
