@@ -29,7 +29,7 @@ pass still holds (25 s), three failed rounds."""
 HOME_WITHIN = 16 * MINUTE
 """The same, and the way home: proof, quiet period, landing address bare, one more tick each."""
 
-UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled")
+UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
 """By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
 HELD_FOR = 45 * SECOND
 """A schedule in which natkeeper holds on purpose for so long is over: a bound that is used up stays so for an hour or a
@@ -121,7 +121,7 @@ def judge_egress(book: Book) -> None:
     within = FAST_WITHIN if can_carry(world) else UP_WITHIN
     if any(world.fires[each] for each in UNHEARD):
         # Nobody remembers that run's end: it counts as lost when it is overdue, for the tick after that (seeds 6019421,
-        # 60006228).
+        # 60006228, 300013506).
         within += (world.policy.watch_run + OVERDUE) // timedelta(microseconds=1)
     holding = _Holding(book)
     world.hub.run(world.hub.now + within, lambda: is_up(world) or holding.is_long())

@@ -92,6 +92,8 @@ class Functions:
         world.woken(invocation)
 
     def _time_out(self, invocation: Invocation) -> None:
+        if invocation not in self.invocations:
+            return  # it ended while its host's time stood still
         if invocation.frozen_until > self._world.hub.now:
             # The whole host stood still: its time-out stands still with it.
             delay = invocation.frozen_until - self._world.hub.now + SECOND
