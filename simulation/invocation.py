@@ -147,14 +147,9 @@ class _Eyes(Ec2):
         super().__init__(cast(Any, Ec2Client(invocation)), invocation.policy, invocation.world.launches, together)
         self._invocation = invocation
 
-    def look(
-        self,
-        suspects: frozenset[str],
-        insists: Callable[[], bool] = lambda: False,
-        goes_on: Callable[[], bool] = lambda: True,
-    ) -> Network:
+    def look(self, *asked: Any, **how: Any) -> Network:
         self._invocation.seen = None
-        found = super().look(suspects, insists, goes_on)
+        found = super().look(*asked, **how)
         self._invocation.seen = found
         return found
 

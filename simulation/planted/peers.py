@@ -199,7 +199,7 @@ def _waits() -> Sequence[Patch]:
             return heal.Step(view.memory, Reason.HEALING, "waiting for the interface")
         return launch(view, role)
 
-    return [*(Patch(each, "launch", wait) for each in (heal, spare))]
+    return [Patch(each, "launch", wait) for each in (heal, spare)]
 
 
 @mutant(

@@ -23,7 +23,6 @@ LAST_TRY = timedelta(seconds=9)
 """A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
 in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick. Nor is a
 verification begun, which is waited for for 8 s: the watch run that was started beside the move tells as well."""
-
 LEAST_PAUSE = 4
 """Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
 THROTTLED_FOR = timedelta(seconds=1)
@@ -31,6 +30,7 @@ THROTTLED_FOR = timedelta(seconds=1)
 
 
 def run_stages(group: GroupPass, plan: Plan, outcomes: list[Outcome], ports: Ports) -> None:
+    """The plan's stages in order, the actions of each side by side; adds what came of them to `outcomes`."""
     took = timedelta(0)
     for number, stage in enumerate(plan.stages):
         if number and plan.pause:
@@ -75,6 +75,7 @@ def _may_write(group: GroupPass, ports: Ports) -> bool:
 
 
 def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
+    """What an action's answer changes in what the group remembers."""
     ports.telemetry.acted(group.name, outcome)
     action, memory = outcome.action, group.memory
     if outcome.trouble is not None and outcome.trouble.is_throttle and not isinstance(action, StartWatch):
@@ -104,6 +105,7 @@ def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:
 
 
 def verify(group: GroupPass, ports: Ports) -> None:
+    """Asks the prober whether packets get through; its report is the group's news for the next turn."""
     try:
         if ports.clock.remaining() < LAST_TRY:
             raise TryAgain("Invoke", "OutOfTime", "no time is left for a verification; the watch run tells")

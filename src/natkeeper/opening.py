@@ -134,7 +134,7 @@ def open_pass(
     given = ports.together([partial(ports.ledger.acquire, each.name, until) for each in wanting])
     for group, answer in zip(wanting, given, strict=True):
         groups[groups.index(group)] = _admit(group.name, answer, others, news, ports)
-    left = frozenset().union(*(suspects_of(each.news) for each in groups))
+    left = suspects_of([each for group in groups for each in group.news])
     if left - suspects:
         network = look(ports, left)  # a notice that an inbox came with is asked about too, for nobody else will
     return network, groups, others
