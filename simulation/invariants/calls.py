@@ -14,6 +14,7 @@ from simulation.answers import BEGINNING
 from simulation.api import Call
 from simulation.book import Book
 from simulation.hub import SECOND
+from simulation.invocation import Invocation
 from simulation.setting import SECRET
 
 WRITTEN = ("RunInstances", "UpdateItem", "PutItem", "Invoke")
@@ -35,14 +36,20 @@ def write_has_a_lease(book: Book, call: Call) -> str | None:
     invocation, group = call.invocation, group_of(book, call)
     if group is None or (invocation.serial, group) in book.ledgerless:
         return None
-    item = book.world.table.items.get(("group", group), {})
-    until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
-    if item.get("holder", {}).get("S") == invocation.holder:
+    holder, until = lease_of(book, invocation, group)
+    if holder == invocation.holder:
         late = call.sent_at - until
         return f"{call.operation} for zone {group}, whose lease ended {late / 1e6:.3f} s before" if late > 0 else None
     if not book.world.fires["clock-skew"] and not book.world.fires["memory-lost"]:
-        return f"{call.operation} for zone {group} under a lease that {item.get('holder', {}).get('S')} has"
+        return f"{call.operation} for zone {group} under a lease that {holder} has"
     return None
+
+
+def lease_of(book: Book, invocation: Invocation, group: str) -> tuple[str | None, int]:
+    """Who has the group's lease by the table, and until when in microseconds, by the invocation's own clock."""
+    item = book.world.table.items.get(("group", group), {})
+    until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
+    return item.get("holder", {}).get("S"), until
 
 
 def group_of(book: Book, call: Call) -> str | None:

@@ -21,7 +21,7 @@ from natkeeper.core.plan import (
 )
 from simulation.book import MOVES, Book, Move, on_hub
 from simulation.hub import SECOND
-from simulation.invariants.calls import BEGINS
+from simulation.invariants.calls import lease_of
 from simulation.invocation import Invocation
 
 OfPlan = Callable[[Book, Invocation, Plan], str | None]
@@ -229,9 +229,8 @@ def _remembered_moves(book: Book, invocation: Invocation, group: str) -> list[Mo
 
 
 def _has_its_lease(book: Book, invocation: Invocation, group: str) -> bool:
-    item = book.world.table.items.get(("group", group), {})
-    until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
-    return bool(item.get("holder", {}).get("S") == invocation.holder and book.now <= until)
+    holder, until = lease_of(book, invocation, group)
+    return holder == invocation.holder and book.now <= until
 
 
 def is_default(action: object) -> bool:
