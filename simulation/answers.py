@@ -109,6 +109,7 @@ def _tables(ec2: Ec2) -> list[Answer]:
         {
             "RouteTableId": table.table_id,
             "Routes": [_route(ec2, destination, target) for destination, target in table.routes.items()],
+            "Associations": [{"SubnetId": each} for each in table.subnet_ids],
         }
         for table in ec2.tables.values()
     ]

@@ -18,7 +18,7 @@ from natkeeper.adapters.prober import LambdaProber
 from natkeeper.core.model import ControlProbe, Network
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, Plan
-from natkeeper.errors import Trouble, TryAgain
+from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome, Ports
 from natkeeper.reconcile import reconcile
 from natkeeper.triggers import Foreign, Malformed, parse
@@ -163,11 +163,9 @@ class _Prober(LambdaProber):
 
     def control(self) -> ControlProbe:
         world = self._invocation.world
-        is_ok = world.packets.outside
-        if world.packets.are_names_dead:
-            world.hub.sleep(SECOND)
-            raise TryAgain("ControlProbe", "NoNames", "no target's name could be resolved")
-        world.hub.sleep(CONTROL_PROBE if is_ok else 800_000)
+        are_names_dead = world.packets.are_names_dead
+        is_ok = world.packets.outside and not are_names_dead
+        world.hub.sleep(CONTROL_PROBE if is_ok else SECOND if are_names_dead else 800_000)
         found = ControlProbe(is_ok, "" if is_ok else "timeout")
         self._invocation.control = found
         return found

@@ -89,3 +89,4 @@ class Table:
 
     table_id: str
     routes: dict[str, str] = field(default_factory=dict)
+    subnet_ids: tuple[str, ...] = ()

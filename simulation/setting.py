@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
+from typing import cast
 
 from natkeeper.adapters.codec import encode
 from natkeeper.adapters.ec2 import LaunchSettings
@@ -83,6 +84,7 @@ def settings_of(setting: Setting) -> Settings:
                 "tables": ",".join(tables_of(zone, setting.tables)),
                 "cidr": f"10.{100 + number}.0.0/16",
                 "subnet": f"subnet-{zone}",
+                "private": f"subnet-private-{zone}",
                 "allocation": f"eipalloc-{zone}",
                 "address": f"203.0.113.{number + 1}",
                 "prober": f"prober-{zone}",
@@ -136,6 +138,7 @@ def furnish(ec2: Ec2, packets: Packets, setting: Setting) -> dict[tuple[str, str
         ec2.elastics[each.allocation_id] = Elastic(each.allocation_id, each.public_address)
         for table_id in each.table_ids:
             ec2.tables[table_id] = Table(table_id)
+        ec2.tables[each.table_ids[0]].subnet_ids = (cast(str, each.private_subnet_id),)
         if each.gateway_id is not None:
             packets.gateways[each.gateway_id] = GATEWAY_ADDRESS
         if setting.begins != "bare":

@@ -50,6 +50,7 @@ def group(number: int, zone: str) -> str:
             "tables": f"rtb-{number:017x}",
             "cidr": f"10.0.{2 * number}.0/24",
             "subnet": f"subnet-{number:017x}",
+            "private": f"subnet-{number:017x}",
             "allocation": f"eipalloc-{number:017x}",
             "address": f"198.51.100.{number}",
             "prober": f"prober-{zone}",

@@ -18,6 +18,7 @@ _SOUND = {
             "tables": "rtb-1",
             "cidr": "10.0.2.0/24",
             "subnet": "subnet-1",
+            "private": "subnet-2",
             "allocation": "eipalloc-1",
             "address": "198.51.100.1",
             "prober": "prober",

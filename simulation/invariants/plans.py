@@ -53,9 +53,6 @@ def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan
         # 200112569); the move's own verification corrects that.
         is_deceived = bool(book.world.fires["clock-behind"] or book.world.fires["prober-clock-wrong"])
         is_proven = (carried is not None and book.now - carried <= limit) or is_deceived
-        # Where somebody else's NAT has the prober's table, a verification's packets go through theirs and are credited
-        # to ours (seeds 200004304, 300066606; docs/simulation.md, "Open").
-        is_proven |= bool(book.world.fires["second-stack"])
         if not is_proven and plan.reason is not Reason.CONVERGE and book.world.setting.has_canary:
             return f"{plan.reason.value}: a route to {target}, through which no packet went in the last two minutes"
     return None

@@ -15,6 +15,7 @@ from natkeeper.core.incident import Memory
 from natkeeper.core.launches import accepted, refused
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Action, LaunchInstance, Plan, PointRoute, StartWatch
+from natkeeper.core.way import as_answered
 from natkeeper.errors import Stale, Trouble, TryAgain
 from natkeeper.opening import GroupPass, has_time
 from natkeeper.ports import Outcome, Ports
@@ -85,6 +86,9 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
     if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
         group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
+    elif group.plan is not None:
+        is_done = outcome.trouble is None
+        group.memory = memory = as_answered(memory, group.plan, action, ports.clock.now(), is_done=is_done)
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
     if isinstance(action, LaunchInstance):

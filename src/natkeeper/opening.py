@@ -160,7 +160,7 @@ def open_calm(early: Mapping[str, Answer], news: Sequence[News], ports: Ports, p
         if isinstance(lease, Lease) and not lease.inbox:
             plan = watch_on(name, lease.memory, cast(ProbeReport, news[0]), ports.clock.now(), policy)
             if plan is not None:
-                return GroupPass(name, plan.memory, lease, (), plan, reasons=[plan.reason.value])
+                return GroupPass(name, plan.unclosed, lease, (), plan, reasons=[plan.reason.value])
     return None
 
 

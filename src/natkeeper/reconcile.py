@@ -103,7 +103,7 @@ def _turn(
     notices = tuple(each for each in (*group.unconfirmed, *news) if suspects_of([each]))
     group.unconfirmed = notices if isinstance(network, Unknown) else ()
     plan = _restrict(decide_for(group, network, others, ports, policy), group)
-    group.plan, group.memory, group.news = plan, plan.memory, ()
+    group.plan, group.memory, group.news = plan, plan.unclosed, ()
     group.reasons.append(plan.reason.value)
     ports.telemetry.decided(plan)
     if plan.records_first and not _record(group, ports):
@@ -169,9 +169,10 @@ def _tell(group: GroupPass, plan: Plan, ports: Ports, *, is_recorded: bool) -> N
     so one that ends at once needs no other (small worlds: a pass died between the two); until the ledger takes it, the
     memory keeps the incident, and the next plan closes it again (seed 6021618)."""
     for each in plan.happenings:
-        if isinstance(each, IncidentClosed) and isinstance(_note(group, each, ports), TryAgain):
-            group.memory = replace(group.memory, incident=each.incident)
-            continue
+        if isinstance(each, IncidentClosed):
+            if isinstance(_note(group, each, ports), TryAgain):
+                continue
+            group.memory = replace(group.memory, incident=None)
         ports.telemetry.happened(group.name, each)
         if isinstance(each, IncidentOpened) and is_recorded and plan.is_opening:
             _note(group, each, ports)

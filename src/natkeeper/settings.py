@@ -155,7 +155,8 @@ def _group(name: str, zone: str, raw: str) -> tuple[Group, str]:
     except ValueError as error:
         raise BadSettings(f"{name}: `address` {error}; it is the zone's Elastic IP") from None
     gateway = str(fields.get("gateway") or "").strip()
-    group = Group(zone, tables, cidr, field("subnet"), field("allocation"), address, gateway or None)
+    private = field("private")
+    group = Group(zone, tables, cidr, field("subnet"), field("allocation"), address, gateway or None, private)
     return group, field("prober")
 
 

@@ -863,6 +863,24 @@ def test_an_incident_stays_open_until_the_ledger_takes_its_closing(is_applied: b
     assert kinds.count(IncidentOpened) == kinds.count(IncidentClosed) == 1
 
 
+def test_an_incident_is_not_forgotten_by_a_move_beside_which_it_closes_and_whose_pass_dies() -> None:
+    """Simulation, seed 300106992: the memory was written beside a route's mending, and the note was never made."""
+    stack = stopped()
+    stack.wake(STOPS)
+    stack.later(5)
+    stack.vpc.network = routed(stack.vpc.network, "rtb-a", "eni-foreign")
+    stack.faults.failing["note"] = cast(Trouble, Killed())
+    with pytest.raises(Killed):
+        stack.wake(report("ooxooo", -1, run_id="watch-a"))
+    assert stack.route() == "eni-b"
+    assert stack.memory().incident is not None
+    stack.faults.failing.clear()
+    stack.later(30)
+    stack.wake(Tick())
+    assert [each for each, _ in stack.ledger.notes] == ["opened", "closed"]
+    assert stack.memory().incident is None
+
+
 def test_an_incident_whose_closing_is_refused_for_good_is_not_kept_for_ever() -> None:
     stack = stopped()
     stack.wake(STOPS)

@@ -15,6 +15,7 @@ GOOD_GROUP = {
     "tables": "rtb-1,rtb-2",
     "cidr": "10.0.2.0/24",
     "subnet": "subnet-1",
+    "private": "subnet-3",
     "allocation": "eipalloc-1",
     "address": "203.0.113.1",
     "prober": "test-prober-a",
@@ -24,6 +25,7 @@ OTHER_GROUP = {
     "tables": "rtb-3",
     "cidr": "10.0.4.0/24",
     "subnet": "subnet-2",
+    "private": "subnet-4",
     "allocation": "eipalloc-2",
     "address": "203.0.113.2",
     "prober": "test-prober-b",
@@ -158,7 +160,7 @@ def test_a_group_that_is_no_object_is_named(raw: str) -> None:
         parse(env(GROUP_A=raw))
 
 
-@pytest.mark.parametrize("field", ["tables", "cidr", "subnet", "allocation", "address", "prober"])
+@pytest.mark.parametrize("field", ["tables", "cidr", "subnet", "private", "allocation", "address", "prober"])
 @pytest.mark.parametrize("value", [None, "", " ", 7])
 def test_a_group_without_a_field_is_named(field: str, value: Any) -> None:
     with pytest.raises(BadSettings, match=f"NATKEEPER_GROUP_A: `{field}` is missing or empty; zone a needs it"):

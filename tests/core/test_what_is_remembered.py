@@ -212,6 +212,17 @@ def test_a_group_without_a_target_proves_nothing_by_its_rounds() -> None:
     assert world.decide(report("ooo", -3)).memory.proofs == ()
 
 
+def test_a_verification_that_could_judge_almost_nothing_condemns_nobody() -> None:
+    """One round was lost while the address was on its way, and then no name was resolved (seed 300110218)."""
+    world = resting("ab").change("i-a", state=STOPPED)
+    world.step()
+    for few in ("x", "xx"):
+        plan = world.decide(verified(few), now=3)
+        assert not plan.memory.is_down
+        assert not plan.memory.exclusions
+    assert world.decide(verified("xxx"), now=3).memory.exclusions
+
+
 def test_a_failed_verification_excludes_its_target_once_and_keeps_the_others_out() -> None:
     world = resting("abc").remember(exclusions=(Exclusion("eni-c", at(30)), Exclusion("eni-a", at(5))))
     plan = world.decide(verified("xxxx", -1), control=UP)

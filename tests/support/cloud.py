@@ -68,6 +68,7 @@ class Zone:
                 "tables": ",".join(self.tables),
                 "cidr": self.cidr,
                 "subnet": self.subnet,
+                "private": f"subnet-private-{self.name}",
                 "allocation": self.allocation,
                 "address": self.address,
                 "prober": f"prober-{self.name}",
@@ -479,7 +480,7 @@ def probe_result(request: Mapping[str, Any], *, is_ok: bool, address: str | None
     """What a prober answers to `request` when everything, or nothing, goes through."""
     is_verify = request["mode"] == "verify"
     verdict = ("passed" if is_verify else "ended") if is_ok else "down"
-    rounds = 2 if is_verify else 5
+    rounds = 2 if is_verify and is_ok else 5
     step = float(request["interval"]) * 1000
     body = {
         "version": 1,

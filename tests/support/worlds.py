@@ -44,6 +44,7 @@ from natkeeper.core.plan import (
     TerminateInstance,
 )
 from natkeeper.core.policy import Group, Policy
+from natkeeper.core.way import as_answered
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CANARY = "1.0.0.1/32"
@@ -175,7 +176,7 @@ def routed(
     kept = {key: route for key, route in seen.tables[table].routes.items() if key != destination}
     if target is not None:
         kept[destination] = Route(target, is_blackhole)
-    return replace(seen, tables={**seen.tables, table: RouteTable(table, kept)})
+    return replace(seen, tables={**seen.tables, table: replace(seen.tables[table], routes=kept)})
 
 
 def target_of(seen: Network, table: str, destination: str = DEFAULT_ROUTE) -> str | None:
@@ -369,8 +370,10 @@ class World:
     def carry_out(self, plan: Plan, failing: Sequence[type] = ()) -> World:
         """The world after the plan: its actions applied but for those of the failing types, its memory remembered."""
         for action in plan.actions:
-            if not isinstance(action, tuple(failing)):
+            is_done = not isinstance(action, tuple(failing))
+            if is_done:
                 self.network = apply(self.seen, action, at(self.now), self.policy)
+            plan = replace(plan, memory=as_answered(plan.memory, plan, action, at(self.now), is_done=is_done))
         self.memories[plan.group] = plan.memory
         return self
 

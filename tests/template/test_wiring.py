@@ -113,6 +113,7 @@ def test_a_group_is_known_without_an_api_call(stack: Stack) -> None:
         "tables": THREE["ZoneBRouteTableIds"],
         "cidr": "10.0.4.0/24",
         "subnet": THREE["ZoneBPublicSubnetId"],
+        "private": THREE["ZoneBPrivateSubnetId"],
         "allocation": f"eipalloc-{HEX[:-1]}b",
         "address": "198.51.100.2",
         "prober": f"{STACK}-ProberBFunction-{'X' * 12}",

@@ -53,7 +53,8 @@ def route_table(raw: Mapping[str, Any]) -> RouteTable:
         for each in raw["Routes"]
         if "DestinationCidrBlock" in each
     }
-    return RouteTable(raw["RouteTableId"], routes)
+    subnets = frozenset(each["SubnetId"] for each in raw.get("Associations", ()) if "SubnetId" in each)
+    return RouteTable(raw["RouteTableId"], routes, subnets)
 
 
 def _target(route: Mapping[str, Any]) -> str:

@@ -24,13 +24,12 @@ from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.policy import Group, Policy
 from natkeeper.core.spare import tidy
 from natkeeper.core.view import Path, View
+from natkeeper.core.way import MENDING, as_seen, followed
 
 BY_PACKETS = (*PASSING, Cause.PROBES_FAILED)
 """Causes that only say that probes failed: the control probe may find a better one. What EC2 showed stays true."""
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-MENDING = timedelta(seconds=30)
-"""How long after a move its failed calls are made up for before the path itself is blamed."""
 MOVING_VERBS = (Verb.FAILOVER, Verb.SWITCHOVER)
 
 
@@ -49,13 +48,15 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
     """The plan for one group: what to do now, what to remember, and why."""
     name = observation.group.name
     before = memory.incident
-    memory = _forget(absorb(name, memory, observation.news, now, policy), now)
     if isinstance(observation.network, Unknown):
+        memory = _forget(absorb(name, memory, observation.news, now, policy), now)
         if observation.network.is_throttled and (memory.is_down or memory.incident is not None):
             memory = replace(memory, throttled_at=now)
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
+        memory = _forget(absorb(name, as_seen(view), observation.news, now, policy), now)
+        view = view.remembering(memory)
         plan = describe(_act(_settle(view), observation), view)
     return with_incident(with_watch(plan, now, policy), before, now, policy)
 
@@ -106,13 +107,16 @@ def _forget(memory: Memory, now: datetime) -> Memory:
 
 
 def _settle(view: View) -> View:
-    """What the look itself teaches: where the traffic is if nothing is recorded, and which proofs died."""
+    """What the look itself teaches: where the traffic is if nothing is recorded, and which proofs died. One of a path
+    that was left and is none of the stack's is no use: traffic was moved without a ledger, and the record is of a NAT
+    that is gone (simulation, seed 300182978: one table stayed on a dead NAT until the proof was old)."""
     memory = view.memory
     if memory.target is None and view.majority is not None:
         memory = replace(memory, target=view.majority)
     for proof in memory.proofs:
         owner = view.network.owner_of(proof.target)
-        if owner is not None and owner.state is not InstanceState.RUNNING:
+        is_gone = owner is None and memory.is_stray and proof.target == memory.target
+        if is_gone or (owner is not None and owner.state is not InstanceState.RUNNING):
             memory = memory.without_proof(proof.target)
     memory = _without_stray_canary(view, memory)
     seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
@@ -127,7 +131,7 @@ def _without_stray_canary(view: View, memory: Memory) -> Memory:
     canary, destination = memory.canary, view.policy.canary_destination
     if canary is None or destination is None or canary.target == memory.target:
         return memory
-    if all(each == canary.target for each in view.points_at(destination).values()):
+    if all(each == canary.target for each in view.probed(destination)):
         return memory
     return replace(memory.without_proof(canary.target), canary=None)
 
@@ -179,7 +183,15 @@ def _unobserved(view: View, verdict: Verdict, news: Sequence[News]) -> Plan:
     repair = repair_check(view)
     if repair:
         return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair)
-    return _look_again(view, news) or plan_for(view, Reason.UNOBSERVED, verdict.detail)
+    return _look_again(view, news) or _follow(view) or plan_for(view, Reason.UNOBSERVED, verdict.detail)
+
+
+def _follow(view: View) -> Plan | None:
+    memory = followed(view)
+    if memory is None:
+        return None
+    text = f"packets get through by {memory.target}, which is not natkeeper's route; {view.target} is not proven"
+    return plan_for(view.remembering(memory), Reason.UNOBSERVED, text)
 
 
 def _alive(view: View, news: Sequence[News]) -> Plan:

@@ -103,22 +103,15 @@ def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:
         incident = replace(memory.incident, to_target=path.target, is_last_resort=is_last)
         memory = replace(memory, incident=incident)
     is_failover = reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
-    memory = replace(
-        memory,
-        target=path.target,
-        moved_at=view.now,
-        is_down=False,
-        stable_since=None,
-        withdrawn_at=None,
-        failovers=(*memory.failovers, view.now) if is_failover else memory.failovers,
-    )
+    failovers = (*memory.failovers, view.now) if is_failover else memory.failovers
+    memory = replace(memory.moving(path.target, view.now), is_down=False, failovers=failovers)
     plan = Plan(view.group.name, memory, reason, detail, stages, verifies=True)
     return replace(plan, wake_at=view.now)
 
 
 def planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
     """A move on purpose, while the present path still works."""
-    memory = replace(view.memory, target=path.target, moved_at=view.now, stable_since=None, withdrawn_at=None)
+    memory = view.memory.moving(path.target, view.now)
     plan = Plan(view.group.name, memory, reason, detail, stages_to(view, path, is_planned=True))
     return replace(plan, verifies=True, records_first=True, pause=view.policy.teaching_pause if path.is_bare else ZERO)
 

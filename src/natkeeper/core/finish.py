@@ -51,7 +51,7 @@ def describe(plan: Plan, view: View) -> Plan:
     memory = plan.memory
     if memory.rest is not rest or memory.is_unfinished:
         memory = replace(memory, rest=rest, is_unfinished=False)
-    return replace(plan, memory=memory, carried_by=carrier, is_backed=is_backed)
+    return replace(plan, memory=memory, carried_by=carrier, is_backed=is_backed, probed_tables=view.probed_tables)
 
 
 def from_step(view: View, step: Step) -> Plan:

@@ -51,11 +51,21 @@ def heal(view: View) -> Step:
     if home.state is not InstanceState.RUNNING:
         return wake(view, home)
     if view.is_home:
-        is_done = view.memory.repair is None and view.memory.withdrawn_at is None
-        return Step(view.memory if is_done else replace(view.memory, repair=None, withdrawn_at=None))
+        return Step(_at_home(view))
     if view.is_doomed(home):
         return launch(view, Role.NAT)
     return _bring_home(view, home)
+
+
+def _at_home(view: View) -> Memory:
+    """Nothing is under way any more, but a launch that may not be visible yet: forgotten because an old look showed a
+    home that is gone, it was made again when another did not show what it launched (simulation, seed 400006845)."""
+    memory, repair = view.memory, view.memory.repair
+    is_coming = repair is not None and repair.may_appear and view.now - repair.started_at < VISIBLE_AFTER
+    kept = repair if is_coming else None
+    if memory.repair is kept and memory.withdrawn_at is None:
+        return memory
+    return replace(memory, repair=kept, withdrawn_at=None)
 
 
 def replace_hung(view: View) -> Step:
@@ -194,7 +204,7 @@ def _return(view: View, path: Path, home: Instance) -> Step:
             replace(memory, withdrawn_at=view.now), Reason.HEALING, text, stages, records_first=True, looks_again=True
         )
     stages = stages_to(view, path, is_planned=True)
-    memory = replace(memory, target=path.target, moved_at=view.now, withdrawn_at=None, stable_since=None, repair=None)
+    memory = replace(memory.moving(path.target, view.now), repair=None)
     text = f"bringing traffic home to {home.instance_id}"
     pause = view.policy.teaching_pause
     return Step(memory, Reason.GO_HOME, text, stages, records_first=True, verifies=True, pause=pause)

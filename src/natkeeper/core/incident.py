@@ -148,6 +148,11 @@ class Memory:
     target: str | None = None
     """The interface or gateway the traffic belongs on: the recorded intent."""
     moved_at: datetime | None = None
+    is_stray: bool = False
+    """As far as anybody looked, the prober's table leads elsewhere (somebody edited its route, or a call of natkeeper's
+    failed): what gets through proves nothing of `target`."""
+    led_since: datetime | None = None
+    """Since when it leads to `target` again, after it had not."""
     is_down: bool = False
     """The prober's last word on the current path was k failed rounds in a row."""
     down_at: datetime | None = None
@@ -214,6 +219,12 @@ class Memory:
         """Forgets that `target` ever worked."""
         others = tuple(each for each in self.proofs if each.target != target)
         return self if others == self.proofs else replace(self, proofs=others)
+
+    def moving(self, target: str, now: datetime) -> Memory:
+        """The traffic belongs on `target` from now on; what is known of the way there is what its calls answer."""
+        return replace(
+            self, target=target, moved_at=now, is_stray=False, led_since=None, stable_since=None, withdrawn_at=None
+        )
 
     def obeying(self, request_id: str | None) -> Memory:
         """Remembers that the command of this request was answered."""

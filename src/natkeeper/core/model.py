@@ -94,10 +94,11 @@ class Route:
 
 @dataclass(frozen=True)
 class RouteTable:
-    """A route table's IPv4 routes by destination."""
+    """A route table's IPv4 routes by destination, and the subnets that are associated with it by name."""
 
     table_id: str
     routes: Mapping[str, Route] = field(default_factory=dict)
+    subnet_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

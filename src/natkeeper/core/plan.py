@@ -7,7 +7,7 @@ the standard library's data types.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -185,11 +185,20 @@ class Plan:
     is_backed: bool | None = None
     """Whether something verified could take over now; None when we could not look."""
     happenings: tuple[Happening, ...] = field(default=())
+    probed_tables: frozenset[str] = frozenset()
+    """The tables that the prober's packets follow."""
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """Every action, in order."""
         return tuple(action for stage in self.stages for action in stage)
+
+    @property
+    def unclosed(self) -> Memory:
+        """The memory until the closing that the plan tells of is in the ledger: a pass that died before, with the
+        incident forgotten already, would leave it open there for ever (simulation, seed 300106992)."""
+        closed = [each.incident for each in self.happenings if isinstance(each, IncidentClosed)]
+        return replace(self.memory, incident=closed[0]) if closed else self.memory
 
     @property
     def is_opening(self) -> bool:

@@ -21,7 +21,8 @@ class StandbyMode(Enum):
 
 @dataclass(frozen=True)
 class Group:
-    """An egress group: one zone's private route tables, its Elastic IP, its NAT, its prober."""
+    """An egress group: one zone's private route tables, its Elastic IP, its NAT, its prober. `subnet_id`: the public
+    subnet of its NAT; `private_subnet_id`: its prober's."""
 
     name: str
     table_ids: tuple[str, ...]
@@ -30,6 +31,7 @@ class Group:
     allocation_id: str
     public_address: str
     gateway_id: str | None = None
+    private_subnet_id: str | None = None
 
 
 @dataclass(frozen=True)

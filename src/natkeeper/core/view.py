@@ -61,6 +61,18 @@ class View:
         return found
 
     @cached_property
+    def probed_tables(self) -> frozenset[str]:
+        """The group's table that the prober's packets follow; where its subnet is with none of them by name, it may be
+        any."""
+        tables = [each for name in self.group.table_ids if (each := self.network.tables.get(name)) is not None]
+        named = (each.table_id for each in tables if self.group.private_subnet_id in each.subnet_ids)
+        return frozenset(named) or frozenset(each.table_id for each in tables)
+
+    def probed(self, destination: str) -> list[str | None]:
+        """Where the prober's packets to the destination may go."""
+        return [each for name, each in self.points_at(destination).items() if name in self.probed_tables]
+
+    @cached_property
     def majority(self) -> str | None:
         """What most of the group's default routes target; None when most have no default route."""
         targets = list(self.points_at(DEFAULT_ROUTE).values())
