@@ -20,7 +20,8 @@ def _say(act: Act, **wish: Any) -> None:
     weight=3,
     sees="an incident if packets were lost; `converge` in the log",
     does="puts the route back where the group's traffic belongs",
-    never="follows a route that somebody else wrote",
+    never="gives up a NAT that packets have proven for a route that somebody else wrote, or moves traffic from such a "
+    "route to one that they have not",
 )
 def _edited(act: Act) -> None:
     group = act.group()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import decide, failover, heal, incident, judge, spare
+from natkeeper.core import absorb, decide, failover, heal, incident, judge, spare
 from natkeeper.core.move import point_routes
 from natkeeper.core.plan import MoveAddress, Reason, TerminateInstance
 from natkeeper.core.view import View
@@ -32,6 +32,16 @@ NAT_LOST = ("nat-stops", "nat-terminated")
 )
 def _no_common_mode() -> Sequence[Patch]:
     return [Patch(judge, "_runs", lambda _view, _target: False)]
+
+
+@mutant(
+    "every-success-is-a-proof",
+    "what gets through by somebody else's route proves the NAT that traffic should be on",
+    breaks=(1,),
+    among=("second-stack", "terraform-puts-it-back", "route-edited"),
+)
+def _every_success() -> Sequence[Patch]:
+    return [Patch(absorb, "proving", lambda _memory, rounds: tuple(rounds))]
 
 
 @mutant(

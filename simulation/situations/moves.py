@@ -9,6 +9,7 @@ from natkeeper.core.incident import WatchRun
 from natkeeper.core.plan import Reason
 from simulation.bus import TICK
 from simulation.hub import SECOND
+from simulation.machines import DEFAULT_ROUTE
 from simulation.scene import Scene, event
 from simulation.situations.table import situation
 
@@ -85,6 +86,17 @@ def _half_moved(scene: Scene) -> dict[str, Any]:
         proofs=(),
     )
     return TICK
+
+
+@situation("follow, packets get through by somebody else's route, and the own NAT is not proven", Reason.UNOBSERVED)
+def _follow(scene: Scene) -> dict[str, Any]:
+    theirs = scene.launch("a")
+    theirs.tags.clear()
+    for table_id in scene.world.policy.group("a").table_ids:
+        scene.world.ec2.tables[table_id].routes[DEFAULT_ROUTE] = scene.eni(theirs)
+    scene.remember("a", is_stray=True, canary=None)
+    scene.prove("a")
+    return scene.report()
 
 
 @situation("source/dest check was turned on, and packets went through just before", Reason.HEALING)
