@@ -72,6 +72,8 @@ def small_worlds(
     names: Sequence[str],
 ) -> int:
     """Every situation of the small worlds (`simulation.small_worlds`), or those that are named."""
+    if jobs is not None and jobs < 1:
+        return _complain("--jobs must be at least 1")
     unknown = [each for each in names if each not in SITUATIONS]
     if unknown:
         return _complain(f"--situation: no {unknown[0]!r}; there are\n  " + "\n  ".join(SITUATIONS))

@@ -193,6 +193,7 @@ def test_without_a_seed_a_fresh_one_is_printed(capsys: pytest.CaptureFixture[str
     [
         ["--schedules", "0"],
         ["--schedules", "1", "--jobs", "0"],
+        ["--small-worlds", "--jobs", "0"],
         ["--replay"],
         ["--seed", "1", "--replay", "--keep", "99"],
     ],
