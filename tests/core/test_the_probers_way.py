@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from natkeeper.core.incident import Repair
 from natkeeper.core.model import DEFAULT_ROUTE, InstanceState
 from natkeeper.core.plan import LaunchInstance, MoveAddress, PointRoute, Reason
@@ -177,6 +179,34 @@ def test_tables_that_nobody_can_see_are_not_strayed_from() -> None:
     world = resting("ab")
     world.network = replace(world.seen, tables={})
     assert not world.decide(now=4).memory.is_stray
+
+
+def parted(second: str | None) -> World:
+    """The prober's packets go by a foreign route, which is the recorded one; another table leads elsewhere."""
+    world = probing(resting("ab", tables=2), "rtb-a").route("rtb-a", "eni-foreign").route("rtb-a2", second)
+    return world.remember(target="eni-foreign", proofs=proofs("eni-foreign"))
+
+
+@pytest.mark.parametrize("second", [None, "eni-a"])
+def test_a_table_that_no_probe_sees_is_not_left_on_what_nobody_has_proven(second: str | None) -> None:
+    """Simulation, seed 410058546: the first table went by a foreign route, the other to a NAT without a ruleset."""
+    world = parted(second)
+    plan = world.step()
+    assert (plan.reason, plan.memory.target, plan.verifies) == (Reason.CONVERGE, "eni-b", True)
+    assert plan.memory.moved_at == at(0)
+    assert "eni-foreign" in plan.detail
+    assert {target_of(world.seen, each) for each in ("rtb-a", "rtb-a2")} == {"eni-b"}
+
+
+def test_it_stays_where_packets_have_been_or_where_natkeeper_never_led_it() -> None:
+    assert parted("eni-b").decide().reason is Reason.HEALING
+    assert parted("eni-another").decide().reason is Reason.HEALING
+    assert parted("eni-foreign").decide().reason is Reason.HEALING
+
+
+def test_it_stays_while_nothing_verified_can_take_it() -> None:
+    assert parted("eni-a").remember("b", proofs=()).decide().reason is Reason.HEALING
+    assert parted("eni-a").change("i-b", checked=True).decide().reason is Reason.HEALING
 
 
 # -- and a launch that nobody may forget

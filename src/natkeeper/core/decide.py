@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb
-from natkeeper.core.failover import PASSING, fail_over, leave, make_way_for, planned, present_path, repair_check
+from natkeeper.core.failover import PASSING, fail_over, gather, leave, make_way_for, planned, present_path, repair_check
 from natkeeper.core.finish import RELOOK, WATCH_WINDOW, describe, from_step, plan_for, with_incident, with_watch
 from natkeeper.core.heal import heal
 from natkeeper.core.incident import Cause, Doom, Memory
@@ -211,6 +211,8 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
         return _healing_beside(view, plan)
     if present is not None and is_doomed:
         return make_way_for(view, present)
+    if present is None and (gathering := gather(view)):
+        return gathering
     step = heal(view)
     if step.reason is None:
         step = tidy(view.remembering(step.memory))

@@ -118,10 +118,30 @@ def planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
 
 def leave(view: View, present: Path) -> Plan | None:
     """A planned move away from a NAT that AWS will stop; None when nothing verified can take over."""
-    for path in view.paths:
-        if path.target != present.target and view.is_usable(path) and view.is_verified(path):
-            return planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon")
-    return None
+    path = _first_verified(view)
+    return planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon") if path else None
+
+
+def gather(view: View) -> Plan | None:
+    """A planned move of a group that somebody's route carries while another of its tables leads nowhere, or to a NAT
+    that nothing proves. No probe sees that one, and it cannot follow to what is none of natkeeper's (simulation, seed
+    410058546: it was dark until another NAT had been launched). None when nothing verified can take both.
+    """
+    ours = {each.target: each for each in view.paths}
+    ways = set(view.points_at(DEFAULT_ROUTE).values()) - {view.target}
+    dark = [each for each in ways if each is None or (each in ours and not view.is_verified(ours[each]))]
+    path = _first_verified(view)
+    if not dark or path is None:
+        return None
+    return planned(view, path, Reason.CONVERGE, f"{view.target} carries a part of the group only")
+
+
+def _first_verified(view: View) -> Path | None:
+    """The first choice but for where the traffic is."""
+    return next(
+        (each for each in view.paths if each.target != view.target and view.is_usable(each) and view.is_verified(each)),
+        None,
+    )
 
 
 def make_way_for(view: View, present: Path) -> Plan:
