@@ -58,22 +58,46 @@ def test_an_edited_route_is_put_back_where_packets_have_been() -> None:
 def test_rounds_count_again_from_when_the_route_was_put_back() -> None:
     world = resting("ab").route("rtb-a", "eni-foreign")
     world.step(now=4)
-    world.step(report("oooo", 1.5), now=5)
-    assert proven_at(world, "eni-a") == 4.5
-    proof = world.memories["a"].proof_of("eni-a")
-    assert proof is not None
-    assert proof.since == at(-600)
+    world.step(report("oooo", 1), now=5)
+    assert proven_at(world, "eni-a") == -6
+    world.step(report("oo", 4.5), now=6)
+    assert proven_at(world, "eni-a") == 5.5
 
 
 def test_rounds_of_before_it_was_put_back_do_not_count_when_somebody_else_did_it() -> None:
-    world = resting("ab").route("rtb-a", "eni-foreign").remember(proofs=())
-    world.step(now=1)
+    world = resting("ab").route("rtb-a", "eni-foreign").remember(proofs=(), moved_at=at(-20))
+    assert world.step(now=1).memory.is_stray
     world.route("rtb-a", "eni-a")
-    plan = world.step(report("oooo", 0), now=4)
+    plan = world.step(report("ooooo", 0), now=4)
     assert (plan.memory.is_stray, plan.memory.led_since) == (False, at(4))
     assert proven_at(world, "eni-a") is None
     world.step(report("oo", 4.5), now=6)
     assert proven_at(world, "eni-a") == 5.5
+
+
+def test_a_route_that_strays_again_keeps_when_it_last_led_there() -> None:
+    world = resting("ab").remember(led_since=at(-30), proofs=(), moved_at=at(-20))
+    assert world.decide(now=1).memory.led_since == at(-30)
+    memory = world.route("rtb-a", "eni-foreign").decide(now=1).memory
+    assert (memory.is_stray, memory.led_since) == (True, at(-30))
+
+
+def test_a_move_begins_a_way_of_its_own() -> None:
+    world = resting("ab").route("rtb-a", "eni-foreign").remember(led_since=at(-30)).change("i-a", state=STOPPED)
+    memory = world.decide().memory
+    assert (memory.target, memory.is_stray, memory.led_since) == ("eni-b", False, None)
+
+
+def test_the_answer_for_a_table_that_the_prober_does_not_use_says_nothing_of_its_way() -> None:
+    world = probing(resting("ab", tables=2), "rtb-a2").route("rtb-a", "eni-foreign")
+    world.carry_out(world.decide(now=4))
+    assert world.memories["a"].led_since is None
+
+
+def test_rounds_of_the_moves_own_instant_went_the_old_way() -> None:
+    world = resting("ab").remember(moved_at=at(4))
+    assert not world.decide(report("xxx", 4, step=0), now=5).memory.is_down
+    assert world.decide(report("xxx", 4.1, step=0), now=5).memory.is_down
 
 
 def test_only_the_table_of_the_probers_subnet_matters() -> None:
@@ -160,7 +184,8 @@ def test_nobody_follows_right_after_a_move() -> None:
 
 
 def test_nobody_follows_rounds_that_failed_or_that_are_old_or_missing() -> None:
-    for rounds in (report("ooox", 56).rounds, report("oooo", -100).rounds, ()):
+    assert strayed().remember(recent=report("oooo", -63).rounds).decide(now=60).memory.target == "eni-foreign"
+    for rounds in (report("ooox", 56).rounds, report("oooo", -63.1).rounds, ()):
         assert strayed().remember(recent=rounds).decide(now=60).memory.target == "eni-a"
 
 
@@ -217,11 +242,13 @@ def test_a_launch_that_an_old_look_made_is_not_forgotten_at_home() -> None:
     repair = Repair("a-1", 1, at(-10), is_launched=True, is_accepted=True)
     world = resting("ab").remember(repair=repair, proofs=proofs("eni-a"))
     assert world.step().memory.repair == repair
+    withdrawn = world.remember(withdrawn_at=at(-5)).step().memory
+    assert (withdrawn.repair, withdrawn.withdrawn_at) == (repair, None)
     world.network = without(world.seen, "i-a")
     plan = world.step(now=5)
     assert not any(isinstance(each, LaunchInstance) for each in plan.actions)
 
 
 def test_a_launch_that_never_appeared_is_forgotten_at_home_in_the_end() -> None:
-    repair = Repair("a-1", 1, at(0) - secs(121), is_launched=True, is_accepted=True)
+    repair = Repair("a-1", 1, at(0) - secs(120), is_launched=True, is_accepted=True)
     assert resting("ab").remember(repair=repair).decide().memory.repair is None

@@ -223,6 +223,14 @@ def test_a_verification_that_could_judge_almost_nothing_condemns_nobody() -> Non
     assert world.decide(verified("xxx"), now=3).memory.exclusions
 
 
+def test_a_user_who_wants_more_failed_rounds_does_not_wait_for_them_in_a_verification() -> None:
+    world = resting("ab", rounds_to_fail=5).change("i-a", state=STOPPED)
+    world.step()
+    assert world.decide(verified("xxx"), now=3).memory.exclusions
+    assert not world.decide(report("xxxx", 1), now=5).memory.is_down
+    assert world.decide(report("xxxxx", 1), now=6).memory.is_down
+
+
 def test_a_failed_verification_excludes_its_target_once_and_keeps_the_others_out() -> None:
     world = resting("abc").remember(exclusions=(Exclusion("eni-c", at(30)), Exclusion("eni-a", at(5))))
     plan = world.decide(verified("xxxx", -1), control=UP)
