@@ -79,11 +79,15 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     """What an action's answer changes in what the group remembers."""
     ports.telemetry.acted(group.name, outcome)
     action, memory = outcome.action, group.memory
-    if outcome.trouble is not None and outcome.trouble.is_throttle and not isinstance(action, StartWatch):
-        # Not done yet, so packets cannot say anything against where it was to lead: no verification would be fair.
-        group.is_throttled = True
+    if outcome.trouble is not None and not isinstance(action, StartWatch):
+        if outcome.trouble.is_throttle:
+            # Not done yet, so packets cannot say anything against where it was to lead: no verification would be fair.
+            group.is_throttled = True
+            memory = replace(memory, throttled_at=ports.clock.now())
+        # Whatever it failed of: throttled, and then too late to be sent again, left a table on the dead path for a
+        # minute, for whoever yields is not looked at (scale, 500 stacks).
         is_move = group.plan is not None and group.plan.verifies
-        group.memory = memory = replace(memory, throttled_at=ports.clock.now(), is_unfinished=is_move)
+        group.memory = memory = replace(memory, is_unfinished=memory.is_unfinished or is_move)
     if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
         group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
     elif group.plan is not None:

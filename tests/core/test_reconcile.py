@@ -380,6 +380,16 @@ def test_a_throttled_move_insists_without_another_look_and_condemns_nobody() -> 
     assert stack.memory().is_unfinished
 
 
+def test_a_move_whose_call_was_too_late_is_unfinished_too() -> None:
+    """Scale: throttled, and then not sent again because the pass was nearly over; the group yielded, and one table
+    stayed on the dead path until a tick."""
+    stack = stopped(tables=2)
+    stack.faults.failing = {"PointRoute": Stale("Attempt", "TooLate")}
+    stack.faults.failing["look"] = [None, THROTTLED, THROTTLED, THROTTLED, THROTTLED, THROTTLED]
+    stack.wake(STOPS)
+    assert stack.memory().is_unfinished
+
+
 def test_a_good_report_at_rest_needs_no_look() -> None:
     stack = Stack(resting("ab"))
     reasons = stack.wake(report("ooo", -3, canary="ooo", run_id="watch-a", name="a"))

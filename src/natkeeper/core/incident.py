@@ -179,7 +179,7 @@ class Memory:
     rest: bool | None = None
     """None unless the last look found nothing to do; then whether somebody verified could take over."""
     is_unfinished: bool = False
-    """A call of the last move was throttled: some table, which the prober may not see, is still on the dead path."""
+    """A call of the last move failed: some table, which the prober may not see, is still on the dead path."""
     throttled_at: datetime | None = None
     """When EC2 last refused a call for this group in its trouble because the account's request rate was used up."""
     failovers: tuple[datetime, ...] = ()
