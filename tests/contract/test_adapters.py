@@ -14,6 +14,7 @@ from botocore.stub import Stubber
 
 from lab.api import ApiOptions, FunctionResult
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
+from natkeeper.adapters.ec2_facts import route_table
 from natkeeper.core.model import DEFAULT_ROUTE, InstanceState, Network, Role, Route
 from natkeeper.core.plan import (
     DisableSourceDestCheck,
@@ -164,6 +165,16 @@ def test_address_is_read_with_the_private_address_it_is_on(cloud: Cloud) -> None
     zone = cloud.zones["a"]
     found = look(cloud).addresses[zone.allocation]
     assert (found.interface_id, found.private) == cloud.address_on("a")
+
+
+def test_the_table_of_the_probers_subnet_is_told_by_its_association(cloud: Cloud) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RouteTableAssociation.html: a main one has none."""
+    zone = cloud.zones["a"]
+    assert look(cloud).tables[zone.tables[0]].subnet_ids == {zone.private}
+    assert {cloud.controller.settings.policy.group("a").private_subnet_id} == {zone.private}
+    main = {"RouteTableId": "rtb-1", "Routes": [], "Associations": [{"Main": True}, {"SubnetId": "subnet-1"}]}
+    assert route_table(main).subnet_ids == {"subnet-1"}
+    assert route_table({"RouteTableId": "rtb-1", "Routes": []}).subnet_ids == frozenset()
 
 
 def test_pages_are_followed_to_the_end(cloud: Cloud) -> None:

@@ -53,6 +53,7 @@ class Zone:
 
     name: str
     subnet: str
+    private: str
     tables: tuple[str, ...]
     allocation: str
     address: str
@@ -68,7 +69,7 @@ class Zone:
                 "tables": ",".join(self.tables),
                 "cidr": self.cidr,
                 "subnet": self.subnet,
-                "private": f"subnet-private-{self.name}",
+                "private": self.private,
                 "allocation": self.allocation,
                 "address": self.address,
                 "prober": f"prober-{self.name}",
@@ -166,7 +167,7 @@ class Cloud:
         made = [self.ec2.create_route_table(VpcId=self.vpc)["RouteTable"]["RouteTableId"] for _ in range(tables)]
         self.ec2.associate_route_table(RouteTableId=made[0], SubnetId=subnets[1])
         address = self.ec2.allocate_address(Domain="vpc")
-        return Zone(name, subnets[0], tuple(made), address["AllocationId"], address["PublicIp"], private)
+        return Zone(name, *subnets, tuple(made), address["AllocationId"], address["PublicIp"], private)
 
     def _shared_resources(self) -> None:
         data = {"ImageId": IMAGE, "InstanceType": "t4g.nano"}
