@@ -481,6 +481,15 @@ def test_a_standby_that_just_carried_the_traffic_is_kept_for_the_quiet_period() 
     assert writes(world.decide(now=1)) == [StopInstance("i-as")]
 
 
+def test_a_standby_that_somebody_put_another_groups_route_on_is_not_stopped() -> None:
+    """Simulation, seed 500038091: that group was paused, so its route could not be put back."""
+    world = resting("ab", standby=StandbyMode.STOPPED).add(nat("a", role=Role.STANDBY, public=None))
+    world.remember(proofs=proofs("eni-a", "eni-as"), canary=Canary("eni-as", at(-500))).route("rtb-a", "eni-as", CANARY)
+    assert StopInstance("i-as") not in world.route("rtb-b", "eni-as").decide().actions
+    assert StopInstance("i-as") in world.route("rtb-b", "eni-b").decide().actions
+    assert StopInstance("i-as") not in world.remember("b", target="eni-as").decide().actions
+
+
 def test_without_a_canary_a_standby_waits_stopped_unproven() -> None:
     world = resting("a", standby=StandbyMode.STOPPED, canary=None).add(nat("a", role=Role.STANDBY, public=None))
     assert writes(world.decide()) == [StopInstance("i-as")]

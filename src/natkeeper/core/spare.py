@@ -66,7 +66,17 @@ def _standby(view: View) -> Step:
             return wake(view, standby)
         return Step(replace(view.memory, standby_repair=None) if standby.is_running else view.memory)
     is_alone = len(view.instances(Role.STANDBY)) == 1  # or the one that it replaced would be the last that runs
-    if standby.is_running and path is not None and is_alone and _has_rested(view) and _is_proven(view, path):
+    is_free = path is not None and path.target not in _used(
+        view
+    )  # somebody may have put a route on it (seed 500038091)
+    if (
+        standby.is_running
+        and path is not None
+        and is_free
+        and is_alone
+        and _has_rested(view)
+        and _is_proven(view, path)
+    ):
         text = f"{standby.instance_id} is proven; it waits stopped"
         return Step(
             replace(view.memory, standby_repair=None), Reason.TIDYING, text, ((StopInstance(standby.instance_id),),)
@@ -111,6 +121,11 @@ def _is_proven(view: View, path: Path) -> bool:
     return view.policy.canary is None or view.memory.proof_of(path.target) is not None
 
 
+def _used(view: View) -> frozenset[str | None]:
+    """Whatever carries somebody's traffic, by the memories or by any default route of the stack."""
+    return view.network.default_targets.union((view.target,), (each.target for each in view.others.values()))
+
+
 def _has_rested(view: View) -> bool:
     since = view.memory.stable_since
     return since is not None and view.now - since >= view.policy.quiet_period
@@ -140,7 +155,7 @@ def _canary_at_rest(view: View) -> Step:
 
 def _surplus(view: View) -> Step:
     """Quarantine before kill: a second NAT goes only when home has been quiet, and while nobody's traffic is on it."""
-    used = {view.target} | {each.target for each in view.others.values()} | view.network.default_targets
+    used = _used(view)
     standby, *old = view.instances(Role.STANDBY) or (None,)
     replaced = old if standby is not None and standby.state is not InstanceState.PENDING else []
     for instance in (*view.instances(Role.NAT), *replaced):
