@@ -249,6 +249,14 @@ def test_a_launch_that_an_old_look_made_is_not_forgotten_at_home() -> None:
     assert not any(isinstance(each, LaunchInstance) for each in plan.actions)
 
 
+@pytest.mark.parametrize(("launched", "is_forgotten"), [(-12.1, False), (-12, True), (-10, True)])
+def test_a_launch_that_appeared_is_forgotten_at_home(launched: float, is_forgotten: bool) -> None:
+    """Lab: a NAT that died a few seconds after coming home was waited for, for two minutes."""
+    repair = Repair("a-1", 1, at(-10), is_launched=True, is_accepted=True)
+    world = resting("ab").remember(repair=repair).change("i-a", launched_at=at(launched))
+    assert (world.decide().memory.repair is None) is is_forgotten
+
+
 def test_a_launch_that_never_appeared_is_forgotten_at_home_in_the_end() -> None:
     repair = Repair("a-1", 1, at(0) - secs(120), is_launched=True, is_accepted=True)
     assert resting("ab").remember(repair=repair).decide().memory.repair is None

@@ -28,6 +28,10 @@ VISIBLE_AFTER = timedelta(seconds=120)
 """A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
 
 
+WHOLE_SECONDS = timedelta(seconds=2)
+"""EC2 gives an instance's launch time without fractions, by a clock of its own."""
+
+
 @dataclass(frozen=True)
 class Step:
     """The next step of healing: what to do and what to remember. `reason` None means that there is nothing to do."""
@@ -58,11 +62,15 @@ def heal(view: View) -> Step:
 
 
 def _at_home(view: View) -> Memory:
-    """Nothing is under way any more, but a launch that may not be visible yet: forgotten because an old look showed a
-    home that is gone, it was made again when another did not show what it launched (simulation, seed 400006845)."""
-    memory, repair = view.memory, view.memory.repair
-    is_coming = repair is not None and repair.may_appear and view.now - repair.started_at < VISIBLE_AFTER
-    kept = repair if is_coming else None
+    """Nothing is under way any more, but a launch that is not visible yet: forgotten because an old look showed a home
+    that is gone, it was made again when another did not show what it launched (simulation, seed 400006845). One that is
+    visible is over, or the next would wait for it when that NAT dies young."""
+    memory, kept = view.memory, view.memory.repair
+    if kept is not None:
+        newest = max(each.launched_at for each in view.instances(Role.NAT))
+        is_visible = newest >= kept.started_at - WHOLE_SECONDS
+        is_coming = kept.may_appear and view.now - kept.started_at < VISIBLE_AFTER and not is_visible
+        kept = kept if is_coming else None
     if memory.repair is kept and memory.withdrawn_at is None:
         return memory
     return replace(memory, repair=kept, withdrawn_at=None)
