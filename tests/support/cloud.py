@@ -482,7 +482,7 @@ def probe_result(request: Mapping[str, Any], *, is_ok: bool, address: str | None
     is_verify = request["mode"] == "verify"
     verdict = ("passed" if is_verify else "ended") if is_ok else "down"
     rounds = (2 if is_ok else 3) if is_verify else 5
-    step = 50 if is_verify else float(request["interval"]) * 1000  # it answers at once, and rounds of later were a lie
+    step = 1 if is_verify else float(request["interval"]) * 1000  # it answers at once, and rounds of later were a lie
     body = {
         "version": 1,
         "group": request["group"],
