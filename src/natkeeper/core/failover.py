@@ -118,7 +118,7 @@ def planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:
 
 def leave(view: View, present: Path) -> Plan | None:
     """A planned move away from a NAT that AWS will stop; None when nothing verified can take over."""
-    path = _first_verified(view)
+    path = view.next_choice
     return planned(view, path, Reason.LEAVE_DOOMED, f"AWS will stop {present.target} soon") if path else None
 
 
@@ -130,18 +130,10 @@ def gather(view: View) -> Plan | None:
     ours = {each.target: each for each in view.paths}
     ways = set(view.points_at(DEFAULT_ROUTE).values()) - {view.target}
     dark = [each for each in ways if each is None or (each in ours and not view.is_verified(ours[each]))]
-    path = _first_verified(view)
+    path = view.next_choice
     if not dark or path is None:
         return None
     return planned(view, path, Reason.CONVERGE, f"{view.target} carries a part of the group only")
-
-
-def _first_verified(view: View) -> Path | None:
-    """The first choice but for where the traffic is."""
-    return next(
-        (each for each in view.paths if each.target != view.target and view.is_usable(each) and view.is_verified(each)),
-        None,
-    )
 
 
 def make_way_for(view: View, present: Path) -> Plan:

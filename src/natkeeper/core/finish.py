@@ -45,8 +45,7 @@ def describe(plan: Plan, view: View) -> Plan:
         if path.target == view.target:
             owner = path.instance
             carrier = "gateway" if owner is None else "standby" if owner.role is Role.STANDBY else owner.group
-    spare = [each for each in view.paths if each.target != view.target]
-    is_backed = any(view.is_usable(each) and view.is_verified(each) for each in spare)
+    is_backed = view.next_choice is not None
     rest = is_backed if plan.reason is Reason.AT_REST and carrier == plan.group else None
     memory = plan.memory
     if memory.rest is not rest or memory.is_unfinished:

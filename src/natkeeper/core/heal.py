@@ -26,8 +26,6 @@ from natkeeper.core.view import Path, View
 
 VISIBLE_AFTER = timedelta(seconds=120)
 """A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
-
-
 WHOLE_SECONDS = timedelta(seconds=2)
 """EC2 gives an instance's launch time without fractions, by a clock of its own."""
 
@@ -66,14 +64,16 @@ def _at_home(view: View) -> Memory:
     that is gone, it was made again when another did not show what it launched (simulation, seed 400006845). One that is
     visible is over, or the next would wait for it when that NAT dies young."""
     memory, kept = view.memory, view.memory.repair
-    if kept is not None:
-        newest = max(each.launched_at for each in view.instances(Role.NAT))
-        is_visible = newest >= kept.started_at - WHOLE_SECONDS
-        is_coming = kept.may_appear and view.now - kept.started_at < VISIBLE_AFTER and not is_visible
-        kept = kept if is_coming else None
+    newest = max(each.launched_at for each in view.instances(Role.NAT))
+    if kept is not None and (not _may_still_appear(view, kept) or newest >= kept.started_at - WHOLE_SECONDS):
+        kept = None
     if memory.repair is kept and memory.withdrawn_at is None:
         return memory
     return replace(memory, repair=kept, withdrawn_at=None)
+
+
+def _may_still_appear(view: View, repair: Repair) -> bool:
+    return repair.may_appear and view.now - repair.started_at < VISIBLE_AFTER
 
 
 def replace_hung(view: View) -> Step:
@@ -109,7 +109,7 @@ def launch(view: View, role: Role) -> Step:
             return Step(memory, Reason.HEALING, f"AWS refused to launch a {role.value}; again at {again_at:%H:%M:%S}")
         if repair.refusals == TELLING:
             warning = f"group {view.group.name}: AWS refused to launch a {role.value} {TELLING} times in a row"
-    if repair is not None and repair.may_appear and view.now - repair.started_at < VISIBLE_AFTER:
+    if repair is not None and _may_still_appear(view, repair):
         if repair.is_accepted:
             return Step(memory, Reason.HEALING, f"waiting for the {role.value} that was launched to be visible")
         # The same token again: it returns the instance of the first call if there was one, and launches it if not.

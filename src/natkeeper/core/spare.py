@@ -66,17 +66,7 @@ def _standby(view: View) -> Step:
             return wake(view, standby)
         return Step(replace(view.memory, standby_repair=None) if standby.is_running else view.memory)
     is_alone = len(view.instances(Role.STANDBY)) == 1  # or the one that it replaced would be the last that runs
-    is_free = path is not None and path.target not in _used(
-        view
-    )  # somebody may have put a route on it (seed 500038091)
-    if (
-        standby.is_running
-        and path is not None
-        and is_free
-        and is_alone
-        and _has_rested(view)
-        and _is_proven(view, path)
-    ):
+    if standby.is_running and path is not None and is_alone and _may_wait_stopped(view, path):
         text = f"{standby.instance_id} is proven; it waits stopped"
         return Step(
             replace(view.memory, standby_repair=None), Reason.TIDYING, text, ((StopInstance(standby.instance_id),),)
@@ -119,6 +109,11 @@ def _replace_silent(view: View, standby: Instance) -> Step:
 
 def _is_proven(view: View, path: Path) -> bool:
     return view.policy.canary is None or view.memory.proof_of(path.target) is not None
+
+
+def _may_wait_stopped(view: View, path: Path) -> bool:
+    """Proven, home has been quiet, and nobody's route leads to it: a person may have put one there (seed 500038091)."""
+    return path.target not in _used(view) and _has_rested(view) and _is_proven(view, path)
 
 
 def _used(view: View) -> frozenset[str | None]:

@@ -169,6 +169,12 @@ class View:
         return own is not None and self._is_fresh(own) and (owner.moved_at is None or own.at > owner.moved_at)
 
     @property
+    def next_choice(self) -> Path | None:
+        """Where traffic could go from where it belongs: the first place that is usable and verified."""
+        other = (each for each in self.paths if each.target != self.target)
+        return next((each for each in other if self.is_usable(each) and self.is_verified(each)), None)
+
+    @property
     def has_egress(self) -> bool:
         """Packets went through where the traffic belongs, a short while ago."""
         proof = self.memory.proof_of(self.target) if self.target is not None else None
