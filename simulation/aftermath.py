@@ -6,31 +6,16 @@ and lost events end in the same state: here that is egress on every table, withi
 
 from __future__ import annotations
 
-import json
-from datetime import timedelta
-
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
-from natkeeper.core.finish import OVERDUE
 from natkeeper.core.plan import Reason
+from simulation import patience
 from simulation.book import Book
 from simulation.bus import MINUTE, TICK
 from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE
-from simulation.packets import RTT_MS, TIMEOUT_MS
 from simulation.setting import CANARY_ROUTE
 from simulation.world import World
 
-UP_WITHIN = 8 * MINUTE
-"""A tick, a hung NAT that must be found, a launch that must boot, and the launch after it where that one is bad:
-two times `Policy.repair_after` (180 s), and a tick each. With something verified it takes seconds."""
-FAST_WITHIN = 150 * SECOND
-"""While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead
-pass still holds (25 s), three failed rounds."""
-HOME_WITHIN = 16 * MINUTE
-"""The same, and the way home: proof, quiet period, landing address bare, one more tick each."""
-
-UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
-"""By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
 HELD_FOR = 45 * SECOND
 """A schedule in which natkeeper holds on purpose for so long is over: a bound that is used up stays so for an hour or a
 day, and of what holds liveness is not asked. A schedule's tick and a dozen reports were refused by then."""
@@ -48,21 +33,6 @@ def groups(world: World) -> list[str]:
 def is_up(world: World) -> bool:
     """Every table of every group has egress."""
     return all(world.is_up(each) for each in groups(world))
-
-
-def can_carry(world: World) -> bool:
-    """Some NAT of the stack would forward whatever is routed to it, and AWS will not take it soon (seed 300021615)."""
-    return any(
-        machine.tag(STACK_TAG)
-        and machine.tag(ROLE_TAG) == "nat"
-        and machine.interface is not None
-        and machine.is_spot_ending_at is None
-        and machine.is_doomed_at is None
-        and not machine.loss
-        and RTT_MS + machine.latency_ms <= TIMEOUT_MS
-        and world.packets.guest(machine, machine.interface) is None
-        for machine in world.ec2.machines.values()
-    )
 
 
 def is_held(book: Book) -> bool:
@@ -120,11 +90,7 @@ def is_home(world: World) -> bool:
 def judge_egress(book: Book) -> None:
     """21. Once faults stop and a candidate exists, egress is verified within a bounded number of passes."""
     world = book.world
-    within = FAST_WITHIN if can_carry(world) else UP_WITHIN
-    if any(world.fires[each] for each in UNHEARD):
-        # Nobody remembers that run's end: it counts as lost when it is overdue, for the tick after that (seeds 6019421,
-        # 60006228, 300013506).
-        within += (world.policy.watch_run + OVERDUE) // timedelta(microseconds=1)
+    within = patience.egress_within(world)
     holding = _Holding(book)
     world.hub.run(world.hub.now + within, lambda: is_up(world) or holding.is_long())
     if is_up(world) or is_held(book):
@@ -138,13 +104,12 @@ def judge_home(book: Book) -> None:
     """6. Whatever events were lost: the same state in the end."""
     world = book.world
     holding = _Holding(book)
-    world.hub.run(world.hub.now + HOME_WITHIN, lambda: is_home(world) or holding.is_long())
+    within = patience.home_within(world)
+    world.hub.run(world.hub.now + within, lambda: is_home(world) or holding.is_long())
     if not is_home(world) and not is_held(book):
         carriers = {each.name: world.route_of(each.table_ids[0]) for each in world.policy.groups}
         reasons = {name: plan.reason.value for name, (_, plan) in book.plans.items()}
-        book.broke(
-            6, f"{HOME_WITHIN / 6e7:.0f} minutes after egress was back traffic is not home: {carriers}, {reasons}"
-        )
+        book.broke(6, f"{within / 1e6:.0f} s after egress was back traffic is not home: {carriers}, {reasons}")
 
 
 def judge_rest(book: Book) -> None:
@@ -189,9 +154,8 @@ def _is_something_remembered(world: World) -> bool:
     for the newest plan may stand on a memory read before another pass wrote the incident that it opened (seed
     1001654). One that only its own item knows of is left open, and not waited for here."""
     items = [item for (pk, _), item in world.table.items.items() if pk == "group"]
-    texts = [item["memory"]["S"] for item in items if "memory" in item]
     return any(item.get("inbox", {}).get("L") for item in items) or any(
-        "incident" in json.loads(each) for each in texts
+        "incident" in each for each in patience.remembered(world)
     )
 
 

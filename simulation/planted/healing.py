@@ -34,6 +34,17 @@ def _impatient() -> Sequence[Patch]:
 
 
 @mutant(
+    "ghost-awaited",
+    "what was launched and never appeared is waited for five times as long",
+    breaks=(6,),
+    among=("kms-key-disabled",),
+    home=True,
+)
+def _ghost() -> Sequence[Patch]:
+    return [Patch(heal, "VISIBLE_AFTER", 5 * heal.VISIBLE_AFTER)]
+
+
+@mutant(
     "token-without-attempt",
     "every attempt of a repair has the same token: EC2 answers with the instance that failed",
     breaks=(6, 21),

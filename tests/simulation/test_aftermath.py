@@ -15,7 +15,6 @@ from simulation.bus import MINUTE, TICK
 from simulation.hub import SECOND, Killed
 from simulation.invariants import Invariants
 from simulation.invocation import Invocation
-from simulation.packets import TIMEOUT_MS
 from simulation.setting import Setting
 from simulation.world import World
 
@@ -101,11 +100,3 @@ def test_targets_are_back_as_soon_as_two_of_three_answer() -> None:
     assert packets.targets_back_at == 30
     packets.lose_targets(0, 40)
     assert packets.targets_back_at == 30
-
-
-def test_a_nat_too_slow_for_a_probe_cannot_carry() -> None:
-    world = World(0, Setting())
-    assert aftermath.can_carry(world)
-    for machine in world.ec2.machines.values():
-        machine.latency_ms = TIMEOUT_MS
-    assert not aftermath.can_carry(world)

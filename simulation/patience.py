@@ -1,0 +1,98 @@
+"""How long natkeeper may take once the faults have stopped: for egress, and for the way home.
+
+Called by `simulation.aftermath`. A bound is the sum of what healing takes and of what natkeeper waits for on purpose,
+each wait only where the world or the ledger says that there is one. Microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from natkeeper.adapters.ec2_facts import ROLE_TAG, STACK_TAG
+from natkeeper.core.finish import OVERDUE
+from natkeeper.core.heal import VISIBLE_AFTER
+from natkeeper.core.incident import YIELDING
+from simulation.bus import MINUTE
+from simulation.hub import SECOND
+from simulation.machines import FOREVER, Machine
+from simulation.packets import RTT_MS, TIMEOUT_MS
+from simulation.world import World
+
+UP_WITHIN = 8 * MINUTE
+"""A tick, a hung NAT that must be found, a launch that must boot, and the launch after it where that one is bad:
+two times `Policy.repair_after` (180 s), and a tick each. With something verified it takes seconds."""
+FAST_WITHIN = 150 * SECOND
+"""While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead
+pass still holds (25 s), three failed rounds."""
+HEALED_WITHIN = 130 * SECOND
+"""A tick that finds it behind a dead pass's lease, and one that goes on where a run's report was refused; a boot (20 s)
+and a proof. Of 750 ways home without another wait the slowest took 112 s and the quiet period."""
+UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
+"""By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
+
+
+def egress_within(world: World) -> int:
+    """Until every table has egress."""
+    return (FAST_WITHIN if can_carry(world) else UP_WITHIN) + _overdue(world)
+
+
+def home_within(world: World) -> int:
+    """From there until each group is on its own NAT."""
+    policy = world.policy
+    within = HEALED_WITHIN + _overdue(world) + microseconds(policy.quiet_period)
+    if any(_is_ill(each) for each in world.ec2.machines.values()):
+        within += microseconds(policy.repair_after)  # it is given the time of a boot before another is launched
+    memories = list(remembered(world))
+    if any(each.get(repair, {}).get("is_launched") for each in memories for repair in ("repair", "standby_repair")):
+        # What was launched may yet become visible, or AWS refused it and is asked again (as long at most).
+        within += microseconds(VISIBLE_AFTER)
+    if any("throttled_at" in each for each in memories):
+        within += microseconds(YIELDING)
+    return within
+
+
+def can_carry(world: World) -> bool:
+    """Some NAT of the stack would forward whatever is routed to it, and AWS will not take it soon (seed 300021615)."""
+    return any(
+        machine.tag(STACK_TAG)
+        and machine.tag(ROLE_TAG) == "nat"
+        and machine.interface is not None
+        and machine.is_spot_ending_at is None
+        and machine.is_doomed_at is None
+        and not machine.loss
+        and RTT_MS + machine.latency_ms <= TIMEOUT_MS
+        and world.packets.guest(machine, machine.interface) is None
+        for machine in world.ec2.machines.values()
+    )
+
+
+def remembered(world: World) -> Iterator[dict[str, Any]]:
+    """What the ledger has of each group's memory."""
+    for (pk, _), item in world.table.items.items():
+        if pk == "group" and "memory" in item:
+            yield json.loads(item["memory"]["S"])
+
+
+def microseconds(span: timedelta) -> int:
+    """On the hub."""
+    return span // timedelta(microseconds=1)
+
+
+def _overdue(world: World) -> int:
+    """Nobody remembers the end of a run whose report was lost: it counts as lost when it is overdue, for the tick after
+    that (seeds 6019421, 60006228, 300013506)."""
+    is_one_lost = any(world.fires[each] for each in UNHEARD)
+    return microseconds(world.policy.watch_run + OVERDUE) if is_one_lost else 0
+
+
+def _is_ill(machine: Machine) -> bool:
+    """One of the stack's that EC2 shows pending or running, and that will not forward until somebody reboots it."""
+    is_sound = machine.is_forwarding and machine.has_ruleset and machine.takes_new_flows and not machine.is_hung
+    is_open = machine.interface is None or machine.interface.is_group_open
+    is_fast = not machine.loss and not machine.latency_ms
+    is_booted = machine.forwards_from < FOREVER
+    is_shown = machine.state in ("pending", "running") and bool(machine.tag(STACK_TAG))
+    return is_shown and not (is_sound and is_open and is_fast and is_booted)

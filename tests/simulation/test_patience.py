@@ -1,0 +1,93 @@
+"""How long the way home may take: what healing takes, and each wait only where there is something to wait for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from simulation import patience
+from simulation.machines import FOREVER, Machine
+from simulation.packets import TIMEOUT_MS
+from simulation.setting import Setting
+from simulation.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World(0, Setting())
+
+
+def shortest(world: World) -> int:
+    return patience.HEALED_WITHIN + patience.microseconds(world.policy.quiet_period)
+
+
+def machine_of(world: World) -> Machine:
+    return next(iter(world.ec2.machines.values()))
+
+
+def remember(world: World, **memory: Any) -> None:
+    world.table.items["group", "a"] = {"memory": {"S": json.dumps(memory)}}
+
+
+def test_with_nothing_to_wait_for_it_is_healing_and_the_quiet_period(world: World) -> None:
+    assert patience.home_within(world) == shortest(world)
+
+
+@pytest.mark.parametrize(
+    "illness",
+    [
+        {"is_hung": True},
+        {"is_forwarding": False},
+        {"has_ruleset": False},
+        {"takes_new_flows": False},
+        {"loss": 0.2},
+        {"latency_ms": 1.0},
+        {"state": "pending", "forwards_from": FOREVER},
+    ],
+)
+def test_a_nat_that_only_a_reboot_mends_is_given_the_time_of_a_boot(world: World, illness: dict[str, Any]) -> None:
+    for name, value in illness.items():
+        setattr(machine_of(world), name, value)
+    assert patience.home_within(world) == shortest(world) + patience.microseconds(world.policy.repair_after)
+    machine_of(world).state = "terminated"
+    assert patience.home_within(world) == shortest(world)
+
+
+def test_one_behind_a_closed_security_group_too(world: World) -> None:
+    interface = machine_of(world).interface
+    assert interface is not None
+    interface.is_group_open = False
+    assert patience.home_within(world) > shortest(world)
+
+
+@pytest.mark.parametrize("repair", ["repair", "standby_repair"])
+def test_what_was_launched_may_yet_become_visible(world: World, repair: str) -> None:
+    remember(world, **{repair: {"is_launched": True}})
+    assert patience.home_within(world) == shortest(world) + patience.microseconds(patience.VISIBLE_AFTER)
+    remember(world, **{repair: {"attempt": 1}})
+    assert patience.home_within(world) == shortest(world)
+
+
+def test_a_group_that_was_throttled_yields(world: World) -> None:
+    remember(world, throttled_at="2026-03-01T12:00:00+00:00")
+    assert patience.home_within(world) == shortest(world) + patience.microseconds(patience.YIELDING)
+
+
+@pytest.mark.parametrize("fault", patience.UNHEARD)
+def test_a_run_whose_report_was_lost_has_to_be_overdue(world: World, fault: str) -> None:
+    usual = patience.egress_within(world)
+    overdue = patience.microseconds(world.policy.watch_run + patience.OVERDUE)
+    world.fired(fault)
+    assert patience.home_within(world) == shortest(world) + overdue
+    assert patience.egress_within(world) == usual + overdue
+
+
+def test_egress_is_back_sooner_while_some_nat_can_carry_it(world: World) -> None:
+    assert patience.can_carry(world)
+    assert patience.egress_within(world) == patience.FAST_WITHIN
+    for machine in world.ec2.machines.values():
+        machine.latency_ms = TIMEOUT_MS
+    assert not patience.can_carry(world)
+    assert patience.egress_within(world) == patience.UP_WITHIN
