@@ -24,7 +24,6 @@ from natkeeper.core.news import (
     ProbeReport,
     RebalanceRecommended,
     SpotInterruption,
-    Verdict,
 )
 from natkeeper.core.plan import Plan
 from natkeeper.core.policy import Policy
@@ -257,7 +256,7 @@ def _is_urgent(news: News, group: str) -> bool:
 def _is_alarming(news: News) -> bool:
     """Egress may be down because of it, so a look is worth waiting for."""
     if isinstance(news, ProbeReport):
-        return news.verdict is Verdict.DOWN
+        return news.is_down
     return isinstance(news, (InstanceChanged, SpotInterruption))
 
 
@@ -285,4 +284,4 @@ def look_again(groups: Sequence[GroupPass], ports: Ports) -> Network | Unknown:
 
 
 def _is_down(news: Sequence[News]) -> bool:
-    return any(isinstance(each, ProbeReport) and each.verdict is Verdict.DOWN for each in news)
+    return any(isinstance(each, ProbeReport) and each.is_down for each in news)

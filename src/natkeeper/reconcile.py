@@ -48,7 +48,8 @@ PATIENCE = timedelta(seconds=1)
 LEAVING_TRIES = 3
 """Each is one write, and ends unless news came beside it."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
-"""All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
+"""All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever. That
+packets are asked after a report of failed probes does nothing."""
 
 
 def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, list[str]]:
@@ -139,7 +140,7 @@ def _restrict(plan: Plan, group: GroupPass) -> Plan:
         plan,
         stages=stages,
         happenings=(),
-        verifies=plan.verifies and may_act,
+        verifies=plan.verifies and (may_act or plan.reason is Reason.UNOBSERVED),
         records_first=False,
         wake_at=plan.wake_at if may_act or is_control_wanted else None,
     )

@@ -718,6 +718,47 @@ def test_without_a_ledger_a_move_is_put_right_and_nothing_launched_beside_it() -
     assert {type(each) for each in stack.vpc.done} <= {PointRoute, MoveAddress}
 
 
+def deaf(*hung: str) -> Stack:
+    """Without a ledger."""
+    stack = Stack(resting("abc"))
+    stack.prober.hung = set(hung)
+    for name in ("read", "acquire", "record", "release", "note", "leave"):
+        stack.faults.failing[name] = TryAgain("UpdateItem", "InternalServerError")
+    return stack
+
+
+def test_without_a_ledger_a_hung_nat_is_left_once_packets_were_asked_again() -> None:
+    """The report may speak of another path: nobody remembers (simulation, seed 750001007: it was left alone)."""
+    stack = deaf("eni-a")
+    assert stack.wake(report("ooxxx", -5, run_id="watch-a"))["a"][0] == "unobserved"
+    assert stack.route() in ("eni-b", "eni-c")
+    assert {type(each) for each in stack.vpc.done} <= {PointRoute, MoveAddress}
+
+
+def test_without_a_ledger_a_report_told_twice_moves_traffic_once() -> None:
+    stack = deaf("eni-a")
+    told = report("ooxxx", -5, run_id="watch-a")
+    stack.wake(told)
+    route, done = stack.route(), len(stack.vpc.done)
+    stack.later(1).wake(told)
+    assert (stack.route(), len(stack.vpc.done)) == (route, done)
+
+
+def test_without_a_ledger_only_the_group_whose_probes_failed_is_asked_about() -> None:
+    stack = deaf()
+    assert stack.wake(report("ooxxx", -5, name="b"))["a"] == ["unobserved"]
+    assert stack.calls()["verify"] == 1
+    stack.later(1).wake(report("ooo", -3))
+    assert stack.calls()["verify"] == 1
+
+
+def test_what_is_remembered_is_not_asked_for_again() -> None:
+    """A report that is late says nothing of now, and the run in flight will."""
+    stack = Stack(resting("abc").remember(proofs=()))
+    assert stack.wake(report("ooxxx", -60))["a"] == ["unobserved"]
+    assert stack.calls()["verify"] == 0
+
+
 def test_an_unreadable_ledger_makes_neighbours_unverified_and_not_absent() -> None:
     stack = Stack(resting("abc").change("i-a", state=STOPPING).remember(proofs=()))
     stack.faults.failing["read"] = TryAgain("Query", "InternalServerError")

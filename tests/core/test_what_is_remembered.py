@@ -234,7 +234,7 @@ def test_a_user_who_wants_more_failed_rounds_does_not_wait_for_them_in_a_verific
 def test_a_failed_verification_excludes_its_target_once_and_keeps_the_others_out() -> None:
     world = resting("abc").remember(exclusions=(Exclusion("eni-c", at(30)), Exclusion("eni-a", at(5))))
     plan = world.decide(verified("xxxx", -1), control=UP)
-    assert plan.memory.exclusions == (Exclusion("eni-c", at(30)), Exclusion("eni-a", at(60)))
+    assert plan.memory.exclusions == (Exclusion("eni-c", at(30)), Exclusion("eni-a", at(60), at(0)))
 
 
 def test_rounds_from_before_the_first_route_are_not_measured_by_a_later_incident() -> None:

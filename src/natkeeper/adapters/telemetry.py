@@ -19,7 +19,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from natkeeper.adapters.aws import typed_errors
 from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.message import tell
-from natkeeper.core.news import ProbeReport, Verdict
+from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
@@ -97,7 +97,7 @@ class CloudTelemetry:
     def reported(self, report: ProbeReport) -> None:
         """What a prober saw."""
         failed = sum(not each.is_ok for each in report.rounds)
-        log = self._logger.warning if report.verdict is Verdict.DOWN else self._logger.info
+        log = self._logger.warning if report.is_down else self._logger.info
         log(
             "probe report",
             extra={

@@ -19,7 +19,7 @@ from natkeeper.core.incident import (
     Incident,
     Memory,
 )
-from natkeeper.core.news import Command, News, ProbeFailed, ProbeReport, Round, RunMode, Verb, Verdict
+from natkeeper.core.news import Command, News, ProbeFailed, ProbeReport, Round, RunMode, Verb
 from natkeeper.core.policy import Policy
 from natkeeper.core.way import proving
 
@@ -146,14 +146,21 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
         stable = memory.stable_since if memory.stable_since is not None and not memory.is_down else row[0].sent_at
         memory = replace(memory, is_down=False, stable_since=stable, external_at=None, targets_back_at=None)
         return replace(memory, egress_address=_address_now(memory, report) or memory.egress_address)
-    is_failed_verify = report.mode is RunMode.VERIFY and report.verdict is Verdict.DOWN
+    is_failed_verify = report.mode is RunMode.VERIFY and report.is_down
     if len(row) < (min(policy.rounds_to_fail, VERIFY_ROUNDS_TO_FAIL) if is_failed_verify else policy.rounds_to_fail):
         return memory
     memory = memory.without_proof(target)
     if is_failed_verify:
         kept = tuple(each for each in memory.exclusions if each.target != target)
-        memory = replace(memory, exclusions=(*kept, Exclusion(target, now + policy.exclusion)))
+        found = Exclusion(target, now + policy.exclusion, now, _was_guess(memory, target))
+        memory = replace(memory, exclusions=(*kept, found))
     return replace(memory, is_down=True, down_at=now, stable_since=None)
+
+
+def _was_guess(memory: Memory, target: str) -> bool:
+    """The traffic was moved there as a last resort."""
+    incident = memory.incident
+    return incident is not None and incident.is_last_resort and incident.to_target == target
 
 
 def _canary(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Memory:

@@ -79,15 +79,20 @@ def _may_still_appear(view: View, repair: Repair) -> bool:
 def replace_hung(view: View) -> Step:
     """Nothing can carry the traffic: heal, and where the NAT that carries it runs but forwards nothing, launch another.
 
-    Not before the newest NAT has had its time to boot. Meanwhile its launch stays remembered: forgotten, as by a group
-    that is home, it was made again when an older answer of EC2's did not show it (simulation, seed 7604408).
+    Not before the newest NAT has had its time to boot; the canary says as soon as that is over (simulation, seed
+    740036522: nobody asked, and it waited for its turn as a last resort). Meanwhile its launch stays remembered:
+    forgotten, as by a group that is home, it was made again when an older answer of EC2's did not show it (seed
+    7604408).
     """
     nats, home = view.instances(Role.NAT), view.home
     if not view.is_home or home is None or home.state is not InstanceState.RUNNING:
         return heal(view)
-    if view.now - max(each.launched_at for each in nats) <= view.policy.repair_after:
-        return Step(view.memory, Reason.HEALING, "waiting for the newest NAT, which may still be booting")
-    return launch(view, Role.NAT)
+    newest = max(nats, key=lambda each: each.launched_at)
+    if view.now - newest.launched_at > view.policy.repair_after:
+        return launch(view, Role.NAT)
+    if newest is not home and newest.is_running:
+        return _bring_home(view, newest)
+    return Step(view.memory, Reason.HEALING, "waiting for the newest NAT, which may still be booting")
 
 
 # -- starting and launching

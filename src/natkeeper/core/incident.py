@@ -100,10 +100,16 @@ class Doom:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A candidate that failed its verification, left alone until `until`."""
+    """A candidate that failed its verification, left alone until `until`.
+
+    `since`: when it failed; None in a memory of before there was one. `is_guess`: no packet had been there, it was the
+    last resort.
+    """
 
     target: str
     until: datetime
+    since: datetime | None = None
+    is_guess: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,11 @@ class ProbeReport:
     errors: tuple[str, ...] = ()
     """Distinct reasons of failed targets, e.g. `tcp://203.0.113.10:443 timeout`, for people."""
 
+    @property
+    def is_down(self) -> bool:
+        """Its last rounds failed, as many in a row as it takes."""
+        return self.verdict is Verdict.DOWN
+
 
 @dataclass(frozen=True)
 class ProbeFailed:
