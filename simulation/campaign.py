@@ -17,6 +17,7 @@ from simulation.collector import held_off
 from simulation.faults import COMPLICATIONS, FAULTS, TROUBLES, Act
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
+from simulation.promptness import Promptness, is_asked_of
 from simulation.setting import Setting
 from simulation.world import World
 
@@ -139,6 +140,8 @@ def _play(schedule: Schedule, *, is_told: bool) -> Result:
         world.hub.after(each.at, lambda each=each, act=act: FAULTS[each.fault].inject(act), "fault")  # type: ignore[misc]
         end = max(end, each.at + each.lasts)
     book = judge.book
+    is_hasty = is_asked_of(schedule.setting, [each.fault for each in schedule.injections])
+    promptness = Promptness(book) if is_hasty else None
     world.hub.run(end + SECOND, partial(bool, book.violations))
     _stop_faults(world)
     for phase in (
@@ -147,6 +150,8 @@ def _play(schedule: Schedule, *, is_told: bool) -> Result:
     ):
         if not book.violations:
             phase(book)
+    if promptness is not None and not book.violations:
+        promptness.judge()
     found = Result(
         schedule,
         book.violations,

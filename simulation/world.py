@@ -79,6 +79,7 @@ class World:
         self.prober_skew: dict[str, int] = {}
         self.before_call: list[Callable[[Call], None]] = []
         self.after_call: list[Callable[[Call], None]] = []
+        self.on_packets: list[Callable[[], None]] = []
         self._ups: dict[str, bool] = {}
         """What `is_up` said since packets last fared differently."""
         self.bus = Bus(self)
@@ -136,6 +137,8 @@ class World:
                 self.tell(f"packets: zone {group} {'works' if fate.is_ok else fate.why}")
         self.functions.path_changed()
         self.judge.changed()
+        for each in self.on_packets:
+            each()
 
     def is_up(self, group: str) -> bool:
         """Every table of the group has egress, for a workload."""

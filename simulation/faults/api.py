@@ -194,7 +194,8 @@ def _region(act: Act) -> None:
     complicates=True,
     weight=4,
     sees="`Errors`; failover as always; no healing until the table answers",
-    does="fails over without a lease, on what packets and EC2 show; everything slower waits for its memory",
+    does="fails over without a lease, on what EC2 shows, or on failed probes once they failed again (3 s more); a run "
+    "that ends meanwhile is followed by the next tick's; everything slower waits for its memory",
     never="launches, terminates or goes home without knowing what it did before",
 )
 def _ledger(act: Act) -> None:

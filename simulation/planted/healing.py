@@ -45,6 +45,22 @@ def _ghost() -> Sequence[Patch]:
 
 
 @mutant(
+    "replacement-not-asked",
+    "while a hung NAT has the traffic, nobody sends the canary through the one that will replace it",
+    breaks=(21,),
+    among=("packet-loss", "spot-interruption"),
+)
+def _not_asked() -> Sequence[Patch]:
+    replace_hung = heal.replace_hung
+
+    def wait(view: View) -> Any:
+        step = replace_hung(view)
+        return replace(step, stages=()) if view.is_home and step.detail.startswith("proving") else step
+
+    return [Patch(failover, "replace_hung", wait)]
+
+
+@mutant(
     "token-without-attempt",
     "every attempt of a repair has the same token: EC2 answers with the instance that failed",
     breaks=(6, 21),

@@ -75,6 +75,26 @@ def _believes_notices() -> Sequence[Patch]:
 
 
 @mutant(
+    "told-in-vain",
+    "without a ledger a report of failed probes finds nobody who remembers the path, and is forgotten",
+    breaks=(21,),
+    among=("ledger-down",),
+)
+def _told_in_vain() -> Sequence[Patch]:
+    return [Patch(decide, "_says_down", lambda *_: False)]
+
+
+@mutant(
+    "blamed-for-a-minute",
+    "a NAT that was tried while it booted is left alone for a minute, although its canary passes",
+    breaks=(21,),
+    among=("user-data-fails", "launch-template-gone", "image-deregistered"),
+)
+def _blamed() -> Sequence[Patch]:
+    return [Patch(View, "_is_mended", lambda *_: False)]
+
+
+@mutant(
     "control-probe-is-not-read",
     "the control probe is sent and its answer is not read",
     breaks=(11,),
