@@ -40,11 +40,12 @@ def summary(report: dict[str, Any]) -> str:
     return f"{report['survived']} of {report['opened']} survived, longest gap {gap} ms {errors}"
 
 
-def assert_unbroken(report: dict[str, Any], longest_gap_ms: float) -> None:
+def assert_unbroken(report: dict[str, Any]) -> None:
+    """Every byte came, in order and from the same address. How long the gap was, `make bench` says (`flows`): here it
+    would be told by how busy the machine is."""
     assert report["survived"] == report["opened"] == 20
     assert report["addresses_seen"] == [ELASTIC_A]
     assert all(connection["contiguous"] and len(connection["sources"]) == 1 for connection in report["connections"])
-    assert report["longest_gap_ms"] < longest_gap_ms
 
 
 def assert_lost(report: dict[str, Any], error: str) -> None:
@@ -53,13 +54,13 @@ def assert_lost(report: dict[str, Any], error: str) -> None:
 
 def test_a_planned_move_routes_first_breaks_no_connection(vpc: Vpc) -> None:
     client, server = moved(vpc, ROUTES, ADDRESS)
-    assert_unbroken(client, longest_gap_ms=250)
-    assert_unbroken(server, longest_gap_ms=200)
+    assert_unbroken(client)
+    assert_unbroken(server)
 
 
 def test_moving_the_address_first_loses_every_server_driven_connection(vpc: Vpc) -> None:
     client, server = moved(vpc, ADDRESS, ROUTES)
-    assert_unbroken(client, longest_gap_ms=300)
+    assert_unbroken(client)
     assert_lost(server, "silent")
 
 
@@ -82,7 +83,7 @@ def test_a_security_group_open_both_ways_has_no_state_to_miss(tmp_path: Path) ->
     with Vpc(tmp_path, mid_stream="refuse") as vpc:
         vpc.network.set_security_rules("eni-nat-b", EVERYTHING, EVERYTHING)
         for report in moved(vpc, ROUTES, ADDRESS):
-            assert_unbroken(report, longest_gap_ms=250)
+            assert_unbroken(report)
 
 
 def test_a_security_group_closed_again_still_knows_its_connections(vpc: Vpc) -> None:
@@ -106,7 +107,7 @@ def test_client_driven_connections_survive_a_killed_nat_and_the_outage_is_measur
     (outage,) = outages(measured(probes.stop()))
     true_ms, seen_ms = (restored - killed) / 1e6, outage.downtime_seen_ns / 1e6
     print(f"killed: {summary(report)}; down {true_ms:.0f} ms, probes saw {seen_ms:.0f} ms")
-    assert_unbroken(report, longest_gap_ms=2000)
+    assert_unbroken(report)
     assert abs(seen_ms - true_ms) < 60
     assert outage.longest_ns is not None
     assert outage.shortest_ns <= (restored - killed) <= outage.longest_ns + 60e6
