@@ -157,8 +157,9 @@ class View:
         )
 
     def _is_mended(self, path: Path, exclusion: Exclusion) -> bool:
-        """Packets of the group whose NAT it is get through again (simulation, seed 740003341: its source/dest check had
-        been on), or the canary's where the traffic was only a guess: the NAT may have been booting (seed 730014079).
+        """Packets of the group whose NAT it is get through again, in a row that began after the failure (simulation,
+        seed 740002431: it had been rebooted), or the canary's where the traffic was only a guess: the NAT may have been
+        booting (seed 730014079).
 
         The canary's do not speak for one that was proven: they leave from another address than this group's would, so
         they would go on while its own do not, and the traffic would go to and fro.
