@@ -28,8 +28,8 @@ FAST_WITHIN = 150 * SECOND
 """While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead
 pass still holds (25 s), three failed rounds."""
 HEALED_WITHIN = 180 * SECOND
-"""Two ticks (what a dead pass moved is only followed once a run has seen it), two runs that are told at their end (15 s),
-a boot (20 s), a proof. The slowest of 3,000 ways home took 137 s beside its waits (seed 800055371)."""
+"""Two ticks (what a dead pass moved is only followed once a run has seen it), two runs that are told at their end (15
+s), a boot (20 s), a proof. The slowest of 3,000 ways home took 137 s beside its waits (seed 800055371)."""
 UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
 """By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
 

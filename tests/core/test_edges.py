@@ -12,6 +12,7 @@ from natkeeper.core.incident import Canary, Cause, Exclusion, Memory, Proof, Rep
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.plan import IncidentClosed, LaunchInstance, MoveAddress, PointRoute, Reason
 from natkeeper.core.policy import StandbyMode
+from natkeeper.core.view import View
 from tests.support.worlds import (
     PENDING,
     RUNNING,
@@ -200,6 +201,18 @@ def test_an_exclusion_ends_at_its_instant() -> None:
     known = Memory(exclusions=(Exclusion("eni-a", at(30)),))
     assert known.is_excluded("eni-a", at(29.999))
     assert not known.is_excluded("eni-a", at(30))
+
+
+def test_a_place_that_was_excluded_is_one_again_at_that_instant() -> None:
+    world = resting("ab")
+
+    def is_usable(now: float) -> bool:
+        memory = Memory(exclusions=(Exclusion("eni-b", at(30)),))
+        view = View(world.policy.group("a"), world.seen, memory, {}, world.policy, at(now))
+        return any(view.is_usable(each) for each in view.paths if each.target == "eni-b")
+
+    assert not is_usable(29.999)
+    assert is_usable(30)
 
 
 @pytest.mark.parametrize(("due", "reason"), [(600, Reason.LEAVE_DOOMED), (600.001, Reason.AT_REST)])

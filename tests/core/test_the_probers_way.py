@@ -159,6 +159,7 @@ def test_traffic_is_left_where_it_gets_through_until_the_own_nat_is_proven() -> 
     plan = world.step(now=60)
     assert (plan.reason, plan.memory.target, writes(plan)) == (Reason.UNOBSERVED, "eni-foreign", [])
     assert "eni-foreign" in plan.detail
+    assert plan.memory.led_since == at(60)
     plan = world.step(report("oooo", 61), now=66)
     assert (plan.reason, writes(plan)) == (Reason.HEALING, [PointRoute("rtb-a", CANARY, "eni-a")])
     assert target_of(world.seen, "rtb-a") == "eni-foreign"

@@ -223,6 +223,16 @@ def test_a_verification_that_could_judge_almost_nothing_condemns_nobody() -> Non
     assert world.decide(verified("xxx"), now=3).memory.exclusions
 
 
+def test_failed_probes_that_meet_no_memory_are_asked_about_before_anything_moves() -> None:
+    world = resting("ab")
+    world.memories["a"] = Memory()
+    plan = world.decide(report("ooxxx", -4), control=UP)
+    assert (plan.reason, plan.verifies, writes(plan)) == (Reason.UNOBSERVED, True, [])
+    assert plan.detail == "probes failed, on a path of which nothing is known: once more"
+    assert not world.decide(report("ooo", -3)).verifies
+    assert not world.decide(report("ooxxx", -4, name="b")).verifies
+
+
 def test_a_user_who_wants_more_failed_rounds_does_not_wait_for_them_in_a_verification() -> None:
     world = resting("ab", rounds_to_fail=5).change("i-a", state=STOPPED)
     world.step()
