@@ -38,9 +38,10 @@ LEASE = timedelta(seconds=25)
 """Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
 RESERVE = timedelta(seconds=7)
 """A turn is only begun with this much time left: for its look, a quick action, and the last write."""
-LAST_CALL = timedelta(seconds=5)
-"""No call to EC2 leaves with less, nor a control probe: it takes up to 3 s, and the ledger's last write its own time. A
-pass that AWS ends keeps its leases (simulation, seeds 60007559, 60008205: answers were slow)."""
+LAST_CALL = timedelta(seconds=6)
+"""No try of a call to EC2 leaves with less, nor a control probe: it takes up to 3 s, botocore waits up to 2 s before it
+asks for the next one, which is refused, and the ledger's last write takes its own time. A pass that AWS ends keeps its
+leases (simulation, seeds 60007559, 60008205, 810165196: answers were slow)."""
 LOOKED_BY = timedelta(seconds=10)
 """What must be left when a look comes back: a try of botocore's (3 s) that began just before, the calls of a move with
 theirs, and a verification of 3 s."""

@@ -20,6 +20,7 @@ from natkeeper.core.incident import Memory
 from natkeeper.core.model import Network, Unknown
 from natkeeper.core.news import News, ProbeReport, Tick
 from natkeeper.core.plan import (
+    DisableSourceDestCheck,
     IncidentClosed,
     IncidentOpened,
     LaunchInstance,
@@ -48,8 +49,7 @@ PATIENCE = timedelta(seconds=1)
 LEAVING_TRIES = 3
 """Each is one write, and ends unless news came beside it."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
-"""All that is done without a ledger: with no memory, anything slower than a failover could repeat itself for ever. That
-packets are asked after a report of failed probes does nothing."""
+"""All that moves without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
 
 def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, list[str]]:
@@ -126,21 +126,24 @@ def _restrict(plan: Plan, group: GroupPass) -> Plan:
     """Without a ledger only failovers are done, and runs are started by ticks alone: a report that Lambda delivers
     twice would start two, whose reports start four (simulation, seed 10003429), and nobody would remember.
 
-    No launch, whatever it comes with: another pass without a ledger would make one of its own (seed 2004548).
+    No launch, whatever it comes with: another pass without a ledger would make one of its own (seed 2004548). The
+    source/dest check is turned off, and that is verified: as often as it is done it is the same, and while it is due
+    on the path in use no failover comes before it (seed 810126881: a group was dark until the ledger answered).
     """
     if not group.is_ledgerless:
         return plan
     may_watch = any(isinstance(each, Tick) for each in group.news)
     has_moved = any(each.value in group.reasons for each in LEDGERLESS)
     may_act = plan.reason in LEDGERLESS or (has_moved and plan.reason is Reason.CONVERGE)
-    allowed = {StartWatch: may_watch, LaunchInstance: False}
+    allowed = {StartWatch: may_watch, LaunchInstance: False, DisableSourceDestCheck: True}
     stages = tuple(tuple(each for each in stage if allowed.get(type(each), may_act)) for stage in plan.stages)
+    is_mended = any(isinstance(each, DisableSourceDestCheck) for stage in stages for each in stage)
     is_control_wanted = plan.wants_control_probe
     return replace(
         plan,
         stages=stages,
         happenings=(),
-        verifies=plan.verifies and (may_act or plan.reason is Reason.UNOBSERVED),
+        verifies=plan.verifies and (may_act or is_mended or plan.reason is Reason.UNOBSERVED),
         records_first=False,
         wake_at=plan.wake_at if may_act or is_control_wanted else None,
     )

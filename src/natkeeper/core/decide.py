@@ -193,7 +193,7 @@ def _hold(view: View, verdict: Verdict, control: ControlProbe | None) -> Plan:
 def _unobserved(view: View, verdict: Verdict, news: Sequence[News]) -> Plan:
     repair = repair_check(view)
     if repair:
-        return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair)
+        return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
     return _look_again(view, news) or _follow(view) or plan_for(view, Reason.UNOBSERVED, verdict.detail)
 
 
