@@ -219,7 +219,7 @@ def test_table_that_was_deleted_after_the_look_fails_alone(deploy: Deploy) -> No
         return bool(params["RouteTableId"] == gone)
 
     cloud.api.faults.fail("ReplaceRoute", "InvalidRouteTableID.NotFound", where=delete)
-    stop(cloud, remaining_ms=7_500)
+    stop(cloud, remaining_ms=6_500)
     assert cloud.targets("a").count(cloud.zones["b"].interface) == 2
     assert [each for each in cloud.troubles() if each[1] != "Invoke"] == [
         ("Stale", "ReplaceRoute", "InvalidRouteTableID.NotFound")
