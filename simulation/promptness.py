@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from simulation.aftermath import groups, is_held
 from simulation.book import Book
+from simulation.bus import MINUTE
 from simulation.faults import COMPLICATIONS
 from simulation.hub import SECOND
 from simulation.patience import can_carry
@@ -21,6 +22,8 @@ STRANDED = 45 * SECOND
 """Found within five seconds, moved within one. What is longer is a stack whose NATs all failed: one that was tried
 while it booted and failed its verification (3 s each) is taken once its canary has proven it. Of 6,000 such schedules
 the slowest took 32 s."""
+WITHOUT_A_LEDGER = MINUTE
+"""So much more while the ledger is down: then ticks alone start the prober's runs (seed 830050659: 67 s)."""
 CHAINED_FOR = 140 * SECOND
 """In an outage each run ends after three rounds, and 50 that follow each other are all that a chain may have: after
 that only ticks look (seed 770019802)."""
@@ -69,6 +72,7 @@ class Promptness:
         for group in list(self._since):
             self._end(group)
         longest, group = self._longest
-        if longest > STRANDED and not is_held(self._book):
+        most = STRANDED + (WITHOUT_A_LEDGER if self._book.world.fires["ledger-down"] else 0)
+        if longest > most and not is_held(self._book):
             text = f"zone {group} had no egress for {longest / 1e6:.1f} s while a NAT of the stack forwarded"
             self._book.broke(21, text)

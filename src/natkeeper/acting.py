@@ -12,7 +12,7 @@ from functools import partial
 from typing import cast
 
 from natkeeper.core.incident import Memory
-from natkeeper.core.launches import accepted, refused
+from natkeeper.core.launches import accepted, refused, unanswered
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Action, LaunchInstance, Plan, PointRoute, StartWatch
 from natkeeper.core.way import as_answered
@@ -100,6 +100,8 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
             group.memory = accepted(memory, action.role)
         elif outcome.trouble.is_refusal:
             group.memory = refused(memory, action.role, ports.clock.now())
+        elif not outcome.trouble.is_throttle:
+            group.memory = unanswered(memory, action.role, outcome.trouble.instance_type)
 
 
 def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:

@@ -62,6 +62,17 @@ def test_it_counts_although_egress_came_back_meanwhile(idle: Idle) -> None:
     assert len(idle.judged()) == 1
 
 
+def test_a_tick_more_is_allowed_where_the_ledger_was_down(idle: Idle) -> None:
+    idle.world.fired("ledger-down")
+    idle.hang("a")
+    idle.later(STRANDED / SECOND + 59)
+    idle.hang("a", is_hung=False)
+    assert idle.judged() == []
+    idle.hang("a")
+    idle.later(STRANDED / SECOND + 61)
+    assert len(idle.judged()) == 1
+
+
 def test_two_short_ones_are_not_a_long_one(idle: Idle) -> None:
     for _ in range(2):
         idle.hang("a")

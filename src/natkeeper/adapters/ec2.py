@@ -261,11 +261,14 @@ class Ec2:
     def _launch(self, action: LaunchInstance) -> None:
         """The first type with capacity. The token carries the type, for a token may not be used with two."""
         last: NoCapacity | None = None
-        for instance_type in self._policy.instance_types:
+        for instance_type in (action.only_type,) if action.only_type else self._policy.instance_types:
             try:
                 return self._run(action, instance_type)
             except NoCapacity as trouble:
                 last = trouble
+            except Trouble as trouble:
+                trouble.instance_type = instance_type
+                raise
         raise last or Refused("RunInstances", "NoInstanceTypes", "the parameter InstanceTypes is empty")
 
     def _run(self, action: LaunchInstance, instance_type: str) -> None:

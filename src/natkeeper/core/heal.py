@@ -130,7 +130,7 @@ def launch(view: View, role: Role) -> Step:
 
 def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step:
     token = f"{repair.repair_id}-{role.value}-{repair.attempt}"
-    launch = LaunchInstance(view.group.name, role, token)
+    launch = LaunchInstance(view.group.name, role, token, repair.unanswered_type)
     text = f"launching a {role.value} for group {view.group.name}, attempt {repair.attempt}"
     return Step(memory, Reason.HEALING, text, ((launch,),), records_first=True)
 

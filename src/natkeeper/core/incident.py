@@ -82,6 +82,8 @@ class Repair:
     """AWS answered then that it launched nothing."""
     refusals: int = 0
     """So many attempts in a row were answered like that."""
+    unanswered_type: str = ""
+    """Of the call that nobody answered: that type alone may be asked for again, for a token is of one type."""
 
     @property
     def may_appear(self) -> bool:

@@ -54,6 +54,13 @@ def refused(memory: Memory, role: Role, now: datetime) -> Memory:
     return replace(memory, launches=(*memory.launches[:at], *memory.launches[at + 1 :]))
 
 
+def unanswered(memory: Memory, role: Role, instance_type: str) -> Memory:
+    """Nobody answered the launch of that type, so it may yet be made. Another type has another token: asked for as
+    well, there were two (simulation, seed 830040596: by the second call that type was refused)."""
+    repair = repair_of(memory, role)
+    return memory if repair is None else with_repair(memory, role, replace(repair, unanswered_type=instance_type))
+
+
 def wait_after(repair: Repair) -> timedelta:
     """How long after its refusal the next attempt may be made."""
     return min(FIRST_WAIT * (1 << min(repair.refusals - 1, 10)), LONGEST_WAIT)

@@ -103,11 +103,15 @@ class TerminateInstance:
 
 @dataclass(frozen=True)
 class LaunchInstance:
-    """Launch a NAT. `token` is a function of group, repair and attempt, so that a repeat launches nothing new."""
+    """Launch a NAT. `token` is a function of group, repair and attempt, so that a repeat launches nothing new.
+
+    `only_type`: the instance type of the launch that is repeated; empty: the first of the user's that can be had.
+    """
 
     group: str
     role: Role
     token: str
+    only_type: str = ""
 
 
 @dataclass(frozen=True)
