@@ -439,6 +439,24 @@ def test_no_capacity_for_any_type_is_no_capacity(code: str, cloud: Cloud) -> Non
     assert len(cloud.nats("a")) == 1
 
 
+@pytest.mark.usefixtures("hasty")
+def test_a_launch_that_was_not_answered_is_repeated_with_its_type_alone(cloud: Cloud) -> None:
+    launch = LaunchInstance("a", Role.NAT, "repair-nat-1")
+    nano = {"InstanceType": "t4g.nano"}
+    cloud.api.faults.fail("RunInstances", "InsufficientInstanceCapacity", times=None, where=nano)
+    cloud.api.faults.fail("RunInstances", "InternalError", times=None, where={"InstanceType": "t4g.micro"})
+    with pytest.raises(TryAgain) as caught:
+        launched(cloud, launch)
+    assert caught.value.instance_type == "t4g.micro"
+    cloud.api.faults.clear()
+    asked = launched(cloud, replace(launch, only_type=caught.value.instance_type))
+    assert (asked["InstanceType"], asked["ClientToken"]) == ("t4g.micro", "repair-nat-1-t4g.micro")
+    cloud.api.faults.fail("RunInstances", "InsufficientInstanceCapacity", times=None, where=nano)
+    with pytest.raises(NoCapacity):
+        launched(cloud, replace(launch, token="repair-nat-2", only_type="t4g.nano"))
+    assert {each.params["InstanceType"] for each in cloud.calls("RunInstances")} == {"t4g.nano"}
+
+
 def test_other_refusals_do_not_try_the_next_type(cloud: Cloud) -> None:
     cloud.api.faults.fail("RunInstances", "UnauthorizedOperation", times=None)
     with pytest.raises(Refused):

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from natkeeper.core.incident import Memory
+from natkeeper.core.launches import unanswered
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Role
 from natkeeper.core.news import Command, HealthNotice, InstanceChanged, SpotInterruption, Tick, Verb
 from natkeeper.core.plan import (
@@ -143,6 +144,30 @@ def test_only_a_launch_that_aws_says_it_did_not_make_is_not_counted(trouble: Tro
     stack.wake(Tick())
     assert len(stack.memory().launches) == counted
     assert stack.faults.count("LaunchInstance") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "only"), [("ReadTimeoutError", "t4g.micro"), ("InternalError", "t4g.micro"), ("RequestLimitExceeded", "")]
+)
+def test_only_the_type_that_nobody_answered_for_is_asked_for_again(code: str, only: str) -> None:
+    """Another type has another token, so both were launched (simulation, seed 830040596). What was throttled was not
+    done, whatever its type."""
+    world = away()
+    world.network = without(world.seen, "i-a")
+    stack = Stack(world)
+    trouble = TryAgain("RunInstances", code)
+    trouble.instance_type = "t4g.micro"
+    stack.faults.failing["LaunchInstance"] = [trouble]
+    stack.wake(Tick())
+    assert stack.memory().repair is not None
+    assert stack.memory().repair.unanswered_type == only
+    stack.later(30).wake(Tick())
+    (launch,) = (each for each in stack.vpc.done if isinstance(each, LaunchInstance))
+    assert launch.only_type == only
+
+
+def test_an_answer_to_a_launch_that_nobody_remembers_changes_nothing() -> None:
+    assert unanswered(Memory(), Role.NAT, "t4g.nano") == Memory()
 
 
 def test_a_standby_that_was_launched_is_remembered_as_such() -> None:
