@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from simulation import patience
+from simulation.hub import SECOND
 from simulation.machines import FOREVER, Machine
 from simulation.packets import TIMEOUT_MS
 from simulation.setting import Setting
@@ -82,6 +83,16 @@ def test_a_run_whose_report_was_lost_has_to_be_overdue(world: World, fault: str)
     world.fired(fault)
     assert patience.home_within(world) == shortest(world) + overdue
     assert patience.egress_within(world) == usual + overdue
+
+
+def test_a_lease_that_a_wrong_clock_made_longer_is_waited_for(world: World) -> None:
+    usual = patience.egress_within(world)
+    lasts = patience.microseconds(patience.LEASE)
+    for extra in (0, 40 * SECOND):
+        until = (patience.BEGINS + world.hub.now + lasts + extra) // 1000
+        world.table.items["group", "a"] = {"lease_until": {"N": str(until)}}
+        assert patience.egress_within(world) == usual + extra
+        assert patience.home_within(world) == shortest(world) + extra
 
 
 def test_egress_is_back_sooner_while_some_nat_can_carry_it(world: World) -> None:
