@@ -171,6 +171,18 @@ def test_record_whose_reply_was_lost_is_written_once_more_and_is_the_same(
     assert isinstance(second.acquire("a", until()), Lease if release else Held)
 
 
+def test_release_whose_reply_was_lost_is_done_although_news_came_before_it_was_tried_again(
+    first: DynamoLedger, second: DynamoLedger
+) -> None:
+    """Found by the simulation (seed 840122998): the news was handed to a pass that had no lease any more."""
+    lease = take(first)
+    first.record(lease, MEMORY, release=True)
+    second.leave("a", NEWS)
+    assert first.record(lease, MEMORY, release=True).inbox == ()
+    taken = take(second)
+    assert (taken.memory, taken.inbox) == (MEMORY, (NEWS,))
+
+
 def test_read_returns_every_group_in_one_consistent_call(cloud: Cloud, first: DynamoLedger) -> None:
     for group in ("a", "b"):
         lease = first.acquire(group, until())
