@@ -11,6 +11,7 @@ from simulation.errors import ApiError
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
 from simulation.invocation import Invocation
+from simulation.patience import SKEW
 from simulation.setting import launches_of, settings_of
 
 
@@ -152,7 +153,7 @@ def _same_id(act: Act) -> None:
     never="moves traffic because of a wall clock",
 )
 def _ahead(act: Act) -> None:
-    act.world.controller_skew = act.dice.randrange(1, 40) * SECOND
+    act.world.controller_skew = act.dice.randrange(1, SKEW // SECOND) * SECOND
     act.fired("clock-ahead")
     act.fired("clock-skew")
 
@@ -166,7 +167,7 @@ def _ahead(act: Act) -> None:
     never="moves traffic because of a wall clock",
 )
 def _behind(act: Act) -> None:
-    act.world.controller_skew = -act.dice.randrange(1, 40) * SECOND
+    act.world.controller_skew = -act.dice.randrange(1, SKEW // SECOND) * SECOND
     act.fired("clock-behind")
     act.fired("clock-skew")
 

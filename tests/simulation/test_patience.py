@@ -88,9 +88,12 @@ def test_a_run_whose_report_was_lost_has_to_be_overdue(world: World, fault: str)
 def test_a_lease_that_a_wrong_clock_made_longer_is_waited_for(world: World) -> None:
     usual = patience.egress_within(world)
     lasts = patience.microseconds(patience.LEASE)
-    for extra in (0, 40 * SECOND):
-        until = (patience.BEGINS + world.hub.now + lasts + extra) // 1000
+    for more, extra in ((0, 0), (30 * SECOND, 30 * SECOND), (3600 * SECOND, patience.SKEW)):
+        until = (patience.BEGINS + world.hub.now + lasts + more) // 1000
         world.table.items["group", "a"] = {"lease_until": {"N": str(until)}}
+        world.fires.clear()
+        assert patience.egress_within(world) == usual
+        world.fired("clock-skew")
         assert patience.egress_within(world) == usual + extra
         assert patience.home_within(world) == shortest(world) + extra
 
