@@ -242,4 +242,8 @@ class Memory:
 
     def is_excluded(self, target: str, now: datetime) -> bool:
         """It failed a verification a short while ago."""
-        return any(each.target == target and now < each.until for each in self.exclusions)
+        return self.exclusion_of(target, now) is not None
+
+    def exclusion_of(self, target: str, now: datetime) -> Exclusion | None:
+        """What keeps traffic off it now; a target has one at most."""
+        return next((each for each in self.exclusions if each.target == target and now < each.until), None)

@@ -151,10 +151,8 @@ class View:
 
     def _is_excluded(self, path: Path) -> bool:
         """Found wanting a short while ago, and nothing has proven it since."""
-        return any(
-            each.target == path.target and self.now < each.until and not self._is_mended(path, each)
-            for each in self.memory.exclusions
-        )
+        found = self.memory.exclusion_of(path.target, self.now)
+        return found is not None and not self._is_mended(path, found)
 
     def _is_mended(self, path: Path, exclusion: Exclusion) -> bool:
         """Packets of the group whose NAT it is get through again, in a row that began after the failure (simulation,
