@@ -153,10 +153,8 @@ def _is_something_remembered(world: World) -> bool:
     """An incident, or news in an inbox that nobody has heard: the next tick must (seed 9008016). Asked of the ledger,
     for the newest plan may stand on a memory read before another pass wrote the incident that it opened (seed
     1001654). One that only its own item knows of is left open, and not waited for here."""
-    items = [item for (pk, _), item in world.table.items.items() if pk == "group"]
-    return any(item.get("inbox", {}).get("L") for item in items) or any(
-        "incident" in each for each in patience.remembered(world)
-    )
+    is_news_left = any(item.get("inbox", {}).get("L") for item in patience.group_items(world))
+    return is_news_left or any("incident" in each for each in patience.remembered(world))
 
 
 def _are_standbys_ready(world: World) -> bool:

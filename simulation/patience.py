@@ -75,9 +75,12 @@ def can_carry(world: World) -> bool:
 
 def remembered(world: World) -> Iterator[dict[str, Any]]:
     """What the ledger has of each group's memory."""
-    for (pk, _), item in world.table.items.items():
-        if pk == "group" and "memory" in item:
-            yield json.loads(item["memory"]["S"])
+    return (json.loads(item["memory"]["S"]) for item in group_items(world) if "memory" in item)
+
+
+def group_items(world: World) -> Iterator[dict[str, Any]]:
+    """The ledger's item of each group."""
+    return (item for (pk, _), item in world.table.items.items() if pk == "group")
 
 
 def microseconds(span: timedelta) -> int:
@@ -90,8 +93,7 @@ def _leased_on(world: World) -> int:
     clocks it is not over (seed 840007471). No clock was ahead by more than SKEW: a longer one is natkeeper's fault."""
     if not world.fires["clock-skew"]:
         return 0
-    items = (item for (pk, _), item in world.table.items.items() if pk == "group")
-    ends = (int(item.get("lease_until", {}).get("N", "0")) * 1000 - BEGINS for item in items)
+    ends = (int(item.get("lease_until", {}).get("N", "0")) * 1000 - BEGINS for item in group_items(world))
     return min(SKEW, max(0, max(ends, default=0) - world.hub.now - microseconds(LEASE)))
 
 
