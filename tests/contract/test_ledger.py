@@ -183,6 +183,56 @@ def test_release_whose_reply_was_lost_is_done_although_news_came_before_it_was_t
     assert (taken.memory, taken.inbox) == (MEMORY, (NEWS,))
 
 
+@pytest.mark.parametrize("release", [True, False])
+@pytest.mark.parametrize("known", [1, 2])
+@pytest.mark.parametrize("later", [1, 2, 3])
+def test_news_between_a_record_whose_reply_was_lost_and_its_second_try_is_not_dropped(
+    later: int, known: int, release: bool, first: DynamoLedger, second: DynamoLedger
+) -> None:
+    """The first had emptied the inbox: what the second takes for known was never handed out to anybody."""
+    take(first, timedelta(milliseconds=-1))
+    for number in range(known):
+        second.leave("a", ProbeFailed("a", f"known-{number}", "crash"))
+    lease = take(first)
+    first.record(lease, MEMORY, release=release)
+    news = tuple(ProbeFailed("a", f"later-{number}", "crash") for number in range(later))
+    for each in news:
+        second.leave("a", each)
+    again = first.record(lease, MEMORY, release=release)
+    assert again.inbox == (() if release else news)
+    if not release:
+        assert first.record(again, MEMORY, release=True).inbox == ()
+    assert take(second).inbox == (news if release else ())
+
+
+def test_a_try_that_arrives_after_a_later_write_does_not_bring_the_older_memory_back(
+    cloud: Cloud, first: DynamoLedger
+) -> None:
+    delayed = DelayedWrite(cloud.dynamodb)
+    slow = DynamoLedger(cast(Any, delayed), "ledger", "first", now)
+    lease = slow.record(take(slow), replace(MEMORY, target="eni-old"), release=False)
+    slow.record(lease, MEMORY, release=False)
+    with pytest.raises(cloud.dynamodb.exceptions.ConditionalCheckFailedException):
+        cloud.dynamodb.update_item(**delayed.writes[0])
+    assert first.read() == {"a": Known(MEMORY)}
+
+
+class DelayedWrite:
+    """DynamoDB's client, which keeps what the holder wrote, to be sent once more."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.writes: list[dict[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def update_item(self, **params: Any) -> Any:
+        if ":memory" in params["ExpressionAttributeValues"]:
+            self.writes.append(params)
+        return self._client.update_item(**params)
+
+
 def test_read_returns_every_group_in_one_consistent_call(cloud: Cloud, first: DynamoLedger) -> None:
     for group in ("a", "b"):
         lease = first.acquire(group, until())
@@ -286,6 +336,17 @@ def test_a_burst_that_does_not_end_keeps_a_pass_from_going_on_as_if_it_were_writ
     with pytest.raises(TryAgain, match="InboxBusy"):
         first.record(take(first), MEMORY, release=False)
     assert isinstance(second.acquire("a", until()), Held)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_lease_that_is_given_up_in_a_burst_is_given_up_though_the_reply_is_lost(
+    cloud: Cloud, second: DynamoLedger
+) -> None:
+    busy = BusyInbox(cloud.dynamodb, second, RECORD_TRIES + 1)
+    busy.at_last = lambda: cloud.api.faults.lose_reply("UpdateItem")
+    first = DynamoLedger(cast(Any, busy), "ledger", "first", now)
+    assert first.record(take(first), MEMORY, release=True).inbox == ()
+    assert take(second).memory == MEMORY
 
 
 def test_a_lease_that_is_lost_in_a_burst_is_not_given_back(cloud: Cloud, second: DynamoLedger) -> None:

@@ -164,13 +164,14 @@ class Ledger:
 
         def effect() -> Lease:
             item = self.items[lease.group]
-            if (item.holder, item.epoch) != (lease.holder, lease.epoch):
+            if item.holder != lease.holder or item.epoch < lease.epoch:
                 raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.holder}")
-            fresh = item.inbox[len(lease.inbox) :]
+            fresh = item.inbox if item.epoch > lease.epoch else item.inbox[len(lease.inbox) :]
             item.memory, item.inbox = memory, fresh
+            item.epoch += 1
             if release and not fresh:
                 item.until = None
-            return replace(lease, memory=memory, inbox=tuple(fresh))
+            return replace(lease, epoch=item.epoch, memory=memory, inbox=tuple(fresh))
 
         return self._faults.call("release" if release else "record", effect)  # type: ignore[return-value]
 

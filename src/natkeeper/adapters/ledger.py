@@ -92,49 +92,64 @@ class DynamoLedger:
     def record(self, lease: Lease, memory: Memory, *, release: bool) -> Lease:
         """Memory and lease in one write, on condition that holder, epoch and inbox are as this holder knows them.
 
+        The epoch goes up with each write. A try that arrives late, after a later write, is refused by it; and one that
+        was applied, whose reply was lost and which is made again, is seen to be the second: what is in the inbox now
+        came after the first. Without it, news was dropped that came between the two (the first had emptied the inbox).
+
         The holder too: the epoch begins anew once somebody deleted the item, and one of before would write over, and
         give back, the lease of whoever has the same number now (simulation, seed 6005164).
         """
-        change = "SET memory = :memory, inbox = :empty"
+        change = "memory = :memory, inbox = :empty"
         values: dict[str, Any] = {":empty": {"L": []}, ":known": {"N": str(len(lease.inbox))}}
         if release:
             change, values = f"{change}, lease_until = :zero", {**values, ":zero": {"N": "0"}}
         try:
-            self._update(lease.group, change, f"{OURS} AND size(inbox) = :known", _ours(lease, memory) | values)
+            self._write(lease, memory, change, values)
         except _Refused as refused:
             return self._record_beside_news(lease, memory, refused.item, release=release)
-        return replace(lease, memory=memory, inbox=())
+        return replace(lease, epoch=lease.epoch + 1, memory=memory, inbox=())
 
     def _record_beside_news(self, lease: Lease, memory: Memory, item: Mapping[str, Any], *, release: bool) -> Lease:
         """Somebody left news: write the memory, keep what was not handed out yet, and hand it out now.
 
-        A release whose reply was lost is refused when it is tried again and news came in between: the lease is given
-        back already, and the news is for whoever takes it next (simulation, seed 840122998: the pass went on).
+        A release whose reply was lost is refused when it is tried again: the lease is given back already, and what came
+        in between is for whoever takes it next (simulation, seed 840122998: the pass went on).
 
         Where news come too fast for that, a release gives up the lease all the same. What was handed out stays in the
         inbox then and is heard twice, which changes nothing; a lease kept would shut everybody out for its 25 s.
         """
         for _ in range(RECORD_TRIES):
-            inbox = _inbox_of(lease, item)
+            lease, fresh = _as_it_stands(lease, item)
             if release and item["lease_until"]["N"] == "0":
                 return replace(lease, memory=memory, inbox=())
-            fresh = inbox["L"][len(lease.inbox) :]
-            values = {":fresh": {"L": fresh}, ":size": {"N": str(len(item["inbox"]["L"]))}}
-            change, condition = "SET memory = :memory, inbox = :fresh", f"{OURS} AND size(inbox) = :size"
+            change = "memory = :memory, inbox = :fresh"
+            values = {":fresh": {"L": fresh}, ":known": {"N": str(len(item["inbox"]["L"]))}}
             try:
-                self._update(lease.group, change, condition, _ours(lease, memory) | values)
+                self._write(lease, memory, change, values)
             except _Refused as refused:
                 item = refused.item
             else:
-                return replace(lease, memory=memory, inbox=tuple(_inbox({"inbox": {"L": fresh}})))
+                handed = tuple(_inbox({"inbox": {"L": fresh}}))
+                return replace(lease, epoch=lease.epoch + 1, memory=memory, inbox=handed)
         if not release:
             raise TryAgain("UpdateItem", "InboxBusy", "news kept arriving while the memory was written")
-        values = _ours(lease, memory) | {":zero": {"N": "0"}}
         try:
-            self._update(lease.group, "SET memory = :memory, lease_until = :zero", OURS, values)
+            self._write(lease, memory, "memory = :memory, lease_until = :zero", {":zero": {"N": "0"}})
         except _Refused as refused:
-            raise _lost(lease, refused.item) from refused
+            _as_it_stands(lease, refused.item)
         return replace(lease, memory=memory, inbox=())
+
+    def _write(self, lease: Lease, memory: Memory, change: str, values: Mapping[str, Any]) -> None:
+        """A write under the lease, on condition that it is the lease's turn and, where `values` say how long the inbox
+        is known to be, that nobody left news since."""
+        condition = f"{OURS} AND size(inbox) = :known" if ":known" in values else OURS
+        ours = {
+            ":holder": {"S": lease.holder},
+            ":epoch": {"N": str(lease.epoch)},
+            ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+            ":one": {"N": "1"},
+        }
+        self._update(lease.group, f"SET {change} ADD epoch :one", condition, {**ours, **values})
 
     def leave(self, group: str, news: News) -> None:
         """Appends to the inbox; a full one keeps what it has, because the holder will look for itself anyway."""
@@ -208,21 +223,16 @@ class _Refused(Exception):
         self.item = item
 
 
-def _ours(lease: Lease, memory: Memory) -> dict[str, Any]:
-    """What a write under the lease is made of, and on what condition."""
-    return {
-        ":holder": {"S": lease.holder},
-        ":epoch": {"N": str(lease.epoch)},
-        ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
-    }
+def _as_it_stands(lease: Lease, item: Mapping[str, Any]) -> tuple[Lease, list[Any]]:
+    """The lease with the item's epoch, and what of its inbox was not handed out yet; raises Stale where it is lost.
 
-
-def _inbox_of(lease: Lease, item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The inbox of an item that is still the lease's; raises Stale where it is not."""
-    if (item.get("holder", {}).get("S"), int(item.get("epoch", {}).get("N", -1))) != (lease.holder, lease.epoch):
+    An epoch further on is this holder's own: a write of its that nobody answered, which took out what it had known.
+    """
+    epoch = int(item.get("epoch", {}).get("N", -1))
+    if item.get("holder", {}).get("S") != lease.holder or epoch < lease.epoch:
         raise _lost(lease, item)
-    inbox: Mapping[str, Any] = item["inbox"]
-    return inbox
+    inbox: list[Any] = item["inbox"]["L"]
+    return replace(lease, epoch=epoch), inbox if epoch > lease.epoch else inbox[len(lease.inbox) :]
 
 
 def _lost(lease: Lease, item: Mapping[str, Any]) -> Stale:
