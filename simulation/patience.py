@@ -34,6 +34,8 @@ HEALED_WITHIN = 180 * SECOND
 s), a boot (20 s), a proof. The slowest of 3,000 ways home took 137 s beside its waits (seed 800055371)."""
 SKEW = 40 * SECOND
 """What the faults that set a controller's clock wrongly set it wrong by, at most."""
+SHOWN = ("pending", "running")
+"""States of an instance that is, or will be, one that forwards."""
 UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
 """By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
 
@@ -73,6 +75,12 @@ def can_carry(world: World) -> bool:
     )
 
 
+def is_lossy(world: World) -> bool:
+    """Some NAT of the stack loses some packets: whoever uses it may be at rest, or fail over at any moment."""
+    shown = (each for each in world.ec2.machines.values() if each.state in SHOWN and each.tag(STACK_TAG))
+    return any(each.loss for each in shown)
+
+
 def remembered(world: World) -> Iterator[dict[str, Any]]:
     """What the ledger has of each group's memory."""
     return (json.loads(item["memory"]["S"]) for item in group_items(world) if "memory" in item)
@@ -110,5 +118,5 @@ def _is_ill(machine: Machine) -> bool:
     is_open = machine.interface is None or machine.interface.is_group_open
     is_fast = not machine.loss and not machine.latency_ms
     is_booted = machine.forwards_from < FOREVER
-    is_shown = machine.state in ("pending", "running") and bool(machine.tag(STACK_TAG))
+    is_shown = machine.state in SHOWN and bool(machine.tag(STACK_TAG))
     return is_shown and not (is_sound and is_open and is_fast and is_booted)

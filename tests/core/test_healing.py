@@ -155,6 +155,54 @@ def test_launches_of_a_day_are_bounded_and_the_bound_is_announced() -> None:
     assert any(isinstance(each, Warned) for each in plan.happenings)
 
 
+@pytest.mark.parametrize("role", Role)
+def test_a_launch_that_the_days_budget_paid_for_and_nobody_answered_is_asked_for_again(role: Role) -> None:
+    """Simulation, seed 870031121: AWS had never made it, and a group without a NAT was told that the day was over."""
+    field = "repair" if role is Role.NAT else "standby_repair"
+    asked = Repair("r", 1, at(-500), is_launched=True)
+    world = away(max_launches_per_day=2).remember(launches=(at(-600), at(-500)), **{field: asked})
+    world.network = without(world.seen, "i-a")
+    plan = world.decide()
+    assert writes(plan) == [LaunchInstance("a", role, f"r-{role.value}-1")]
+    assert plan.memory.launches == (at(-600), at(0))
+    assert getattr(plan.memory, field) == replace(asked, started_at=at(0), is_repeated=True)
+
+
+@pytest.mark.parametrize(
+    "spent",
+    [
+        {"is_accepted": True},
+        {"is_launched": False},
+        {"refused_at": at(-490), "refusals": 1},
+        {"started_at": at(-501)},  # of another day: that one is not counted any more
+    ],
+)
+def test_what_was_answered_or_counts_no_more_is_not_asked_for_again_beyond_the_days_launches(
+    spent: dict[str, object],
+) -> None:
+    repair = replace(Repair("r", 1, at(-500), is_launched=True), **spent)  # type: ignore[arg-type]
+    world = away(max_launches_per_day=1).remember(launches=(at(-500),), repair=repair)
+    world.network = without(world.seen, "i-a")
+    plan = world.decide()
+    assert writes(plan) == []
+    assert plan.reason is Reason.BUDGET_EXHAUSTED
+
+
+def test_for_want_of_a_standby_no_nat_is_asked_for_beyond_the_days_launches() -> None:
+    asked = Repair("r", 1, at(-100), is_launched=True)
+    world = resting(standby=StandbyMode.RUNNING, max_launches_per_day=1)
+    plan = world.remember(launches=(at(-100),), repair=asked, proofs=proofs("eni-a")).decide()
+    assert writes(plan) == []
+
+
+def test_a_paid_launch_that_was_refused_meanwhile_waits_as_any_other() -> None:
+    repair = Repair("r", 1, at(-500), is_launched=True, is_repeated=True, refused_at=at(-10), refusals=1)
+    world = away(max_launches_per_day=1).remember(launches=(at(-500),), repair=repair)
+    world.network = without(world.seen, "i-a")
+    assert writes(world.decide()) == []
+    assert writes(world.decide(now=5)) == [LaunchInstance("a", Role.NAT, "r-nat-1")]
+
+
 def test_an_old_launch_no_longer_counts() -> None:
     world = away(max_launches_per_day=1).remember(launches=(at(-86400),))
     world.network = without(world.seen, "i-a")

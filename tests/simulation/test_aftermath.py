@@ -100,3 +100,29 @@ def test_targets_are_back_as_soon_as_two_of_three_answer() -> None:
     assert packets.targets_back_at == 30
     packets.lose_targets(0, 40)
     assert packets.targets_back_at == 30
+
+
+@pytest.mark.parametrize(("loss", "broken"), [(0.2, set()), (0.0, {6})])
+def test_only_by_a_nat_that_loses_packets_may_one_group_be_away_again_before_another_is_home(
+    loss: float, broken: set[int], resting: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 870024712: each had come home, and no moment had both there."""
+    world = resting.world
+    next(iter(world.ec2.machines.values())).loss = loss
+    world.packets_changed()
+    turn = world.hub.now + 30 * SECOND
+    monkeypatch.setattr(aftermath, "_is_group_home", lambda _, group: (world.hub.now < turn) is (group.name == "a"))
+    monkeypatch.setattr(aftermath.patience, "home_within", lambda _: MINUTE)
+    aftermath.judge_home(resting)
+    assert {each.number for each in resting.violations} == broken
+
+
+def test_by_a_nat_that_loses_packets_each_group_must_still_have_been_at_home(
+    resting: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next(iter(resting.world.ec2.machines.values())).loss = 0.2
+    resting.world.packets_changed()
+    monkeypatch.setattr(aftermath, "_is_group_home", lambda _, group: group.name == "a")
+    monkeypatch.setattr(aftermath.patience, "home_within", lambda _: MINUTE)
+    aftermath.judge_home(resting)
+    assert {each.number for each in resting.violations} == {6}
