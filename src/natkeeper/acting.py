@@ -12,11 +12,11 @@ from functools import partial
 from typing import cast
 
 from natkeeper.core.incident import Memory
-from natkeeper.core.launches import accepted, refused, unanswered
+from natkeeper.core.launches import accepted, refused, turned_away
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Action, LaunchInstance, Plan, PointRoute, StartWatch
 from natkeeper.core.way import as_answered
-from natkeeper.errors import Stale, Trouble, TryAgain
+from natkeeper.errors import NoCapacity, Stale, Trouble, TryAgain
 from natkeeper.opening import GroupPass, has_time
 from natkeeper.ports import Outcome, Ports
 
@@ -99,9 +99,12 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         if outcome.trouble is None:
             group.memory = accepted(memory, action.role)
         elif outcome.trouble.is_refusal:
-            group.memory = refused(memory, action.role, ports.clock.now())
-        elif not outcome.trouble.is_throttle:
-            group.memory = unanswered(memory, action.role, outcome.trouble.instance_type)
+            is_short = isinstance(outcome.trouble, NoCapacity)
+            group.memory = refused(memory, action.role, ports.clock.now(), is_short=is_short)
+            if is_short and action.has_alternative and group.plan is not None:
+                group.plan = replace(group.plan, wake_at=ports.clock.now())
+        elif outcome.trouble.is_throttle:
+            group.memory = turned_away(memory, action.role)
 
 
 def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:

@@ -12,12 +12,7 @@ refills (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 
 
 class Trouble(Exception):
-    """A call that failed. `operation` is AWS's name for it, `code` AWS's error code or the kind of time-out.
-
-    `instance_type`: of the launch that failed, where it was one.
-    """
-
-    instance_type = ""
+    """A call that failed. `operation` is AWS's name for it, `code` AWS's error code or the kind of time-out."""
 
     def __init__(self, operation: str, code: str, detail: str = "") -> None:
         super().__init__(f"{operation}: {code}{': ' if detail else ''}{detail}")

@@ -361,7 +361,7 @@ def launched(cloud: Cloud, action: LaunchInstance) -> Mapping[str, Any]:
 
 
 def test_launch_asks_for_what_the_template_leaves_open(cloud: Cloud) -> None:
-    asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
+    asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1", "t4g.nano"))
     assert asked["ClientToken"] == "repair-nat-1-t4g.nano"
     assert (asked["MinCount"], asked["MaxCount"], asked["InstanceType"]) == (1, 1, "t4g.nano")
     assert asked["LaunchTemplate"] == {"LaunchTemplateId": cloud.launch_template, "Version": "1"}
@@ -375,7 +375,7 @@ def test_launch_asks_for_what_the_template_leaves_open(cloud: Cloud) -> None:
 
 
 def test_launched_instance_is_ours_at_the_next_look(cloud: Cloud) -> None:
-    launched(cloud, LaunchInstance("a", Role.STANDBY, "standby-1"))
+    launched(cloud, LaunchInstance("a", Role.STANDBY, "standby-1", "t4g.nano"))
     (standby,) = [each for each in look(cloud).instances if each.role is Role.STANDBY]
     assert standby.group == "a"
     tags = cloud.ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [standby.instance_id]}])["Tags"]
@@ -388,7 +388,7 @@ def test_launched_instance_is_ours_at_the_next_look(cloud: Cloud) -> None:
 
 def test_interface_of_a_launch_is_tagged_too(cloud: Cloud) -> None:
     """The role may move addresses and routes to tagged interfaces only."""
-    launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
+    launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1", "t4g.nano"))
     kinds = {each["ResourceType"] for each in cloud.calls("RunInstances")[-1].params["TagSpecifications"]}
     assert kinds == {"instance", "network-interface", "volume"}
     (made,) = cloud.nats("a").keys() - {cloud.zones["a"].instance}
@@ -398,7 +398,7 @@ def test_interface_of_a_launch_is_tagged_too(cloud: Cloud) -> None:
 
 
 def test_launch_boots_our_own_script(cloud: Cloud) -> None:
-    launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
+    launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1", "t4g.nano"))
     (made,) = cloud.nats("a").keys() - {cloud.zones["a"].instance}
     cloud.wait_for(made, "running")
     script = cloud.packets.guests[made][1]
@@ -409,7 +409,7 @@ def test_launch_boots_our_own_script(cloud: Cloud) -> None:
 
 
 def test_repeated_launch_returns_the_first_instance(cloud: Cloud) -> None:
-    launch = LaunchInstance("a", Role.NAT, "repair-nat-1")
+    launch = LaunchInstance("a", Role.NAT, "repair-nat-1", "t4g.nano")
     for _ in range(2):
         launched(cloud, launch)
     assert len(cloud.nats("a")) == 2
@@ -418,50 +418,26 @@ def test_repeated_launch_returns_the_first_instance(cloud: Cloud) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_next_type_is_launched_where_the_first_has_no_capacity(cloud: Cloud) -> None:
-    cloud.api.faults.fail(
-        "RunInstances", "InsufficientInstanceCapacity", times=None, where={"InstanceType": "t4g.nano"}
-    )
-    asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
-    assert (asked["InstanceType"], asked["ClientToken"]) == ("t4g.micro", "repair-nat-1-t4g.micro")
-    assert len(cloud.nats("a")) == 2
-
-
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
-    "code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InsufficientFreeAddressesInSubnet", "Unsupported"]
+    ("code", "trouble"),
+    [
+        ("InsufficientInstanceCapacity", NoCapacity),
+        ("VcpuLimitExceeded", NoCapacity),
+        ("InsufficientFreeAddressesInSubnet", NoCapacity),
+        ("Unsupported", NoCapacity),
+        ("UnauthorizedOperation", Refused),
+    ],
 )
-def test_no_capacity_for_any_type_is_no_capacity(code: str, cloud: Cloud) -> None:
+def test_a_launch_asks_for_its_own_type_and_no_other(code: str, trouble: type[Exception], cloud: Cloud) -> None:
+    launch = LaunchInstance("a", Role.NAT, "repair-nat-1", "t4g.micro", has_alternative=True)
     cloud.api.faults.fail("RunInstances", code, times=None)
-    with pytest.raises(NoCapacity, match=f"RunInstances: {code}"):
-        launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
-    assert {each.params["InstanceType"] for each in cloud.calls("RunInstances")} == {"t4g.nano", "t4g.micro"}
-    assert len(cloud.nats("a")) == 1
-
-
-@pytest.mark.usefixtures("hasty")
-def test_a_launch_that_was_not_answered_is_repeated_with_its_type_alone(cloud: Cloud) -> None:
-    launch = LaunchInstance("a", Role.NAT, "repair-nat-1")
-    nano = {"InstanceType": "t4g.nano"}
-    cloud.api.faults.fail("RunInstances", "InsufficientInstanceCapacity", times=None, where=nano)
-    cloud.api.faults.fail("RunInstances", "InternalError", times=None, where={"InstanceType": "t4g.micro"})
-    with pytest.raises(TryAgain) as caught:
+    with pytest.raises(trouble, match=f"RunInstances: {code}"):
         launched(cloud, launch)
-    assert caught.value.instance_type == "t4g.micro"
+    assert {each.params["InstanceType"] for each in cloud.calls("RunInstances")} == {"t4g.micro"}
+    assert len(cloud.nats("a")) == 1
     cloud.api.faults.clear()
-    asked = launched(cloud, replace(launch, only_type=caught.value.instance_type))
+    asked = launched(cloud, launch)
     assert (asked["InstanceType"], asked["ClientToken"]) == ("t4g.micro", "repair-nat-1-t4g.micro")
-    cloud.api.faults.fail("RunInstances", "InsufficientInstanceCapacity", times=None, where=nano)
-    with pytest.raises(NoCapacity):
-        launched(cloud, replace(launch, token="repair-nat-2", only_type="t4g.nano"))
-    assert {each.params["InstanceType"] for each in cloud.calls("RunInstances")} == {"t4g.nano"}
-
-
-def test_other_refusals_do_not_try_the_next_type(cloud: Cloud) -> None:
-    cloud.api.faults.fail("RunInstances", "UnauthorizedOperation", times=None)
-    with pytest.raises(Refused):
-        launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
-    assert len(cloud.calls("RunInstances")) == 1
 
 
 @pytest.mark.parametrize(("kind", "zones", "spare"), [("t4g.nano", 3, 1), ("t4g.small", 3, 2), ("c7gn.medium", 2, 1)])
@@ -469,22 +445,22 @@ def test_launch_asks_for_an_address_for_each_group_it_may_host_as_far_as_the_typ
     kind: str, zones: int, spare: int, deploy: Deploy
 ) -> None:
     cloud = deploy(zones, 1, INSTANCE_TYPES=kind)
-    asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
+    asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1", kind))
     assert asked["NetworkInterfaces"][0]["SecondaryPrivateIpAddressCount"] == spare
 
 
 def test_single_zone_has_nobody_to_host_but_its_standby_hosts_it(deploy: Deploy) -> None:
     cloud = deploy(1, 1)
-    asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1"))
+    asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1", "t4g.nano"))
     assert "SecondaryPrivateIpAddressCount" not in asked["NetworkInterfaces"][0]
-    asked = launched(cloud, LaunchInstance("a", Role.STANDBY, "standby-1"))
+    asked = launched(cloud, LaunchInstance("a", Role.STANDBY, "standby-1", "t4g.nano"))
     assert asked["NetworkInterfaces"][0]["SecondaryPrivateIpAddressCount"] == 1
 
 
 def test_token_is_never_longer_than_ec2_takes(cloud: Cloud) -> None:
     """Group, instant, role, attempt and type: what `heal` makes of the longest of each."""
     token = "a-20260302T081503.291-standby-12"
-    assert launched(cloud, LaunchInstance("a", Role.STANDBY, token))["ClientToken"] == f"{token}-t4g.nano"
+    assert launched(cloud, LaunchInstance("a", Role.STANDBY, token, "t4g.nano"))["ClientToken"] == f"{token}-t4g.nano"
 
 
 # -- the prober

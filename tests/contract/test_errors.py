@@ -138,7 +138,7 @@ def test_type_without_capacity_is_replaced_by_the_next_one(deploy: Deploy) -> No
     assert len(cloud.nats("a")) == 1
     (line,) = cloud.logged(message="done", action="LaunchInstance")
     assert line["group"] == "a"
-    assert cloud.troubles() == []
+    assert cloud.troubles() == [("NoCapacity", "RunInstances", "InsufficientInstanceCapacity")]
     assert cloud.counted("Launches", "a") == 1
 
 

@@ -19,7 +19,7 @@ from natkeeper.errors import NoCapacity, Stale, Trouble, TryAgain
 from simulation.setting import Setting, settings_of
 
 THROTTLED, FAULT, QUOTA = (503, "RequestLimitExceeded"), (500, "InternalError"), (400, "VcpuLimitExceeded")
-LAUNCH = LaunchInstance("a", Role.NAT, "token")
+LAUNCH = LaunchInstance("a", Role.NAT, "token", "t4g.nano")
 MOVES = (MoveAddress("eipalloc-a", "eni-b", "10.0.12.11"), PointRoute("rtb-a1", DEFAULT_ROUTE, "eni-b"))
 
 
@@ -102,11 +102,21 @@ def test_no_try_of_a_look_leaves_when_the_pass_is_nearly_over(aws: Aws) -> None:
 
 @pytest.mark.parametrize("first", [None, FAULT])
 def test_a_refusal_after_a_try_that_nobody_heard_of_is_none(first: tuple[int, str] | None) -> None:
-    """Simulation, seed 30018171: the first try launched half a minute later. No other type is asked for either."""
+    """Simulation, seed 30018171: the first try launched half a minute later."""
     aws = Aws(first, QUOTA)
     with pytest.raises(TryAgain, match="an earlier attempt was not answered"):
         aws.ec2.do(LAUNCH)
     assert aws.tries == 2
+
+
+@pytest.mark.parametrize("first", [None, FAULT])
+def test_a_throttled_try_after_one_that_nobody_heard_of_does_not_pass_for_a_throttled_launch(
+    first: tuple[int, str] | None,
+) -> None:
+    """It would be asked for anew, as if nothing had been sent."""
+    with pytest.raises(TryAgain, match="NotAnswered") as caught:
+        Aws(first, THROTTLED).ec2.do(LAUNCH)
+    assert not caught.value.is_throttle
 
 
 @pytest.mark.parametrize("first", [THROTTLED, (500, "InsufficientInstanceCapacity")])

@@ -22,6 +22,7 @@ from tests.support.worlds import (
     away,
     incident,
     kinds,
+    launch_of,
     nat,
     proofs,
     report,
@@ -252,7 +253,7 @@ def test_a_launch_is_waited_for_while_it_may_be_invisible_and_no_longer() -> Non
     world.network = without(world.seen, "i-a")
     world.remember(proofs=proofs("eni-b", now=119))
     assert writes(world.decide(now=119.999)) == []
-    assert writes(world.decide(now=120)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+    assert writes(world.decide(now=120)) == [launch_of("r-nat-2")]
 
 
 @pytest.mark.parametrize(("age", "reason"), [(119.999, Reason.HEALING), (120, Reason.AT_REST)])
@@ -272,14 +273,14 @@ def test_a_standbys_replacement_that_never_shows_up_is_waited_for_and_not_launch
 def test_a_nat_has_all_of_its_time_to_come_up() -> None:
     world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-180)))
     assert writes(world.decide()) == []
-    assert writes(world.decide(now=0.001)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+    assert writes(world.decide(now=0.001)) == [launch_of("r-nat-2")]
 
 
 def test_a_nat_has_all_of_its_time_to_forward_a_packet() -> None:
     world = away().change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", "1.0.0.1/32")
     world.remember(canary=Canary("eni-a", at(-180)), repair=Repair("r", 1, at(-200)))
     assert writes(world.decide()) == []
-    assert writes(world.decide(now=0.001)) == [LaunchInstance("a", Role.NAT, "r-nat-2")]
+    assert writes(world.decide(now=0.001)) == [launch_of("r-nat-2")]
 
 
 def test_a_lone_nat_is_replaced_once_it_has_had_its_time_to_boot() -> None:

@@ -10,7 +10,6 @@ from typing import cast
 import pytest
 
 from natkeeper.core.incident import Memory
-from natkeeper.core.launches import unanswered
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Role
 from natkeeper.core.news import Command, HealthNotice, InstanceChanged, SpotInterruption, Tick, Verb
 from natkeeper.core.plan import (
@@ -127,47 +126,50 @@ def test_a_launch_that_cannot_be_recorded_is_not_made() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "counted"),
+    ("trouble", "counted", "asked"),
     [
-        (NoCapacity("RunInstances", "InsufficientInstanceCapacity"), 0),
-        (Refused("RunInstances", "UnauthorizedOperation"), 0),
-        (Stale("RunInstances", "InvalidLaunchTemplateId.NotFound"), 0),
-        (Stale("RunInstances", "IdempotentParameterMismatch"), 1),
-        (TryAgain("RunInstances", "ReadTimeoutError"), 1),
+        (NoCapacity("RunInstances", "InsufficientInstanceCapacity"), 0, 2),  # of each type
+        (Refused("RunInstances", "UnauthorizedOperation"), 0, 1),
+        (Stale("RunInstances", "InvalidLaunchTemplateId.NotFound"), 0, 1),
+        (Stale("RunInstances", "IdempotentParameterMismatch"), 1, 1),
+        (TryAgain("RunInstances", "ReadTimeoutError"), 1, 1),
     ],
 )
-def test_only_a_launch_that_aws_says_it_did_not_make_is_not_counted(trouble: Trouble, counted: int) -> None:
+def test_only_a_launch_that_aws_says_it_did_not_make_is_not_counted(trouble: Trouble, counted: int, asked: int) -> None:
     world = away()
     world.network = without(world.seen, "i-a")
     stack = Stack(world)
     stack.faults.failing["LaunchInstance"] = trouble
     stack.wake(Tick())
     assert len(stack.memory().launches) == counted
-    assert stack.faults.count("LaunchInstance") == 1
+    assert stack.faults.count("LaunchInstance") == asked
 
 
-@pytest.mark.parametrize(
-    ("code", "only"), [("ReadTimeoutError", "t4g.micro"), ("InternalError", "t4g.micro"), ("RequestLimitExceeded", "")]
-)
-def test_only_the_type_that_nobody_answered_for_is_asked_for_again(code: str, only: str) -> None:
-    """Another type has another token, so both were launched (simulation, seed 830040596). What was throttled was not
-    done, whatever its type."""
+@pytest.mark.parametrize("is_throttled", [True, False])
+def test_only_a_launch_that_was_throttled_is_not_remembered_as_one_that_may_be_made(is_throttled: bool) -> None:
     world = away()
     world.network = without(world.seen, "i-a")
     stack = Stack(world)
-    trouble = TryAgain("RunInstances", code)
-    trouble.instance_type = "t4g.micro"
-    stack.faults.failing["LaunchInstance"] = [trouble]
+    code = "RequestLimitExceeded" if is_throttled else "ReadTimeoutError"
+    stack.faults.failing["LaunchInstance"] = [TryAgain("RunInstances", code)]
     stack.wake(Tick())
     assert stack.memory().repair is not None
-    assert stack.memory().repair.unanswered_type == only
+    assert stack.memory().repair.is_turned_away is is_throttled
     stack.later(30).wake(Tick())
     (launch,) = (each for each in stack.vpc.done if isinstance(each, LaunchInstance))
-    assert launch.only_type == only
+    assert (launch.instance_type, launch.has_alternative) == ("t4g.nano", is_throttled)
 
 
-def test_an_answer_to_a_launch_that_nobody_remembers_changes_nothing() -> None:
-    assert unanswered(Memory(), Role.NAT, "t4g.nano") == Memory()
+def test_the_type_after_one_without_capacity_is_asked_for_in_the_same_pass() -> None:
+    """And each is recorded before it is asked for, so that a pass that dies leaves behind which."""
+    world = away()
+    world.network = without(world.seen, "i-a")
+    stack = Stack(world)
+    stack.faults.failing["LaunchInstance"] = [NoCapacity("RunInstances", "InsufficientInstanceCapacity")]
+    assert stack.wake(Tick())["a"] == ["healing", "healing"]
+    (launch,) = (each for each in stack.vpc.done if isinstance(each, LaunchInstance))
+    assert launch.instance_type == "t4g.micro"
+    assert len(stack.memory().launches) == 1
 
 
 def test_a_standby_that_was_launched_is_remembered_as_such() -> None:

@@ -32,6 +32,7 @@ from tests.support.worlds import (
     away,
     incident,
     kinds,
+    launch_of,
     nat,
     proofs,
     public_of,
@@ -376,13 +377,13 @@ def test_a_launch_that_is_repeated_is_remembered_as_such() -> None:
     world = away().remember(repair=Repair("r", 1, at(-5), is_launched=True), launches=(at(-5),))
     world.network = without(world.seen, "i-a")
     plan = world.decide()
-    assert writes(plan) == [LaunchInstance("a", Role.NAT, "r-nat-1")]
+    assert writes(plan) == [launch_of("r-nat-1", is_repeated=True)]
     assert plan.memory.repair == Repair("r", 1, at(-5), is_launched=True, is_repeated=True)
 
 
 def test_a_refusal_gives_back_its_own_launch_and_no_other() -> None:
     known = Memory(repair=Repair("r", 1, at(-10), is_launched=True), launches=(at(-60), at(-10), at(-5)))
-    assert refused(known, Role.NAT, at(0)).launches == (at(-60), at(-5))
+    assert refused(known, Role.NAT, at(0), is_short=False).launches == (at(-60), at(-5))
 
 
 # -- standbys and surplus
@@ -391,7 +392,7 @@ def test_a_refusal_gives_back_its_own_launch_and_no_other() -> None:
 def test_a_standby_that_does_not_come_up_is_replaced_under_its_own_repair() -> None:
     world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", STOPPED, role=Role.STANDBY, public=None))
     world.remember(standby_repair=Repair("r", 1, at(-181)))
-    assert writes(world.decide()) == [LaunchInstance("a", Role.STANDBY, "r-standby-2")]
+    assert writes(world.decide()) == [launch_of("r-standby-2", Role.STANDBY)]
     world.remember(standby_repair=Repair("r", 1, at(-180)))
     assert writes(world.decide()) == [StartInstance("i-as")]
 

@@ -219,7 +219,7 @@ def apply(seen: Network, action: Action, now: datetime, chosen: Policy) -> Netwo
             return changed(seen, instance_id, state=STOPPED)
         case TerminateInstance(instance_id):
             return changed(seen, instance_id, state=TERMINATED, interface=None)
-        case LaunchInstance(name, role, _):
+        case LaunchInstance(name, role):
             taken = {each.instance_id for each in seen.instances}
             marks = (
                 number for number in range(1, 1000) if nat(name, number=number, role=role).instance_id not in taken
@@ -230,6 +230,11 @@ def apply(seen: Network, action: Action, now: datetime, chosen: Policy) -> Netwo
             return with_instance(seen, replace(born, launched_at=now))
         case StartWatch():
             return seen
+
+
+def launch_of(token: str, role: Role = Role.NAT, *, is_repeated: bool = False) -> LaunchInstance:
+    """Group a's, of the first type that the user chose; only one that is not repeated may be followed by another."""
+    return LaunchInstance("a", role, token, Policy("s", ()).instance_types[0], has_alternative=not is_repeated)
 
 
 # -- what probes saw

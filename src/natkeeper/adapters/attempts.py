@@ -47,14 +47,15 @@ def while_it(goes_on: Callable[[], bool]) -> Iterator[None]:
 @contextmanager
 def certain_refusals() -> Iterator[None]:
     """Raises TryAgain in place of a refusal where an earlier attempt was not heard of: that one may still launch
-    (simulation, seed 30018171: it did so half a minute later, beside the launch that followed the refusal)."""
+    (simulation, seed 30018171: it did so half a minute later, beside the launch that followed the refusal). So it may
+    where the last attempt was throttled, which alone would mean that nothing was done."""
     try:
         yield
     except Trouble as trouble:
-        if not trouble.is_refusal or not _ACTION.get().is_unheard:
+        if not (trouble.is_refusal or trouble.is_throttle) or not _ACTION.get().is_unheard:
             raise
-        text = f"an earlier attempt was not answered, and may have launched; {trouble.detail}"
-        raise TryAgain(trouble.operation, trouble.code, text) from trouble
+        text = f"an earlier attempt was not answered, and may have launched; then {trouble.code}: {trouble.detail}"
+        raise TryAgain(trouble.operation, "NotAnswered", text) from trouble
 
 
 def _hold_what_is_late(**_: object) -> None:

@@ -44,7 +44,7 @@ from natkeeper.core.plan import (
     TerminateInstance,
 )
 from natkeeper.core.policy import Policy
-from natkeeper.errors import NoCapacity, Refused, Stale, Trouble
+from natkeeper.errors import Refused, Stale, Trouble
 from natkeeper.ports import Together
 
 if TYPE_CHECKING:
@@ -189,10 +189,10 @@ class Ec2:
     # -- acting
 
     def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:
-        """One action, one call. A route that turns out to be missing, or a type without capacity, costs another, and
-        botocore tries again what was throttled or not answered. Each of these leaves only while it `goes_on`, for a
-        lease may have ended since: raises Stale if not (simulation: two launches by a pass that was frozen; a second
-        try of botocore's, seed 667150466)."""
+        """One action, one call. A route that turns out to be missing costs another, and botocore tries again what was
+        throttled or not answered. Each of these leaves only while it `goes_on`, for a lease may have ended since:
+        raises Stale if not (simulation: two launches by a pass that was frozen; a second try of botocore's, seed
+        667150466)."""
         with while_it(goes_on):
             self._do(action)
 
@@ -259,22 +259,10 @@ class Ec2:
             )
 
     def _launch(self, action: LaunchInstance) -> None:
-        """The first type with capacity. The token carries the type, for a token may not be used with two."""
-        last: NoCapacity | None = None
-        for instance_type in (action.only_type,) if action.only_type else self._policy.instance_types:
-            try:
-                return self._run(action, instance_type)
-            except NoCapacity as trouble:
-                last = trouble
-            except Trouble as trouble:
-                trouble.instance_type = instance_type
-                raise
-        raise last or Refused("RunInstances", "NoInstanceTypes", "the parameter InstanceTypes is empty")
-
-    def _run(self, action: LaunchInstance, instance_type: str) -> None:
+        """The token carries the type, for a token may not be used with two."""
         group = self._policy.group(action.group)
         script, generation = self._launches.user_data(action.group, action.role)
-        spare = ADDRESSES_PER_INTERFACE.get(instance_type.rpartition(".")[2], 2) - 1
+        spare = ADDRESSES_PER_INTERFACE.get(action.instance_type.rpartition(".")[2], 2) - 1
         hosted = 1 if action.role is Role.STANDBY else len(self._policy.hosted_by(action.group))
         interface: dict[str, Any] = {
             "DeviceIndex": 0,
@@ -300,10 +288,10 @@ class Ec2:
                     "LaunchTemplateId": self._launches.template_id,
                     "Version": self._launches.template_version,
                 },
-                InstanceType=cast(Any, instance_type),
+                InstanceType=cast(Any, action.instance_type),
                 MinCount=1,
                 MaxCount=1,
-                ClientToken=f"{action.token}-{instance_type}"[:64],
+                ClientToken=f"{action.token}-{action.instance_type}"[:64],
                 NetworkInterfaces=[cast(Any, interface)],
                 UserData=script,
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.incident import Canary, Memory, Repair
-from natkeeper.core.launches import TELLING, repair_of, wait_after, with_repair
+from natkeeper.core.launches import TELLING, next_type, repair_of, wait_after, with_repair
 from natkeeper.core.model import Instance, InstanceState, Role
 from natkeeper.core.move import Stages, point_routes, stages_to
 from natkeeper.core.plan import (
@@ -108,7 +108,8 @@ def launch(view: View, role: Role) -> Step:
     memory = view.memory
     repair = repair_of(memory, role)
     warning = ""
-    if repair is not None and repair.refused_at is not None:
+    other_type = None if repair is None else next_type(repair, view.policy.instance_types)
+    if repair is not None and repair.refused_at is not None and other_type is None:
         again_at = repair.refused_at + wait_after(repair)
         if view.now < again_at:
             return Step(memory, Reason.HEALING, f"AWS refused to launch a {role.value}; again at {again_at:%H:%M:%S}")
@@ -118,7 +119,8 @@ def launch(view: View, role: Role) -> Step:
         if repair.is_accepted:
             return Step(memory, Reason.HEALING, f"waiting for the {role.value} that was launched to be visible")
         # The same token again: it returns the instance of the first call if there was one, and launches it if not.
-        repair = replace(repair, is_repeated=True, refused_at=None)
+        is_repeated = repair.is_repeated or not repair.is_turned_away
+        repair = replace(repair, is_repeated=is_repeated, is_turned_away=False, refused_at=None)
         return _launch_step(view, role, repair, with_repair(memory, role, repair))
     if len(memory.launches) >= view.policy.max_launches_per_day:
         paid = _paid_for(memory, role)
@@ -126,7 +128,10 @@ def launch(view: View, role: Role) -> Step:
             return launch(view.remembering(_asked_now(memory, paid, view.now)), paid)
         text = f"group {view.group.name}: {len(memory.launches)} launches in a day, no more until one of them is old"
         return Step(memory, Reason.BUDGET_EXHAUSTED, text, warning=text)
-    repair = replace(_next_attempt(view, repair), is_launched=True)
+    if repair is not None and other_type is not None:
+        repair = replace(repair, refusals=repair.refusals - 1)  # of all types in a row, it is one refusal
+    repair = _next_attempt(view, repair)
+    repair = replace(repair, is_launched=True, instance_type=other_type or view.policy.instance_types[0])
     memory = replace(memory, launches=(*memory.launches, view.now))
     return replace(_launch_step(view, role, repair, with_repair(memory, role, repair)), warning=warning)
 
@@ -152,7 +157,10 @@ def _asked_now(memory: Memory, role: Role, now: datetime) -> Memory:
 
 def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step:
     token = f"{repair.repair_id}-{role.value}-{repair.attempt}"
-    launch = LaunchInstance(view.group.name, role, token, repair.unanswered_type)
+    types = view.policy.instance_types
+    instance_type = repair.instance_type or types[0]
+    has_alternative = next_type(replace(repair, is_short=True), types) is not None
+    launch = LaunchInstance(view.group.name, role, token, instance_type, has_alternative)
     text = f"launching a {role.value} for group {view.group.name}, attempt {repair.attempt}"
     return Step(memory, Reason.HEALING, text, ((launch,),), records_first=True)
 

@@ -82,8 +82,12 @@ class Repair:
     """AWS answered then that it launched nothing."""
     refusals: int = 0
     """So many attempts in a row were answered like that."""
-    unanswered_type: str = ""
-    """Of the call that nobody answered: that type alone may be asked for again, for a token is of one type."""
+    instance_type: str = ""
+    """What was asked for: a token is of one type. Empty: by an older version, the first of the user's."""
+    is_turned_away: bool = False
+    """EC2 throttled the last request for it, which is as if it had not been made."""
+    is_short: bool = False
+    """It was refused for want of capacity, of which there may be some for another type."""
 
     @property
     def may_appear(self) -> bool:

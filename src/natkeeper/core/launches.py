@@ -6,6 +6,7 @@ standard library's data types.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -39,26 +40,38 @@ def accepted(memory: Memory, role: Role) -> Memory:
     return with_repair(memory, role, replace(repair, is_accepted=True, refused_at=None, refusals=0))
 
 
-def refused(memory: Memory, role: Role, now: datetime) -> Memory:
+def refused(memory: Memory, role: Role, now: datetime, *, is_short: bool) -> Memory:
     """AWS answered that it launched nothing: the day's budget is for launches, so this one is given back to it.
+    `is_short`: for want of capacity.
 
     Not where the same token was sent before and nobody heard the answer: that call may still have launched something.
     """
     repair = repair_of(memory, role)
     if repair is None:
         return memory
-    memory = with_repair(memory, role, replace(repair, refused_at=now, refusals=repair.refusals + 1))
+    memory = with_repair(memory, role, replace(repair, refused_at=now, refusals=repair.refusals + 1, is_short=is_short))
     if repair.is_repeated or repair.started_at not in memory.launches:
         return memory
     at = memory.launches.index(repair.started_at)
     return replace(memory, launches=(*memory.launches[:at], *memory.launches[at + 1 :]))
 
 
-def unanswered(memory: Memory, role: Role, instance_type: str) -> Memory:
-    """Nobody answered the launch of that type, so it may yet be made. Another type has another token: asked for as
-    well, there were two (simulation, seed 830040596: by the second call that type was refused)."""
+def turned_away(memory: Memory, role: Role) -> Memory:
+    """EC2 throttled the request, so it was not made: sent again it is still the first."""
     repair = repair_of(memory, role)
-    return memory if repair is None else with_repair(memory, role, replace(repair, unanswered_type=instance_type))
+    return memory if repair is None else with_repair(memory, role, replace(repair, is_turned_away=True))
+
+
+def next_type(repair: Repair, types: Sequence[str]) -> str | None:
+    """The type to ask for now that AWS has none of the one before; None where that was the last, or is still possible.
+
+    The core chooses it, and it is recorded before it is asked for: a pass that dies, or hears no answer, leaves behind
+    which type may be on its way. Another one asked for beside it was a second NAT (simulation, seed 830040596).
+    """
+    if not repair.is_short or repair.is_repeated or repair.instance_type not in types:
+        return None
+    later = types[types.index(repair.instance_type) + 1 :]
+    return later[0] if later else None
 
 
 def wait_after(repair: Repair) -> timedelta:

@@ -105,13 +105,14 @@ class TerminateInstance:
 class LaunchInstance:
     """Launch a NAT. `token` is a function of group, repair and attempt, so that a repeat launches nothing new.
 
-    `only_type`: the instance type of the launch that is repeated; empty: the first of the user's that can be had.
+    `has_alternative`: where AWS has none of this type, another can be asked for at once.
     """
 
     group: str
     role: Role
     token: str
-    only_type: str = ""
+    instance_type: str
+    has_alternative: bool = False
 
 
 @dataclass(frozen=True)
