@@ -17,7 +17,9 @@ from natkeeper.adapters.codec import decode, encode
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Memory, Proof
 from simulation.answers import instant
+from simulation.api import Call, Rule
 from simulation.ec2 import Paces
+from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
 from simulation.invocation import ACCOUNT, REGION, destination
@@ -137,6 +139,15 @@ class Scene:
         ec2.interfaces[interface.interface_id] = interface
         ec2.machines[machine.instance_id] = machine
         return machine
+
+    def lack(self, instance_type: str, until: int) -> None:
+        """AWS has none of that type for a while."""
+        refusal = ApiError("InsufficientInstanceCapacity", "")
+
+        def wants_it(call: Call) -> bool:
+            return call.params.get("InstanceType") == instance_type
+
+        self.world.api.rules.append(Rule("no-capacity", wants_it, refuses=refusal, ends_at=self.world.hub.now + until))
 
     def carry(self, zone: str, machine: Machine, landing: str) -> None:
         """The zone's routes and its Elastic IP are on a machine."""

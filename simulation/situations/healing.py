@@ -25,6 +25,13 @@ def _launch(scene: Scene) -> dict[str, Any]:
     return TICK
 
 
+@situation("heal, launch a NAT of the second type where the first has no capacity", Reason.HEALING)
+def _launch_second(scene: Scene) -> dict[str, Any]:
+    scene.go_away()
+    scene.lack("t4g.nano", 2 * SECOND)  # the wake-ups after it may have either
+    return TICK
+
+
 @situation("heal, launch again what nobody heard of", Reason.HEALING)
 def _launch_again(scene: Scene) -> dict[str, Any]:
     scene.go_away()
