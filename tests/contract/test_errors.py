@@ -219,7 +219,7 @@ def test_table_that_was_deleted_after_the_look_fails_alone(deploy: Deploy) -> No
         return bool(params["RouteTableId"] == gone)
 
     cloud.api.faults.fail("ReplaceRoute", "InvalidRouteTableID.NotFound", where=delete)
-    stop(cloud, remaining_ms=6_500)
+    stop(cloud, is_one_turn=True)
     assert cloud.targets("a").count(cloud.zones["b"].interface) == 2
     assert [each for each in cloud.troubles() if each[1] != "Invoke"] == [
         ("Stale", "ReplaceRoute", "InvalidRouteTableID.NotFound")
@@ -316,7 +316,7 @@ def test_failover_does_not_wait_for_a_ledger_that_hangs(deploy: Deploy) -> None:
     cloud.stop_nat("a")
     cloud.forget()
     cloud.api.faults.delay(LATE, "dynamodb:*")
-    assert cloud.wake(cloud.stopping("a"), remaining_ms=7_500)["a"] == ["last-resort"]
+    assert cloud.wake(cloud.stopping("a"), is_one_turn=True)["a"] == ["last-resort"]
     cloud.api.faults.clear()
     assert is_on_b(cloud)
     assert ("TryAgain", "UpdateItem", "ReadTimeoutError") in cloud.troubles()

@@ -18,8 +18,6 @@ SLOW_STOP = ApiOptions(boot_seconds=0.02, stop_seconds=30, async_retry_seconds=0
 LOOK = ["DescribeAddresses", "DescribeInstances", "DescribeRouteTables"]
 ATTEMPTS = 3
 """A machine that stands still for longer than the latency can only make a chain look longer; the shortest counts."""
-ONE_TURN_MS = 6_500
-"""Too little time for a second turn: healing is not what these tests count."""
 
 Deploy = Callable[..., Cloud]
 
@@ -37,7 +35,7 @@ def fail_over(cloud: Cloud, *, is_bare: bool = True) -> tuple[list[Call], Call]:
     cloud.stop_nat("a")
     cloud.forget()
     cloud.api.faults.delay(LATENCY)
-    reasons = cloud.wake(cloud.stopping("a"), remaining_ms=ONE_TURN_MS)
+    reasons = cloud.wake(cloud.stopping("a"), is_one_turn=True)
     cloud.api.faults.clear()
     calls = cloud.calls()
     assert reasons["a"] == ["fail-over"]
@@ -87,7 +85,7 @@ def test_slow_write_to_the_ledger_delays_no_route(is_bare: bool, deploy: Deploy)
     cloud.forget()
     writes_memory = "memory = :memory"
     cloud.api.faults.delay(0.4, "UpdateItem", times=1, where=lambda params: writes_memory in params["UpdateExpression"])
-    cloud.wake(cloud.stopping("a"), remaining_ms=ONE_TURN_MS)
+    cloud.wake(cloud.stopping("a"), is_one_turn=True)
     slow = next(each for each in cloud.calls("UpdateItem") if writes_memory in each.params["UpdateExpression"])
     assert last_of(cloud.calls(), "ReplaceRoute", DEFAULT_ROUTE).ended_at < slow.ended_at - 0.2
 
@@ -98,7 +96,7 @@ def test_slow_table_delays_no_other(deploy: Deploy) -> None:
     cloud.forget()
     slow = cloud.zones["a"].tables[0]
     cloud.api.faults.delay(0.5, "ReplaceRoute", where={"RouteTableId": slow})
-    cloud.wake(cloud.stopping("a"), remaining_ms=ONE_TURN_MS)
+    cloud.wake(cloud.stopping("a"), is_one_turn=True)
     answered = {each.params["RouteTableId"]: each for each in cloud.calls("ReplaceRoute")}
     late = answered.pop(slow)
     assert all(each.ended_at < late.ended_at - 0.2 for each in answered.values())
