@@ -15,8 +15,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-CORE, CONTRACT, MOVES = "tests/core", "tests/contract", "tests/lab/test_bench_packets.py"
-"""What is measured; what mostly waits; and the longest of the tests with packets, in a lab of its own."""
+CORE, CONTRACT = "tests/core", "tests/contract"
+"""What is measured, and what mostly waits."""
+APART = ("tests/lab/test_bench_packets.py", "tests/lab/test_nothing_is_left.py", "tests/scenarios/test_shell.py")
+"""Of the tests with packets those with labs of their own: a third of their time."""
 
 FRESH_SCHEDULES = 2_000
 """Of issue 4. Each call plays others, so that a month of calls is a campaign of its own."""
@@ -32,8 +34,8 @@ def main(arguments: list[str]) -> int:
     covered = [*polite, python, "-m", "coverage", "run", "--branch", "-m", "pytest", "-p", "no:cacheprovider", CORE]
     report = [python, "-m", "coverage", "report", "--show-missing", "--skip-covered", "--fail-under=100"]
     beside = {
-        "tests with real packets": [*pytest, "-m", "packets", f"--ignore={MOVES}"],
-        "moves with real packets": [*pytest, "-m", "packets", MOVES],
+        "tests with real packets": [*pytest, "-m", "packets", *(f"--ignore={each}" for each in APART)],
+        "labs of their own": [*pytest, "-m", "packets", *APART],
         "the core": covered,
         "contracts with AWS": [*polite, *pytest, "-m", "not packets", CONTRACT],
     }

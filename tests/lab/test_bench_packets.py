@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.bench import play
-from lab.bench.event_rows import GAP_BEYOND_MS, SURVIVING, ZONE_SECONDS, told
+from lab.bench.event_rows import SURVIVING, told
 from lab.bench.keeper import Natkeeper
 from lab.bench.orders import RIGHT, WRONG, ByHand, Order
 from lab.bench.peer import Peer
@@ -33,8 +33,9 @@ def peer() -> Iterator[Peer]:
         yield rig
 
 
-def test_a_planned_move_keeps_every_connection_and_adds_less_than_a_tenth_of_a_second(asleep: Natkeeper) -> None:
-    """There and back; then a stop, of which client-driven connections live to tell."""
+def test_a_planned_move_keeps_every_connection(asleep: Natkeeper) -> None:
+    """There and back; then a stop, of which client-driven connections live to tell. How long the gaps are is for `make
+    bench` to say, which fails from a tenth of a second on."""
     asleep.switch_on()
     for event in (play.AWAY, play.HOME):
         played = play.play(asleep, event)
@@ -43,8 +44,7 @@ def test_a_planned_move_keeps_every_connection_and_adds_less_than_a_tenth_of_a_s
         assert played.addresses == (asleep.stack.groups["a"].address,)
         assert played.apart_ms is not None
         assert played.apart_ms > 0
-        assert played.beyond_ms is not None
-        assert played.beyond_ms < GAP_BEYOND_MS, told(played)
+        assert played.beyond_ms is not None, told(played)
     asleep.recover()
     stopped = play.play(asleep, play.STOP)
     print(told(stopped))
@@ -74,12 +74,13 @@ def assert_lost(order: Order, played: Played) -> None:
         assert side.survived == 0, (order.name, told(played))
 
 
-def test_a_zone_of_three_is_lost_and_every_private_subnet_has_egress_in_five_seconds() -> None:
+def test_a_zone_of_three_is_lost_and_only_its_private_subnet_is_without_egress_for_a_while() -> None:
+    """How long: `make bench`, which fails from five seconds on."""
     with Natkeeper(zones=3) as rig:
         rig.switch_on()
         played = play.play(rig, play.ZONE_LOSS)
     print(told(played))
-    assert 0 < played.restored["a"] <= ZONE_SECONDS
+    assert played.restored["a"] > 0
     assert (played.restored["b"], played.restored["c"]) == (0, 0)
 
 
