@@ -34,8 +34,6 @@ HEALED_WITHIN = 180 * SECOND
 s), a boot (20 s), a proof. The slowest of 3,000 ways home took 137 s beside its waits (seed 800055371)."""
 SKEW = 40 * SECOND
 """What the faults that set a controller's clock wrongly set it wrong by, at most."""
-SHOWN = ("pending", "running")
-"""States of an instance that is, or will be, one that forwards."""
 UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
 """By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
 
@@ -77,8 +75,7 @@ def can_carry(world: World) -> bool:
 
 def is_lossy(world: World) -> bool:
     """Some NAT of the stack loses some packets: whoever uses it may be at rest, or fail over at any moment."""
-    shown = (each for each in world.ec2.machines.values() if each.state in SHOWN and each.tag(STACK_TAG))
-    return any(each.loss for each in shown)
+    return any(each.loss for each in world.ec2.machines.values() if _is_shown(each))
 
 
 def remembered(world: World) -> Iterator[dict[str, Any]]:
@@ -112,11 +109,15 @@ def _overdue(world: World) -> int:
     return microseconds(world.policy.watch_run + OVERDUE) if is_one_lost else 0
 
 
+def _is_shown(machine: Machine) -> bool:
+    """One of the stack's that EC2 shows pending or running: that forwards, or will."""
+    return machine.state in ("pending", "running") and bool(machine.tag(STACK_TAG))
+
+
 def _is_ill(machine: Machine) -> bool:
-    """One of the stack's that EC2 shows pending or running, and that will not forward until somebody reboots it."""
+    """Such a one that will not forward until somebody reboots it."""
     is_sound = machine.is_forwarding and machine.has_ruleset and machine.takes_new_flows and not machine.is_hung
     is_open = machine.interface is None or machine.interface.is_group_open
     is_fast = not machine.loss and not machine.latency_ms
     is_booted = machine.forwards_from < FOREVER
-    is_shown = machine.state in SHOWN and bool(machine.tag(STACK_TAG))
-    return is_shown and not (is_sound and is_open and is_fast and is_booted)
+    return _is_shown(machine) and not (is_sound and is_open and is_fast and is_booted)

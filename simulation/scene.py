@@ -142,7 +142,7 @@ class Scene:
 
     def lack(self, instance_type: str, until: int) -> None:
         """AWS has none of that type for a while."""
-        refusal = ApiError("InsufficientInstanceCapacity", "")
+        refusal = ApiError("InsufficientInstanceCapacity", "", 500)
 
         def wants_it(call: Call) -> bool:
             return call.params.get("InstanceType") == instance_type
