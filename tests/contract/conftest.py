@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from lab.api import Api, ApiOptions
 from tests.contract.scenery import Aws
+from tests.support.cloud import wait_for_answers
 from tests.support.recording_packets import RecordingPackets
 
 FAST = ApiOptions(boot_seconds=0.1, stop_seconds=0.1, async_retry_seconds=0.02)
@@ -21,6 +22,12 @@ Start = Callable[..., Aws]
 
 _DIFFERS = (AssertionError, pytest.fail.Exception, ClientError, KeyError, IndexError, TypeError, ValueError)
 GAP = pytest.mark.xfail(strict=True, raises=_DIFFERS, reason="moto's gap: drop the mend if gone")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here but those of time-outs waits in vain."""
+    wait_for_answers(monkeypatch, 60)
 
 
 @pytest.fixture

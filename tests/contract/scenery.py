@@ -14,7 +14,7 @@ from lab.api import Api
 from tests.support.recording_packets import RecordingPackets
 
 SESSION = boto3.Session(aws_access_key_id="lab", aws_secret_access_key="lab", region_name="us-east-1")
-_ONE_ATTEMPT = Config(retries={"total_max_attempts": 1}, read_timeout=5, max_pool_connections=50)
+_ONE_ATTEMPT = Config(retries={"total_max_attempts": 1}, read_timeout=60, max_pool_connections=50)
 
 
 def client(url: str, service: str) -> Any:
@@ -22,8 +22,12 @@ def client(url: str, service: str) -> Any:
     return make(service, endpoint_url=url, config=_ONE_ATTEMPT)
 
 
-def eventually(check: Callable[[], Any], seconds: float = 1.5) -> Any:
-    """The first true answer of `check`; AssertionError when there is none in time."""
+PLAIN_SECONDS = 2.0
+"""How long to wait for what plain moto is expected never to do."""
+
+
+def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
+    """The first true answer of `check`; AssertionError when there is none in time, and a machine may be slow."""
     deadline = time.monotonic() + seconds
     while not (answer := check()):
         assert time.monotonic() < deadline, "never came true"

@@ -8,25 +8,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.config import Config
 
 from lab.api import ApiOptions, FunctionResult
-from natkeeper import wiring
 from natkeeper.adapters.aws import CALL
 from natkeeper.core import launches
 from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.news import Tick
 from natkeeper.opening import LEASE
 from natkeeper.ports import Lease
-from tests.support.cloud import FAST, Cloud, deploying, do_not_wait_between_attempts
+from natkeeper.wiring import LEDGER
+from tests.support.cloud import FAST, Cloud, deploying, do_not_wait_between_attempts, wait_for_answers
 
 ATTEMPTS = 3
 DEFAULT = {"DestinationCidrBlock": DEFAULT_ROUTE}
 SLOW_STOP = ApiOptions(boot_seconds=0.02, stop_seconds=30, async_retry_seconds=0.02)
 """The NAT stays in `stopping`, so that healing does not begin while a test looks at the failover alone."""
-LATE = 0.8
-"""Seconds, longer than `impatient` waits. A test stays for as long, for moto's state is global and what arrives after a
-test would be applied to the next one's."""
+IMPATIENCE, LATE = 1.0, 2.0
+"""Seconds: as long as `impatient` waits, and longer. A test stays for as long, for moto's state is global and what
+arrives after a test would be applied to the next one's."""
 Deploy = Callable[..., Cloud]
 
 
@@ -39,9 +38,8 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time-outs as they are, but shorter, so that a test can wait for them."""
-    for name in ("CALL", "LEDGER", "VERIFYING"):
-        monkeypatch.setattr(wiring, name, getattr(wiring, name).merge(Config(read_timeout=0.3)))
+    """Time-outs that a test can wait for."""
+    wait_for_answers(monkeypatch, IMPATIENCE)
 
 
 def stop(cloud: Cloud, **options: Any) -> dict[str, list[str]]:
@@ -145,8 +143,6 @@ def test_type_without_capacity_is_replaced_by_the_next_one(deploy: Deploy) -> No
 def test_no_capacity_for_any_type_is_logged_and_tried_again_until_there_is_some(
     deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait = timedelta(seconds=1.5)
-    monkeypatch.setattr(launches, "FIRST_WAIT", wait)
     cloud = deploy(2, 1, options=FAST)
     cloud.api.faults.fail("RunInstances", "InsufficientInstanceCapacity", times=None)
     terminate(cloud)
@@ -158,7 +154,7 @@ def test_no_capacity_for_any_type_is_logged_and_tried_again_until_there_is_some(
     assert types_asked(cloud) == ["t4g.micro", "t4g.nano"]  # not in every pass
     assert cloud.memory("a").launches == ()  # what AWS refused is no launch of the day's
     cloud.api.faults.clear()
-    time.sleep(wait.total_seconds())
+    monkeypatch.setattr(launches, "FIRST_WAIT", timedelta(0))  # as if the quarter of a minute were over
     assert cloud.wake(Tick())["a"][0] == "healing"
     assert len(cloud.nats("a")) == 1
 
@@ -326,8 +322,7 @@ def test_failover_does_not_wait_for_a_ledger_that_hangs(deploy: Deploy) -> None:
 
 def test_ledger_is_given_up_long_before_the_invocation_ends() -> None:
     """On the way to the first route: both attempts and botocore's wait between them, which is a second at most."""
-    patience = wiring.LEDGER
-    worst = patience.retries["total_max_attempts"] * max(patience.read_timeout, patience.connect_timeout) + 1
+    worst = LEDGER.retries["total_max_attempts"] * max(LEDGER.read_timeout, LEDGER.connect_timeout) + 1
     assert worst <= 3
     assert CALL.retries["total_max_attempts"] == ATTEMPTS
 

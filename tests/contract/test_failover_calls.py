@@ -13,10 +13,10 @@ from natkeeper.core.news import InstanceChanged, Tick
 from tests.support.cloud import CANARY, Cloud, deploying
 from tests.support.round_trips import begun_before, last_of, longest_chain
 
-LATENCY = 0.1
+LATENCY, SLOW = 0.1, 1.0
 SLOW_STOP = ApiOptions(boot_seconds=0.02, stop_seconds=30, async_retry_seconds=0.02)
 LOOK = ["DescribeAddresses", "DescribeInstances", "DescribeRouteTables"]
-ATTEMPTS = 3
+ATTEMPTS = 5
 """A machine that stands still for longer than the latency can only make a chain look longer; the shortest counts."""
 
 Deploy = Callable[..., Cloud]
@@ -58,22 +58,34 @@ def necessary(tables: int, zones: int = 2) -> Counter[str]:
 @pytest.mark.parametrize("tables", [1, 3, 20])
 def test_event_to_last_route_takes_two_round_trips_or_three_and_no_needless_call(tables: int, is_bare: bool) -> None:
     """Two with a bare landing address, three otherwise, for any number of tables."""
-    expected = 2 if is_bare else 3
-    for _ in range(ATTEMPTS):
+
+    def chain() -> list[Call]:
         with Cloud(2, tables) as cloud:
             calls, last = fail_over(cloud, is_bare=is_bare)
-        chain = longest_chain(calls, last)
         assert kinds(begun_before(calls, last)) == necessary(tables)
-        if len(chain) <= expected:
+        return longest_chain(calls, last)
+
+    takes(2 if is_bare else 3, chain)
+
+
+def takes(round_trips: int, chain: Callable[[], list[Call]]) -> None:
+    """The shortest of a few chains has just as many calls."""
+    for _ in range(ATTEMPTS):
+        found = chain()
+        if len(found) <= round_trips:
             break
-    assert len(chain) == expected, [each.operation for each in chain]
+    assert len(found) == round_trips, [each.operation for each in found]
 
 
-def test_three_zones_cost_no_round_trip_more(deploy: Deploy) -> None:
-    calls, last = fail_over(deploy(3, 2))
-    canary_of_c = Counter(["ReplaceRoute"] * 2)  # it leaves the NAT that stopped, beside the failover
-    assert kinds(begun_before(calls, last)) == necessary(2, zones=3) + canary_of_c
-    assert len(longest_chain(calls, last)) == 2
+def test_three_zones_cost_no_round_trip_more() -> None:
+    def chain() -> list[Call]:
+        with Cloud(3, 2) as cloud:
+            calls, last = fail_over(cloud)
+        canary_of_c = Counter(["ReplaceRoute"] * 2)  # it leaves the NAT that stopped, beside the failover
+        assert kinds(begun_before(calls, last)) == necessary(2, zones=3) + canary_of_c
+        return longest_chain(calls, last)
+
+    takes(2, chain)
 
 
 @pytest.mark.parametrize("is_bare", [True, False], ids=["bare", "not bare"])
@@ -84,10 +96,12 @@ def test_slow_write_to_the_ledger_delays_no_route(is_bare: bool, deploy: Deploy)
     cloud.stop_nat("a")
     cloud.forget()
     writes_memory = "memory = :memory"
-    cloud.api.faults.delay(0.4, "UpdateItem", times=1, where=lambda params: writes_memory in params["UpdateExpression"])
+    cloud.api.faults.delay(
+        SLOW, "UpdateItem", times=1, where=lambda params: writes_memory in params["UpdateExpression"]
+    )
     cloud.wake(cloud.stopping("a"), is_one_turn=True)
     slow = next(each for each in cloud.calls("UpdateItem") if writes_memory in each.params["UpdateExpression"])
-    assert last_of(cloud.calls(), "ReplaceRoute", DEFAULT_ROUTE).ended_at < slow.ended_at - 0.2
+    assert last_of(cloud.calls(), "ReplaceRoute", DEFAULT_ROUTE).ended_at < slow.ended_at
 
 
 def test_slow_table_delays_no_other(deploy: Deploy) -> None:
@@ -95,21 +109,30 @@ def test_slow_table_delays_no_other(deploy: Deploy) -> None:
     cloud.stop_nat("a")
     cloud.forget()
     slow = cloud.zones["a"].tables[0]
-    cloud.api.faults.delay(0.5, "ReplaceRoute", where={"RouteTableId": slow})
+    cloud.api.faults.delay(SLOW, "ReplaceRoute", where={"RouteTableId": slow})
     cloud.wake(cloud.stopping("a"), is_one_turn=True)
     answered = {each.params["RouteTableId"]: each for each in cloud.calls("ReplaceRoute")}
     late = answered.pop(slow)
-    assert all(each.ended_at < late.ended_at - 0.2 for each in answered.values())
+    assert all(each.ended_at < late.ended_at for each in answered.values())
 
 
-def test_address_moves_beside_the_routes_to_a_bare_landing_address_and_before_them_to_any_other() -> None:
-    for is_bare in (True, False):
-        with Cloud(2, 2) as cloud:
-            calls, _ = fail_over(cloud, is_bare=is_bare)
-        associate = next(each for each in calls if each.operation == "AssociateAddress")
-        routes = [each for each in calls if each.operation == "ReplaceRoute"]
-        are_after = [each.started_at >= associate.ended_at for each in routes]
-        assert are_after == [not is_bare, not is_bare]
+def test_address_moves_beside_the_routes_to_a_bare_landing_address() -> None:
+    for _ in range(ATTEMPTS):
+        if after_the_address(is_bare=True) == [False, False]:
+            return
+    pytest.fail("a route waited for the address")
+
+
+def test_address_moves_before_the_routes_to_a_landing_address_that_is_not_bare() -> None:
+    assert after_the_address(is_bare=False) == [True, True]
+
+
+def after_the_address(*, is_bare: bool) -> list[bool]:
+    """For each route of a failover, whether its call began after the address's was answered."""
+    with Cloud(2, 2) as cloud:
+        calls, _ = fail_over(cloud, is_bare=is_bare)
+    associate = next(each for each in calls if each.operation == "AssociateAddress")
+    return [each.started_at >= associate.ended_at for each in calls if each.operation == "ReplaceRoute"]
 
 
 def test_routes_go_to_the_interface_and_never_to_the_instance(deploy: Deploy) -> None:
@@ -135,9 +158,14 @@ def test_pass_at_rest_only_looks(deploy: Deploy) -> None:
 def test_pass_at_rest_takes_one_round_trip(deploy: Deploy) -> None:
     cloud = deploy(2, 1)
     cloud.api.faults.delay(LATENCY)
-    cloud.wake(Tick())
-    calls = cloud.calls()
-    assert len(longest_chain(calls, max(calls, key=lambda each: each.ended_at))) == 1
+
+    def chain() -> list[Call]:
+        cloud.forget()
+        cloud.wake(Tick())
+        calls = cloud.calls()
+        return longest_chain(calls, max(calls, key=lambda each: each.ended_at))
+
+    takes(1, chain)
 
 
 def test_pass_at_rest_starts_the_run_that_a_lost_report_left_out(deploy: Deploy) -> None:

@@ -72,7 +72,7 @@ def test_asynchronous_invocation_answers_before_the_function_is_done(ours: Aws) 
     release, done = threading.Event(), threading.Event()
 
     def slow(_: bytes) -> FunctionResult:
-        release.wait(5)
+        release.wait(60)
         done.set()
         return FunctionResult(b"null")
 
@@ -81,7 +81,7 @@ def test_asynchronous_invocation_answers_before_the_function_is_done(ours: Aws) 
     assert answer["StatusCode"] == 202
     assert not done.is_set()
     release.set()
-    assert done.wait(1)
+    assert done.wait(60)
 
 
 def test_result_reaches_the_success_destination_in_awss_record(ours: Aws) -> None:
@@ -152,8 +152,20 @@ def test_failure_goes_to_a_queue_after_as_many_retries_as_configured(ours: Aws) 
 # -- how long Lambda waits; its minute lasts a fiftieth of a second here (`FAST`: 0.02 s for 60)
 
 
-def test_second_wait_is_twice_the_first(start: Start) -> None:
+def test_second_wait_is_twice_the_first() -> None:
     """invocation-async-error-handling.html: a minute before the second attempt, two before the third."""
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return True
+
+    end = carry_out(Event(b"{}", "id", 2, MAXIMUM_AGE, attempt=lambda: BOOM, wait=wait))
+    assert end == Conclusion("RetriesExhausted", 3, BOOM)
+    assert [each for each in waits if each] == [60, 120]
+
+
+def test_a_minute_of_waiting_is_as_long_as_the_lab_is_told(start: Start) -> None:
     aws = start(async_retry_seconds=0.3)
     attempts: list[float] = []
 
@@ -163,9 +175,9 @@ def test_second_wait_is_twice_the_first(start: Start) -> None:
 
     aws.api.register_function("prober", fail)
     aws.client("lambda").invoke(FunctionName="prober", InvocationType="Event")
-    eventually(lambda: len(attempts) == 3, 5)
-    first, second = attempts[1] - attempts[0], attempts[2] - attempts[1]
-    assert 0.3 <= first < 0.6 <= second < 1.2
+    eventually(lambda: len(attempts) == 3)
+    assert attempts[1] - attempts[0] >= 0.3
+    assert attempts[2] - attempts[1] >= 0.6
 
 
 def test_attempts_of_one_event_share_its_request_id(ours: Aws) -> None:
@@ -212,7 +224,7 @@ class Gate:
     def __call__(self, payload: bytes) -> FunctionResult:
         self.payloads.append(json.loads(payload))
         self.running.release()
-        self.release.wait(5)
+        self.release.wait(60)
         return FunctionResult(b"{}")
 
 
@@ -221,7 +233,7 @@ def test_synchronous_call_beyond_the_reserved_concurrency_is_throttled(ours: Aws
     ours.api.register_function("controller", gate, reserved=1)
     client = ours.client("lambda")
     client.invoke(FunctionName="controller", InvocationType="Event", Payload=b"1")
-    assert gate.running.acquire(timeout=2)
+    assert gate.running.acquire(timeout=60)
     with pytest.raises(client.exceptions.TooManyRequestsException) as refused:
         client.invoke(FunctionName="controller", Payload=b"2")
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
@@ -246,12 +258,12 @@ def test_throttled_event_waits_and_runs_once_there_is_room(ours: Aws) -> None:
     ours.api.register_function("controller", gate, reserved=1, retries=0, on_success="listener")
     client = ours.client("lambda")
     client.invoke(FunctionName="controller", InvocationType="Event", Payload=b"1")
-    assert gate.running.acquire(timeout=2)
+    assert gate.running.acquire(timeout=60)
     client.invoke(FunctionName="controller", InvocationType="Event", Payload=b"2")
     time.sleep(0.1)
     assert gate.payloads == [1]
     gate.release.set()
-    eventually(lambda: len(received) == 2, 5)
+    eventually(lambda: len(received) == 2)
     assert [each["requestContext"]["approximateInvokeCount"] for each in received] == [1, 1]
     assert gate.payloads == [1, 2]
 
@@ -300,7 +312,7 @@ def test_chain_of_destinations_is_stopped_when_a_function_has_run_sixteen_times(
 
 def test_chain_goes_on_where_recursion_is_allowed(ours: Aws) -> None:
     runs = ping_pong(ours, is_recursion_allowed=True)
-    eventually(lambda: len(runs) > 80, 5)
+    eventually(lambda: len(runs) > 80)
 
 
 def ping_pong(aws: Aws, **terms: Any) -> list[str]:

@@ -175,7 +175,7 @@ def test_new_deployment_reaches_every_later_invocation_and_no_running_one(make: 
     host = make(env={"GROUP": "a"})
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(call, host, sleep=1)
-        eventually(lambda: any("handling" in line.text for line in host.logs()), 10)
+        eventually(lambda: any("handling" in line.text for line in host.logs()))
         host.override({"GROUP": "b"})
         assert call(host)["environment"]["GROUP"] == "b"
         assert running.result()["environment"]["GROUP"] == "a"
@@ -189,9 +189,9 @@ def test_process_is_frozen_between_invocations(make: Any) -> None:
     first = json.loads(host.invoke(b"{}").payload)
     pid = host.reports()[0].pid
     assert eventually(lambda: state_of(pid) == "T")
-    time.sleep(0.5)
+    time.sleep(2)
     second = json.loads(host.invoke(b"{}").payload)
-    assert 5 <= first <= second <= first + 10  # half a second would be 50
+    assert 1 <= first <= second < first + 100  # two seconds would be 200
     assert eventually(lambda: state_of(pid) == "T")
 
 
@@ -209,7 +209,7 @@ def test_frozen_process_dies_with_whoever_started_it() -> None:
     assert eventually(lambda: state_of(pid) == "T")
     parent.kill()
     parent.communicate()
-    assert eventually(lambda: is_gone(pid) or state_of(pid) == "Z", 5)
+    assert eventually(lambda: is_gone(pid) or state_of(pid) == "Z")
 
 
 # -- failures of the init phase
@@ -237,8 +237,8 @@ def test_init_that_takes_too_long_is_repeated_within_the_invocation(
     """lambda-runtime-environment.html: the init phase is limited to 10 seconds; if it is not done by then "Lambda
     retries the Init phase at the time of the first function invocation with the configured function timeout"."""
     assert hosts.INIT_SECONDS == 10
-    monkeypatch.setattr(hosts, "INIT_SECONDS", 0.5)
-    host = make(env={"INIT": "slow once", "MARK": str(tmp_path / "mark")}, timeout_seconds=20)
+    monkeypatch.setattr(hosts, "INIT_SECONDS", 3)  # or the first process does not come to leave its mark
+    host = make(env={"INIT": "slow once", "MARK": str(tmp_path / "mark")}, timeout_seconds=60)
     assert call(host)["environment"]["INIT"] == "slow once"
     assert host.cold_starts == 2
 
@@ -251,7 +251,7 @@ def test_repeated_init_counts_towards_the_functions_time_out(make: Any, monkeypa
         "Sandbox.Timedout",
         True,
     )
-    assert 1000 <= host.reports()[0].duration_ms < 5000
+    assert 1000 <= host.reports()[0].duration_ms < 20_000
 
 
 # -- failures of the invoke phase
@@ -267,11 +267,11 @@ def test_exception_is_described_as_lambda_does(host: FunctionHost) -> None:
 
 
 def test_late_function_is_killed_and_the_next_one_is_cold(make: Any) -> None:
-    host = make(timeout_seconds=1)
+    host = make(timeout_seconds=2)
     first = call(host)["pid"]
     body = failure(host.invoke(b'{"sleep": 30}'))
     assert body["errorType"] == "Sandbox.Timedout"
-    assert "Task timed out after 1.00 seconds" in body["errorMessage"]
+    assert "Task timed out after 2.00 seconds" in body["errorMessage"]
     assert is_gone(first)
     assert call(host)["pid"] != first
     assert [(report.error_type, report.init_ms is None) for report in host.reports()[1:]] == [
@@ -289,16 +289,16 @@ def test_function_that_exits_is_an_error_and_the_next_one_is_cold(host: Function
 
 def test_function_that_needs_too_much_memory_is_killed(make: Any) -> None:
     """configuration-memory.html; the words are those of the log: "Runtime exited with error: signal: killed"."""
-    host = make(memory_mb=128, timeout_seconds=20)
+    host = make(memory_mb=128, timeout_seconds=60)
     assert call(host, hog_mb=20)
     pid = host.reports()[0].pid
-    body = failure(host.invoke(b'{"hog_mb": 200, "sleep": 10}'))
+    body = failure(host.invoke(b'{"hog_mb": 200, "sleep": 50}'))
     assert body["errorType"] == "Runtime.ExitError"
     assert "Runtime exited with error: signal: killed" in body["errorMessage"]
     assert is_gone(pid)
     report = host.reports()[1]
     assert (report.error_type, report.max_memory_mb > 128) == ("Runtime.OutOfMemory", True)
-    assert report.duration_ms < 5000
+    assert report.duration_ms < 40_000
     assert call(host)["pid"] != pid
 
 
@@ -310,9 +310,9 @@ def test_crash_kills_what_is_running(make: Any) -> None:
     host = make()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(host.invoke, b'{"sleep": 30}')
-        eventually(lambda: any("handling" in line.text for line in host.logs()), 10)
+        eventually(lambda: any("handling" in line.text for line in host.logs()))
         host.crash()
-        body = failure(running.result(5))
+        body = failure(running.result(60))
     assert (body["errorType"], "signal: killed" in body["errorMessage"]) == ("Runtime.ExitError", True)
 
 
@@ -394,7 +394,7 @@ def test_skewed_clock_is_natkeepers_alone_and_the_deadline_stays_right(tmp_path:
     )
     (tmp_path / "others.py").write_text("import time\n")
     host = make("natkeeper.handling.handler", code=tmp_path, timeout_seconds=30)
-    for skew, low, high in (("0", -0.1, 0.1), ("5", 4.9, 5.1), ("-3", -3.1, -2.9)):
+    for skew, low, high in (("0", -1, 1), ("5", 4, 6), ("-3", -4, -2)):
         host.override({"NATKEEPER_LAB_CLOCK_SKEW": skew})
         ahead, remaining = json.loads(host.invoke(b"{}").payload)
         assert low < ahead < high
@@ -414,7 +414,7 @@ def api() -> Iterator[RuntimeApi]:
 def ask(api: RuntimeApi, path: str, body: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
     request = urllib.request.Request(f"http://{api.address}/2018-06-01/runtime/{path}", data=body)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as refused:
         return refused.code, refused.headers, refused.read()

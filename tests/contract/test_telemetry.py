@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from natkeeper import wiring
-from natkeeper.adapters.aws import CALL
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.news import Command, Tick, Verb
 from tests.support.cloud import STACK, Cloud, deploying, do_not_wait_between_attempts
@@ -222,4 +221,4 @@ def test_topic_that_refuses_does_not_break_the_pass(code: str, cloud: Cloud) -> 
 @pytest.mark.usefixtures("cloud")
 def test_topic_is_asked_with_the_same_patience_as_the_others() -> None:
     """A client with botocore's defaults would wait for a minute, and Lambda for 20 s."""
-    assert wiring._sns().meta.config.read_timeout == CALL.read_timeout
+    assert wiring._sns().meta.config.read_timeout == wiring.CALL.read_timeout

@@ -17,7 +17,7 @@ import pytest
 
 from lab.api import ApiOptions, FunctionResult
 from natkeeper.settings import BadSettings
-from tests.support.cloud import Cloud, environment, forget_cold_start
+from tests.support.cloud import Cloud, environment, forget_cold_start, wait_for_answers
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 ACCOUNT = "111122223333"
@@ -55,6 +55,14 @@ class Deployed:
             answer: dict[str, Any] = self.module.handler(event, context or Context())
         json.dumps(answer)  # Lambda does
         return answer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    """For machines that stand still for a while: no test here is about time-outs."""
+    with pytest.MonkeyPatch.context() as patch:
+        wait_for_answers(patch, 60)
+        yield
 
 
 @pytest.fixture

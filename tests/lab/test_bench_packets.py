@@ -101,7 +101,7 @@ def test_the_baseline_gives_up_at_the_first_table_that_refuses(peer: Peer) -> No
     first, *others = peer.stack.groups["a"].tables
     peer.stack.api.faults.fail("ReplaceRoute", REFUSAL, times=None, where={"RouteTableId": first})
     at = peer.stop("a")
-    peer.until("the baseline's try", lambda: bool(refused(peer)), 10)
+    peer.until("the baseline's try", lambda: bool(refused(peer)), 60)
     time.sleep(1)  # the others would have taken a tenth of that
     assert others
     assert peer.moves("a", at) == []

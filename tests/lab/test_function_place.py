@@ -40,7 +40,7 @@ def look(place: Place, port: int) -> dict[str, Any]:
 
 def namespace(vpc: Vpc, where: str) -> str:
     process = vpc.network.spawn(where, ["readlink", "/proc/self/ns/net"], stdout=-1, text=True)
-    return str(process.communicate(timeout=5)[0]).strip()
+    return str(process.communicate(timeout=60)[0]).strip()
 
 
 def test_function_inside_sees_what_a_private_host_sees(quiet_vpc: Vpc, lab_port: int) -> None:

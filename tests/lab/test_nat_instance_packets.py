@@ -32,7 +32,7 @@ pytestmark = pytest.mark.packets
 
 def inside(vpc: Vpc, where: str, *argv: str) -> str:
     process = vpc.network.spawn(where, argv, stdout=subprocess.PIPE, text=True)
-    return str(process.communicate(timeout=10)[0])
+    return str(process.communicate(timeout=60)[0])
 
 
 def dropped(vpc: Vpc, comment: str, where: str = "i-nat-a") -> int:
@@ -61,7 +61,7 @@ def test_keeps_the_source_port(quiet_vpc: Vpc) -> None:
 def test_web_profile_forwards_nothing_but_80_and_443(quiet_vpc: Vpc) -> None:
     quiet_vpc.network.set_security_rules("eni-nat-a", EVERYTHING, EVERYTHING)
     before = dropped(quiet_vpc, "not ours to forward")
-    assert quiet_vpc.attempt("eni-db-a", port=80) == "ok"
+    assert quiet_vpc.reaches("eni-db-a", port=80)
     assert quiet_vpc.attempt("eni-db-a", port=8080) == "silent"
     assert dropped(quiet_vpc, "not ours to forward") > before
     quiet_vpc.network.set_security_rules("eni-nat-a", FROM_PRIVATE, EVERYTHING)
@@ -140,7 +140,7 @@ def test_running_the_script_again_repairs_flushed_rules(vpc: Vpc) -> None:
     vpc.network.flush_nat("i-nat-a")
     assert vpc.attempt("eni-db-a") == "silent"
     assert vpc.network.run_user_data("i-nat-a").is_ok
-    assert vpc.attempt("eni-db-a") == "ok"
+    assert vpc.reaches("eni-db-a")
 
 
 def test_connection_tracking_is_set_up_to_pick_up_moved_connections(quiet_vpc: Vpc) -> None:
@@ -199,7 +199,7 @@ while ping.recvfrom(99)[0][20] != 0: pass
     process: subprocess.Popen[Any] = vpc.network.spawn(
         where, ["python", "-c", code, address], stderr=subprocess.DEVNULL
     )
-    return process.wait(5) == 0
+    return process.wait(60) == 0
 
 
 def test_a_guest_switched_off_in_the_middle_of_its_boot_ends_the_boot(vpc: Vpc) -> None:
@@ -233,7 +233,7 @@ def test_running_the_script_again_picks_up_an_address_assigned_later(vpc: Vpc) -
 def test_a_timeout_says_so_instead_of_hanging_the_lab(vpc: Vpc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.network.guest.USER_DATA_SECONDS", 0.3)
     began = time.monotonic()
-    result = boot_again(vpc, "#!/bin/bash\nsleep 60\n")
+    result = boot_again(vpc, "#!/bin/bash\nsleep 600\n")
     assert not result.is_ok
     assert "killed after" in result.console
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60

@@ -181,7 +181,7 @@ def processes(mark: str) -> list[int]:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not holds():
         if time.monotonic() > deadline:
             return False

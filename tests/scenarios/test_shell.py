@@ -46,7 +46,7 @@ class Terminal:
         self.shown = ""
         os.write(self._own, text.encode())
 
-    def read_until(self, pattern: str, seconds: float = 30) -> str:
+    def read_until(self, pattern: str, seconds: float = 60) -> str:
         deadline = time.monotonic() + seconds
         while not (found := re.search(pattern, self.shown)):
             left = deadline - time.monotonic()
@@ -60,14 +60,14 @@ class Terminal:
 
     def end(self) -> int:
         """Its exit code; whatever it still prints is read, so that it does not wait for us."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
             if select.select([self._own], [], [], 0.1)[0]:
                 try:
                     self.shown += os.read(self._own, 65536).decode(errors="replace")
                 except OSError:
                     break
-        code = self.process.wait(10)
+        code = self.process.wait(60)
         os.close(self._own)
         return code
 

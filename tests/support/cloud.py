@@ -21,6 +21,7 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+from botocore.config import Config
 
 from lab.api import Api, ApiOptions, Call, FunctionResult
 from natkeeper import wiring
@@ -463,7 +464,7 @@ class Cloud:
             PrivateIpAddress=self.spare_address(group),
         )
 
-    def wait_for(self, instance: str, state: str, or_later: Sequence[str] = (), seconds: float = 10) -> None:
+    def wait_for(self, instance: str, state: str, or_later: Sequence[str] = (), seconds: float = 60) -> None:
         """Until EC2 shows the state. TimeoutError when it does not."""
         deadline = time.monotonic() + seconds
         while True:
@@ -485,6 +486,14 @@ def deploying() -> Iterator[Callable[..., Cloud]]:
 def do_not_wait_between_attempts(monkeypatch: Any) -> None:
     """botocore's attempts as they are, without the waits between them."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.005)
+
+
+def wait_for_answers(monkeypatch: Any, seconds: float) -> None:
+    """How long natkeeper's clients wait for an answer. Its own second or three are too short for a test that counts
+    calls, where a machine stands still for longer than that: it would see the second tries of what was not lost."""
+    for name in ("CALL", "LEDGER", "VERIFYING"):
+        patience = getattr(wiring, name).merge(Config(connect_timeout=seconds, read_timeout=seconds))
+        monkeypatch.setattr(wiring, name, patience)
 
 
 def probe_result(request: Mapping[str, Any], *, is_ok: bool, address: str | None = None) -> FunctionResult:
