@@ -24,6 +24,9 @@ from lab.probe import parse_target, write_json
 CONNECT_SECONDS = 3.0
 STALLED_SECONDS = 1.0  # silent this long at the end is lost: nothing in the lab sends less often
 INTERVAL_SECONDS = 0.02
+LONGEST_TURN_NS = 100_000_000
+"""What a turn of the watch takes beyond that does not count as listening: this machine stood still, the far end on it
+included."""
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Flow:
     asked: str = ""
     error: str = ""
     heard_ns: list[int] = field(default_factory=list)
+    heard_at: int = 0
+    """How long the watch had listened by then, in nanoseconds."""
     lines: int = 0
     is_contiguous: bool = True
     has_two_voices: bool = False  # its lines and the server's are numbered each for itself
@@ -52,7 +57,7 @@ class Flow:
         except OSError as error:
             self.error = type(error).__name__
 
-    def receive(self) -> None:
+    def receive(self, listened_ns: int) -> None:
         try:
             data = self.connection.recv(1 << 16)
         except BlockingIOError:
@@ -64,20 +69,21 @@ class Flow:
             self.error = "closed by the far end"
             return
         self.heard_ns.append(time.monotonic_ns())
+        self.heard_at = listened_ns
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(line.rstrip(b"\r"))
 
-    def report(self, began_ns: int, ended_ns: int, stalled_ns: int) -> dict[str, Any]:
+    def report(self, began_ns: int, listened_ns: int, stalled_ns: int) -> dict[str, Any]:
         marks = [began_ns, *self.heard_ns]
         gap, gap_at = max(((later - sooner, sooner) for sooner, later in pairwise(marks)), default=(0, 0))
-        last = marks[-1]
+        is_silent = listened_ns - self.heard_at >= stalled_ns
         return {
-            "survived": not self.error and ended_ns - last < stalled_ns,
-            "error": self.error or ("silent" if ended_ns - last >= stalled_ns else ""),
+            "survived": not self.error and not is_silent,
+            "error": self.error or ("silent" if is_silent else ""),
             "longest_gap_ms": round(gap / 1e6, 3),
             "longest_gap_began_ns": gap_at,
-            "last_heard_ns": last,
+            "last_heard_ns": marks[-1],
             "lines": self.lines,
             "contiguous": self.is_contiguous,
             "sources": list(self.sources),
@@ -112,18 +118,22 @@ def open_flow(mode: str, target: tuple[str, int], interval: float, keepalive: in
 
 
 def watch(flows: Sequence[Flow], interval: float, until_ns: int | None) -> tuple[int, int]:
-    """Drive and listen until that instant or a signal; when it began and ended, in monotonic nanoseconds."""
+    """Drive and listen until that instant or a signal; when it began, in monotonic nanoseconds, and for how many it
+    listened."""
     selector = selectors.DefaultSelector()
     for flow in flows:
         selector.register(flow.connection, selectors.EVENT_READ, flow)
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: stopped.append(number))
-    began = due = time.monotonic_ns()
+    began = due = turn_began = time.monotonic_ns()
+    listened, longest = 0, max(LONGEST_TURN_NS, int(2e9 * interval))
     while not stopped and (until_ns is None or time.monotonic_ns() < until_ns):
         wait = max(0, due - time.monotonic_ns()) / 1e9
-        for key, _ in selector.select(wait):
-            key.data.receive()
+        heard, now = selector.select(wait), time.monotonic_ns()
+        listened, turn_began = listened + min(now - turn_began, longest), now
+        for key, _ in heard:
+            key.data.receive(listened)
             if key.data.error:
                 selector.unregister(key.fileobj)
         if time.monotonic_ns() >= due:
@@ -131,7 +141,7 @@ def watch(flows: Sequence[Flow], interval: float, until_ns: int | None) -> tuple
             for flow in flows:
                 if flow.is_client_driven and not flow.error:
                     flow.send()
-    return began, time.monotonic_ns()
+    return began, listened
 
 
 def main() -> None:
@@ -154,8 +164,8 @@ def main() -> None:
     until = options.until_ns
     if options.seconds is not None:
         until = time.monotonic_ns() + int(options.seconds * 1e9)
-    began, ended = watch(flows, options.interval, until)
-    reports = [flow.report(began, ended, int(options.stalled_after * 1e9)) for flow in flows]
+    began, listened = watch(flows, options.interval, until)
+    reports = [flow.report(began, listened, int(options.stalled_after * 1e9)) for flow in flows]
     write_json({"mode": options.mode, **summary(reports), "connections": reports}, options.output)
 
 
