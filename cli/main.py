@@ -88,11 +88,11 @@ def _simulate(options: argparse.Namespace) -> int:
         print("natkeeper simulate needs greenlet: install natkeeper[simulation]", file=sys.stderr)
         return CANNOT
     from cli import simulate
+    from simulation.small_worlds import Bounds
 
     if options.small_worlds:
-        return simulate.small_worlds(
-            options.pairs, options.orders, options.switches, options.json, options.jobs, options.situation or ()
-        )
+        bounds = Bounds(options.pairs, options.orders, options.looks, options.switches)
+        return simulate.small_worlds(bounds, options.json, options.jobs, options.situation or ())
     if options.replay:
         return simulate.replay(options.seed, options.zones, options.keep)
     return simulate.campaign(options.seed, options.schedules, options.zones, options.json, options.jobs)
@@ -112,10 +112,13 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
         "--small-worlds",
         action="store_true",
         help="no chance at all: each plan in two zones, a crash before and after every call, pairs of crashes, two "
-        "controllers' calls in every order up to a number of switches, and what comes of each",
+        "controllers' calls in every order up to a number of switches, with old answers too, and what comes of each",
     )
     parser.add_argument("--pairs", metavar="N", type=_count, help="pairs of crashes for each situation (default: all)")
     parser.add_argument("--orders", metavar="N", type=_count, help="orders for each situation (default: all)")
+    parser.add_argument(
+        "--looks", metavar="N", type=_count, help="orders with old answers for each situation (default: all)"
+    )
     parser.add_argument("--switches", metavar="N", type=_count, default=2, help="between two controllers (default: 2)")
     parser.add_argument("--situation", metavar="NAME", action="append", help="only this one; may be given repeatedly")
 

@@ -64,9 +64,7 @@ def replay(seed: int | None, zones: int | None, keep: Sequence[int] | None) -> i
 
 
 def small_worlds(
-    pairs: int | None,
-    orders: int | None,
-    switches: int,
+    bounds: Bounds,
     json_out: Path | None,
     jobs: int | None,
     names: Sequence[str],
@@ -77,7 +75,6 @@ def small_worlds(
     unknown = [each for each in names if each not in SITUATIONS]
     if unknown:
         return _complain(f"--situation: no {unknown[0]!r}; there are\n  " + "\n  ".join(SITUATIONS))
-    bounds = Bounds(pairs, orders, switches)
     return explored(bounds, jobs or os.cpu_count() or 1, names, json_out)
 
 

@@ -141,7 +141,7 @@ class Race:
             self.switches += 1
             self._kill(self._holder)
             return
-        self._holder = _other(self._holder)
+        self._holder = other(self._holder)
         self._left = self._turns.pop(0) if self._turns else None
         self.last_turn = 0
         self.switches += 1
@@ -157,9 +157,10 @@ class Race:
     def _ended(self, name: str) -> None:
         self._over.add(name)
         if self._holder == name:
-            self._holder = _other(name)
+            self._holder = other(name)
             self._release()
 
 
-def _other(name: str) -> str:
+def other(name: str) -> str:
+    """The one that it is raced with."""
     return SECOND_ONE if name == FIRST else FIRST

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulation import aftermath
+from simulation.api import Call, Rule
 from simulation.book import Book, Violation
 from simulation.bus import TICK
 from simulation.hub import SECOND
-from simulation.races import FIRST, SECOND_ONE, Crashes, Point, Race
+from simulation.races import FIRST, SECOND_ONE, Crashes, Point, Race, other
 from simulation.scene import Scene
 from simulation.situations import SITUATIONS, Situation
+from simulation.world import World
 
 PASS = 20 * SECOND
 """No wake-up lasts longer: the controller's time-out."""
+PAST = 15 * SECOND
+"""How old an answer can be, and for how long the second controller is told of the past: as long as in a campaign."""
 RETRY = (70 * SECOND, 200 * SECOND)
 """Lambda tries a wake-up that died again after one minute and after two more; by then the next one has come anyway."""
 
@@ -33,6 +37,8 @@ class Replay:
     leader: str = FIRST
     turns: tuple[int, ...] = ()
     is_fatal: bool = False
+    stale: tuple[str, ...] = ()
+    """The describes that show the second one what was there before the first one wrote."""
 
     def __str__(self) -> str:
         said = [f"{each}" for each in self.crashes]
@@ -40,6 +46,8 @@ class Replay:
             said.append(f"with a second controller ({self.second}), {self.leader} leads, turns {self.turns}")
         if self.is_fatal:
             said.append("the leader dies there")
+        if self.stale:
+            said.append(f"{' and '.join(self.stale)} of the other one's are old")
         return f"{self.situation}: {'; '.join(said) or 'undisturbed'}"
 
 
@@ -68,6 +76,8 @@ def play(replay: Replay, *, follows_home: bool = False, is_told: bool = False) -
     reasons, actions = _listen(scene)
     crashes = None if replay.second else Crashes(world, replay.crashes)
     race = Race(world, replay.turns, replay.leader, is_fatal=replay.is_fatal) if replay.second else None
+    if replay.stale:
+        _tell_of_the_past(world, replay)
     world.functions.wake(event, FIRST)
     if replay.second:
         world.functions.wake(event if replay.second == "same" else TICK, SECOND_ONE)
@@ -100,6 +110,18 @@ def _listen(scene: Scene) -> tuple[list[str], set[str]]:
 
     judge.decided = listen  # type: ignore[method-assign]
     return reasons, actions
+
+
+def _tell_of_the_past(world: World, replay: Replay) -> None:
+    """Whoever does not lead looks too early: EC2's API is eventually consistent."""
+    late = other(replay.leader)
+    world.answers.keeps_history = True
+    world.answers.changed()
+
+    def is_old(call: Call) -> bool:
+        return call.invocation.request_id == late and call.operation in replay.stale
+
+    world.api.rules.append(Rule("stale-describe", is_old, lag=PAST, ends_at=world.hub.now + PAST))
 
 
 def _is_quiet(scene: Scene, begun: int) -> bool:

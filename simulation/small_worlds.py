@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,15 +24,20 @@ from simulation.replay import Played, Replay, play
 from simulation.scene import Scene
 from simulation.situations import SITUATIONS
 
+DESCRIBES = ("DescribeInstances", "DescribeRouteTables", "DescribeAddresses")
+PASTS = [some for count in (1, 2, 3) for some in combinations(DESCRIBES, count)]
+"""Every way in which a look can be old in part or whole."""
+
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much is explored. `pairs`, `orders`: at most so many of them for each situation, drawn evenly when there are
-    more; None: all. `switches`: between two controllers. `homeward`: every so many replays is followed until traffic is
-    home and everything rests, the others until there is egress; 0: none."""
+    """How much is explored. `pairs`, `orders`, `looks`: at most so many of them for each situation, drawn evenly when
+    there are more; None: all. `switches`: between two controllers. `homeward`: every so many replays is followed until
+    traffic is home and everything rests, the others until there is egress; 0: none."""
 
     pairs: int | None = None
     orders: int | None = None
+    looks: int | None = None
     switches: int = 2
     homeward: int = 10
 
@@ -47,6 +53,8 @@ class Explored:
     all_pairs: int = 0
     orders: int = 0
     all_orders: int = 0
+    looks: int = 0
+    all_looks: int = 0
     switches: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -103,7 +111,9 @@ def _single_crashes(found: Explored, run: Callable[..., Played]) -> dict[Point, 
 
 
 def _orders(found: Explored, run: Callable[..., Played], bounds: Bounds) -> None:
-    """One after the other; then with one switch at each call, once more with the leader dying there; then with more."""
+    """One after the other; then with one switch at each call, once more with the leader dying there; then with more.
+    Those with one switch again for each set of describes that shows whoever comes second what was before the first."""
+    ahead: list[Replay] = []
     wave = [Replay(found.situation, second=second, leader=leader) for second, leader in _two_wake_ups(found.situation)]
     for switches in range(bounds.switches + 1):
         found.all_orders += len(wave)
@@ -115,6 +125,12 @@ def _orders(found: Explored, run: Callable[..., Played], bounds: Bounds) -> None
             if switches < bounds.switches and not replay.is_fatal and played.fired == switches:
                 longer += _with_one_more_switch(replay, played.calls[0])
         wave = longer
+        ahead += wave if switches == 0 else []
+    looks = [replace(each, stale=stale) for each in ahead for stale in PASTS]
+    found.all_looks = len(looks)
+    for replay in sample(looks, bounds.looks):
+        run(replay)
+        found.looks += 1
 
 
 def _two_wake_ups(name: str) -> list[tuple[str, str]]:
@@ -150,11 +166,12 @@ def line(found: Explored) -> str:
     """For people."""
     return (
         f"{found.situation[:76]:76} {found.calls:5} {found.crashes:7} "
-        f"{f'{found.pairs}/{found.all_pairs}':>13} {f'{found.orders}/{found.all_orders}':>13} {len(found.violations):4}"
+        f"{f'{found.pairs}/{found.all_pairs}':>13} {f'{found.orders}/{found.all_orders}':>13} "
+        f"{f'{found.looks}/{found.all_looks}':>13} {len(found.violations):4}"
     )
 
 
-HEADING = f"{'situation':76} {'calls':>5} {'crashes':>7} {'pairs':>13} {'orders':>13} {'bad':>4}"
+HEADING = f"{'situation':76} {'calls':>5} {'crashes':>7} {'pairs':>13} {'orders':>13} {'old looks':>13} {'bad':>4}"
 
 
 def explored(bounds: Bounds, jobs: int, names: Sequence[str] = (), json_out: Path | None = None) -> int:
@@ -171,7 +188,8 @@ def explored(bounds: Bounds, jobs: int, names: Sequence[str] = (), json_out: Pat
         f"{len(lines)} situations, {sum(each.crashes for each in lines)} crashes, "
         f"{sum(each.pairs for each in lines)} of {sum(each.all_pairs for each in lines)} pairs of crashes, "
         f"{sum(each.orders for each in lines)} of {sum(each.all_orders for each in lines)} orders of two controllers' "
-        f"calls (at most {bounds.switches} switches), {bad} violations"
+        f"calls (at most {bounds.switches} switches), {sum(each.looks for each in lines)} of "
+        f"{sum(each.all_looks for each in lines)} with old answers, {bad} violations"
     )
     if json_out is not None:
         json_out.write_text(json.dumps({"bounds": asdict(bounds), "situations": [asdict(each) for each in lines]}))
