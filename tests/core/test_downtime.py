@@ -140,7 +140,7 @@ def contains(found: Downtime, truth: timedelta) -> bool:
     return found.low <= truth and (found.high is None or truth <= found.high)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(observed_outages())
 def test_the_interval_contains_the_truth(drawn: tuple[timedelta, list[Round]]) -> None:
     truth, seen = drawn
@@ -150,7 +150,7 @@ def test_the_interval_contains_the_truth(drawn: tuple[timedelta, list[Round]]) -
     assert found.high is not None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(observed_outages(), st.randoms(use_true_random=False))
 def test_an_incident_that_gets_its_rounds_in_any_portions_contains_the_truth(drawn, luck) -> None:  # type: ignore[no-untyped-def]
     truth, seen = drawn
@@ -165,7 +165,7 @@ def test_an_incident_that_gets_its_rounds_in_any_portions_contains_the_truth(dra
     assert contains(found, truth)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(observed_outages())
 def test_thinning_loses_nothing_that_is_measured(drawn: tuple[timedelta, list[Round]]) -> None:
     _, seen = drawn

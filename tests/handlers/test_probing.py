@@ -363,7 +363,7 @@ def test_a_run_is_over_before_its_limit_and_reports_what_it_knows(limit: float) 
     assert report["verdict"] in ("ended", "recovered")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lost=st.sets(st.integers(0, 30)),
     k=st.integers(1, 4),
@@ -469,7 +469,7 @@ def test_a_bad_target_is_refused_by_name(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=30) | st.text(max_size=20).map("tcp://".__add__) | st.text(max_size=20).map("https://".__add__))
 def test_a_target_is_read_or_refused_and_nothing_else(text: str) -> None:
     try:

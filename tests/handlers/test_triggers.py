@@ -236,7 +236,7 @@ def damaged_payloads(draw: st.DrawFn) -> Any:
         return event
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(event=JSON | damaged_payloads())
 def test_parse_raises_nothing_but_its_two_refusals(event: object) -> None:
     try:
@@ -282,7 +282,7 @@ NEWS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(item=NEWS)
 def test_news_survives_the_inbox_without_loss(item: news.News) -> None:
     assert from_record(json.loads(json.dumps(to_record(item)))) == item

@@ -239,7 +239,7 @@ def replaced(value: Any, text: str) -> Any:
     return text if isinstance(value, str) else value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NASTY)
 def test_every_text_stays_text(text: str) -> None:
     """The same elements as for harmless words, whatever the words are, and the words are there."""
@@ -279,7 +279,7 @@ def test_any_field_may_be_none_or_missing(path: tuple[Any, ...]) -> None:
     Page(render(without))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(PATHS), ANYTHING)
 def test_any_field_may_be_of_another_shape(path: tuple[Any, ...], value: Any) -> None:
     changed = copy.deepcopy(RECORD)

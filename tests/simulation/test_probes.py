@@ -184,7 +184,7 @@ def paths_of(*fates: Fate) -> st.SearchStrategy[Path]:
 PATHS = paths_of(GOOD, OTHER, NONE) | paths_of(SLOW, NONE)
 
 
-@settings(max_examples=150 * EFFORT, derandomize=EFFORT == 1, deadline=None)
+@settings(max_examples=150 * EFFORT, derandomize=EFFORT == 1)
 @given(st.sampled_from(["watch", "verify"]), PATHS, PATHS)
 def test_any_path_and_any_canary_give_the_same_report(mode: str, path: Path, canary: Path) -> None:
     compare(request(mode), path, canary)

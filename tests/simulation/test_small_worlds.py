@@ -5,6 +5,7 @@ controllers' calls are sampled here. `natkeeper simulate --small-worlds` plays a
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from typing import get_args
 
@@ -14,6 +15,7 @@ from natkeeper import opening
 from natkeeper.core.plan import Action, Reason
 from simulation import functions, small_worlds
 from simulation.hub import SECOND
+from simulation.planted import MUTANTS, planted
 from simulation.races import FIRST, SECOND_ONE, Point
 from simulation.replay import Played, Replay, play
 from simulation.situations import SITUATIONS
@@ -21,7 +23,7 @@ from simulation.small_worlds import Bounds, Explored, explore
 
 EFFORT = int(os.environ.get("NATKEEPER_EFFORT", "1"))
 """Multiplies what is sampled: `NATKEEPER_EFFORT=50` plays for some minutes."""
-PART = Bounds(pairs=EFFORT, orders=3 * EFFORT, homeward=0)
+PART = Bounds(pairs=EFFORT, orders=3 * EFFORT, looks=2 * EFFORT, homeward=0)
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -31,7 +33,7 @@ def test_a_crash_at_any_call_and_any_order_of_two_controllers_ends_with_egress(n
     assert found.violations == []
     assert found.crashes == 2 * found.calls
     assert found.pairs == min(found.all_pairs, PART.pairs or 0)
-    assert found.orders == PART.orders
+    assert (found.orders, found.looks) == (PART.orders, PART.looks)
 
 
 def test_undisturbed_every_situation_ends_at_home_and_at_rest_and_every_kind_of_plan_and_action_was_among_them() -> (
@@ -94,8 +96,9 @@ def test_an_order_is_explored_once_and_every_switch_can_be_made() -> None:
         return played
 
     found = Explored("tidy, the canary has no route")
-    small_worlds._orders(found, run, Bounds(switches=1))
+    small_worlds._orders(found, run, Bounds(switches=1, looks=0))
     assert len(set(seen)) == len(seen) == found.orders == found.all_orders > 20
+    assert found.all_looks == 7 * sum(len(each.turns) for each in seen)
 
 
 def test_a_lease_that_outlives_a_dead_controller_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +108,16 @@ def test_a_lease_that_outlives_a_dead_controller_is_found(monkeypatch: pytest.Mo
     assert play(Replay("fail-over, the NAT stopped")).violations == []
     found = explore("fail-over, the NAT stopped", Bounds(pairs=0, orders=0, homeward=0))
     assert any("invariant 21" in each for each in found.violations)
+
+
+def test_old_answers_are_what_finds_a_second_launch() -> None:
+    """The judge sees what they are for: the second controller's look is too early to show what the first launched."""
+    replay = Replay("heal, launch a NAT", second="same", turns=(11,), is_fatal=True)
+    too_early = replace(replay, stale=("DescribeInstances",))
+    assert play(too_early).violations == []
+    with planted(MUTANTS["launch-in-every-pass"]):
+        assert play(replay).violations == []
+        assert "invariant 14" in str(play(too_early).violations[0])
 
 
 def calls_of(replay: Replay) -> list[str]:
