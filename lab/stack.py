@@ -215,7 +215,7 @@ class Stack:
         self.wait_for(deployed.nat, "running")
         return deployed.nat
 
-    def wait_for(self, instance_id: str, state: str, seconds: float = 20) -> None:
+    def wait_for(self, instance_id: str, state: str, seconds: float = 60) -> None:
         """Until EC2 shows the instance in that state. TimeoutError when it does not."""
         deadline = time.monotonic() + seconds
         while self.describe(instance_id)["State"]["Name"] != state:

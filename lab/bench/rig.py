@@ -174,7 +174,7 @@ class Rig:
         def found() -> list[float]:
             return [at for at, which, now in self.states[known:] if (which, now) == (instance_id, state)]
 
-        self.until(f"{instance_id} {state}", lambda: bool(found()), 5)
+        self.until(f"{instance_id} {state}", lambda: bool(found()), 30)
         return found()[0]
 
     def _note(self, event: dict[str, Any]) -> None:

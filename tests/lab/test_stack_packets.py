@@ -78,7 +78,7 @@ def test_one_zone_survives_on_its_stopped_standby_and_comes_home(one_zone: Story
     address = told.fetch()
     (nat,) = nats(told, "a")
     stack.ec2.stop_instances(InstanceIds=[nat["InstanceId"]])
-    told.until("no egress while nothing runs", lambda: told.fetch(seconds=1) is None, 60)
+    told.until("no egress while nothing runs", lambda: told.fetch(seconds=2) is None, 60)
     told.until("egress through the standby", lambda: told.fetch(seconds=1) == address, 60)
     assert stack.route_of("a") == {nats(told, "a", "standby")[0]["NetworkInterfaces"][0]["NetworkInterfaceId"]}
     told.until("traffic at home", lambda: stack.route_of("a") == {stack.interface_of(nat["InstanceId"])}, 60)
