@@ -106,7 +106,7 @@ class Rulers:
             process.send_signal(signal.SIGTERM)
         read: dict[str, Any] = {}
         for name, (process, output) in self._running.items():
-            process.wait(timeout=PATIENT_MS / 1000 + 5)
+            process.wait(timeout=PATIENT_MS / 1000 + 60)
             read[name] = json.loads(output.read_text())
         patient = probes(read["patient"]["rows"])
         waited = [(each.answered_ns - each.sent_ns) / 1e6 for each in patient if each.answered_ns is not None]

@@ -44,8 +44,8 @@ class Ruler:
     def stop(self) -> None:
         """Ends it; what was seen stays."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=self.deadline + 5)
-        self._thread.join(timeout=2)
+        self._process.wait(timeout=self.deadline + 60)
+        self._thread.join(timeout=60)
 
     def since(self, at: float) -> list[Probe]:
         """Connections begun since then whose fate is known, in order."""
@@ -102,7 +102,7 @@ class Flows:
         return [self._fate(flow, process, output) for flow, process, output in self._running]
 
     def _fate(self, flow: Flow, process: subprocess.Popen[Any], output: Path) -> Fate:
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         raw = json.loads(output.read_text())
         addresses, errors = tuple(raw["addresses_seen"]), tuple(raw["errors"])
         return Fate(flow, raw["opened"], raw["survived"], raw["longest_gap_ms"], addresses, errors)
