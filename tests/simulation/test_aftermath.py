@@ -117,6 +117,26 @@ def test_only_by_a_nat_that_loses_packets_may_one_group_be_away_again_before_ano
     assert {each.number for each in resting.violations} == broken
 
 
+def test_the_ledger_is_only_asked_what_it_waits_for_when_passes_under_way_are_over(
+    resting: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 900029270: one had been throttled, and had not written it down yet."""
+    world = resting.world
+    world.functions.wake(TICK, "r-throttled")
+    world.hub.run(world.hub.now + MINUTE, lambda: bool(world.functions.invocations))
+    (under_way,) = world.functions.invocations
+    asked: list[bool] = []
+
+    def home_within(_: World) -> int:
+        asked.append(under_way in world.functions.invocations)
+        return MINUTE
+
+    monkeypatch.setattr(aftermath.patience, "home_within", home_within)
+    aftermath.judge_home(resting)
+    assert asked == [False]
+    assert resting.violations == []
+
+
 def test_by_a_nat_that_loses_packets_each_group_must_still_have_been_at_home(
     resting: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
