@@ -24,6 +24,7 @@ INTERVAL_MS = 5.0
 # Below the second after which Linux sends a lost SYN again (TCP_TIMEOUT_INIT): such an answer belongs to a later
 # moment than its probe was sent at, and would hide an outage.
 DEADLINE_MS = 800.0
+TCP_INFO = struct.Struct("68x I 28x I")  # tcpi_rtt and tcpi_total_retrans in struct tcp_info, linux/tcp.h
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, socket(7): no TIME_WAIT, so ports never run out
 
 
@@ -72,28 +73,20 @@ class Prober:
         connection, _ = self._flying.pop(row)
         if code == 0 and answered - sent > self.deadline_ns:
             # Seen late, because this process did not run, or come late: the kernel knows.
-            answered = sent + round_trip_ns(connection)
-            if repeats(connection) or answered - sent > self.deadline_ns:
+            round_trip_ns, repeats = handshake(connection)
+            answered = sent + round_trip_ns
+            if repeats or answered - sent > self.deadline_ns:
                 code = errno.ETIMEDOUT
         self.rows[row][1:] = [answered, ""] if code == 0 else [0, errno.errorcode.get(code, str(code))]
         self.tell(self.rows[row])
         connection.close()
 
 
-def repeats(connection: socket.socket) -> int:
-    """How often the kernel had to send something again, a SYN for example (`tcpi_total_retrans`)."""
-    return _tcp_info(connection, 100)
-
-
-def round_trip_ns(connection: socket.socket) -> int:
-    """What the handshake took as the kernel saw it (`tcpi_rtt`, in microseconds there)."""
-    return _tcp_info(connection, 68) * 1000
-
-
-def _tcp_info(connection: socket.socket, offset: int) -> int:
-    """A 32-bit field of `struct tcp_info`, linux/tcp.h."""
-    found: int = struct.unpack_from("I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), offset)[0]
-    return found
+def handshake(connection: socket.socket) -> tuple[int, int]:
+    """What the handshake took as the kernel saw it, in nanoseconds, and how often it had to send something again."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
+    round_trip_us, repeats = TCP_INFO.unpack(info)
+    return round_trip_us * 1000, repeats
 
 
 def probe(

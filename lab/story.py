@@ -100,16 +100,16 @@ class Story:
         since = len(self.decisions())
         self.until("every group at rest with a verified neighbour", lambda: self.settled(since), seconds)
 
-    def wait_until_away(self, since: int, seconds: float = PATIENCE) -> None:
+    def wait_until_away(self, since: int) -> None:
         """Zone a's traffic has been moved to zone b's NAT. Asks the log and not the API, whose calls are counted."""
 
         def has_moved() -> bool:
             return any(each["group"] == "a" and each["carried_by"] == "b" for each in self.decisions()[since:])
 
-        self.until("a decision to move zone a's traffic to zone b's NAT", has_moved, seconds)
-        self.until("zone a's traffic on zone b's NAT", lambda: self.stack.carrier_of("a") == "b", seconds)
+        self.until("a decision to move zone a's traffic to zone b's NAT", has_moved, PATIENCE)
+        self.until("zone a's traffic on zone b's NAT", lambda: self.stack.carrier_of("a") == "b", PATIENCE)
 
-    def wait_for_home(self, seconds: float = PATIENCE) -> None:
+    def wait_for_home(self) -> None:
         """Zone a's routes are on zone a's NAT, and its Elastic IP with them."""
         deployed = self.stack.groups["a"]
 
@@ -117,15 +117,15 @@ class Story:
             address = self.stack.ec2.describe_addresses(AllocationIds=[deployed.allocation])["Addresses"][0]
             return self.stack.carrier_of("a") == "a" and {address.get("NetworkInterfaceId")} == self.stack.route_of("a")
 
-        self.until("zone a's traffic at home", is_home, seconds)
+        self.until("zone a's traffic at home", is_home, PATIENCE)
 
-    def wait_for_incident(self, known: int, seconds: float = PATIENCE) -> dict[str, Any]:
+    def wait_for_incident(self, known: int) -> dict[str, Any]:
         """The incident after the `known` first ones, once it is closed."""
 
         def found() -> list[dict[str, Any]]:
             return [each for each in self.incidents() if "closed_at" in each][known:]
 
-        self.until("a closed incident in the ledger", lambda: bool(found()), seconds)
+        self.until("a closed incident in the ledger", lambda: bool(found()), PATIENCE)
         return found()[0]
 
     def incidents(self) -> list[dict[str, Any]]:

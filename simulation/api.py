@@ -20,10 +20,9 @@ from simulation.hub import SECOND, Hub
 if TYPE_CHECKING:
     from simulation.invocation import Invocation
 
-READS = (
-    *("DescribeInstances", "DescribeRouteTables", "DescribeAddresses"),
-    *("DescribeInstanceStatus", "DescribeSpotInstanceRequests", "Query"),
-)
+DESCRIBES = ("DescribeInstances", "DescribeRouteTables", "DescribeAddresses")
+"""What a look is made of, and what may be old."""
+READS = (*DESCRIBES, "DescribeInstanceStatus", "DescribeSpotInstanceRequests", "Query")
 THROTTLED = ApiError("RequestLimitExceeded", "Request limit exceeded.", 503)
 
 

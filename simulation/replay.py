@@ -13,13 +13,12 @@ from simulation.api import Call, Rule
 from simulation.book import Book, Violation
 from simulation.bus import TICK
 from simulation.hub import SECOND
+from simulation.invocation import TIMEOUT
 from simulation.races import FIRST, SECOND_ONE, Crashes, Point, Race, other
 from simulation.scene import Scene
 from simulation.situations import SITUATIONS, Situation
 from simulation.world import World
 
-PASS = 20 * SECOND
-"""No wake-up lasts longer: the controller's time-out."""
 PAST = 15 * SECOND
 """How old an answer can be, and for how long the second controller is told of the past: as long as in a campaign."""
 RETRY = (70 * SECOND, 200 * SECOND)
@@ -82,7 +81,7 @@ def play(replay: Replay, *, follows_home: bool = False, is_told: bool = False) -
     if replay.second:
         world.functions.wake(event if replay.second == "same" else TICK, SECOND_ONE)
     begun = world.hub.now
-    world.hub.run(begun + PASS, lambda: bool(book.violations) or _is_quiet(scene, begun))
+    world.hub.run(begun + TIMEOUT, lambda: bool(book.violations) or _is_quiet(scene, begun))
     if replay.crashes or replay.is_fatal:
         until = begun + RETRY[len(replay.crashes) > 1]
         world.hub.run(until, lambda: bool(book.violations) or (not follows_home and _has_followed(crashes)))

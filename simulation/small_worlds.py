@@ -18,13 +18,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from simulation.api import DESCRIBES
 from simulation.bus import TICK
 from simulation.races import FIRST, SECOND_ONE, Point
 from simulation.replay import Played, Replay, play
 from simulation.scene import Scene
 from simulation.situations import SITUATIONS
 
-DESCRIBES = ("DescribeInstances", "DescribeRouteTables", "DescribeAddresses")
 PASTS = [some for count in (1, 2, 3) for some in combinations(DESCRIBES, count)]
 """Every way in which a look can be old in part or whole."""
 
@@ -111,9 +111,7 @@ def _single_crashes(found: Explored, run: Callable[..., Played]) -> dict[Point, 
 
 
 def _orders(found: Explored, run: Callable[..., Played], bounds: Bounds) -> None:
-    """One after the other; then with one switch at each call, once more with the leader dying there; then with more.
-    Those with one switch again for each set of describes that shows whoever comes second what was before the first."""
-    ahead: list[Replay] = []
+    """One after the other; then with one switch at each call, once more with the leader dying there; then with more."""
     wave = [Replay(found.situation, second=second, leader=leader) for second, leader in _two_wake_ups(found.situation)]
     for switches in range(bounds.switches + 1):
         found.all_orders += len(wave)
@@ -125,8 +123,13 @@ def _orders(found: Explored, run: Callable[..., Played], bounds: Bounds) -> None
             if switches < bounds.switches and not replay.is_fatal and played.fired == switches:
                 longer += _with_one_more_switch(replay, played.calls[0])
         wave = longer
-        ahead += wave if switches == 0 else []
-    looks = [replace(each, stale=stale) for each in ahead for stale in PASTS]
+        if switches == 0:
+            _old_looks(found, run, bounds, wave)
+
+
+def _old_looks(found: Explored, run: Callable[..., Played], bounds: Bounds, orders: Sequence[Replay]) -> None:
+    """These again, for each set of describes that shows whoever comes second what was before the first wrote."""
+    looks = [replace(each, stale=stale) for each in orders for stale in PASTS]
     found.all_looks = len(looks)
     for replay in sample(looks, bounds.looks):
         run(replay)

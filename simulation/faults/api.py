@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from simulation.api import READS, THROTTLED, Call
+from simulation.api import DESCRIBES, READS, THROTTLED, Call
 from simulation.errors import ApiError
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
 
-DESCRIBES = ("DescribeInstances", "DescribeRouteTables", "DescribeAddresses")
 WRITES = (
     *("ReplaceRoute", "CreateRoute", "AssociateAddress", "ModifyNetworkInterfaceAttribute"),
     *("RunInstances", "StartInstances", "StopInstances", "TerminateInstances"),

@@ -22,10 +22,6 @@ def client(url: str, service: str) -> Any:
     return make(service, endpoint_url=url, config=_ONE_ATTEMPT)
 
 
-PLAIN_SECONDS = 2.0
-"""How long to wait for what plain moto is expected never to do."""
-
-
 def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
     """The first true answer of `check`; AssertionError when there is none in time, and a machine may be slow."""
     deadline = time.monotonic() + seconds
@@ -82,6 +78,11 @@ class Aws:
     def interface(self, instance_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.instance(instance_id)["NetworkInterfaces"][0]
         return found
+
+    @property
+    def patience(self) -> float:
+        """Seconds for `eventually`, in tests of mends: plain moto is expected never to do it."""
+        return 30 if self.api.options.is_mended else 2
 
     def state(self, instance_id: str) -> str:
         name: str = self.instance(instance_id)["State"]["Name"]

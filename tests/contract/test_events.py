@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.api import FunctionResult
 from tests.contract.conftest import Start
-from tests.contract.scenery import PLAIN_SECONDS, Aws, eventually
+from tests.contract.scenery import Aws, eventually
 
 STATES = {"source": ["aws.ec2"], "detail-type": ["EC2 Instance State-change Notification"]}
 
@@ -34,7 +34,7 @@ def test_state_changes_reach_a_functions_rule_in_awss_envelope(aws: Aws) -> None
     received = listen(aws, {**STATES, "detail": {"state": ["stopping"]}})
     nat = aws.launch_running()
     aws.ec2.stop_instances(InstanceIds=[nat.instance])
-    event = eventually(lambda: received, 30 if aws.api.options.is_mended else PLAIN_SECONDS)[0]
+    event = eventually(lambda: received, aws.patience)[0]
     assert re.fullmatch(r"[0-9a-f-]{36}", event.pop("id"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event.pop("time"))
     assert event == {

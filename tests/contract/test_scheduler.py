@@ -13,7 +13,7 @@ import pytest
 from lab.api import ApiOptions, FunctionResult, scheduler
 from lab.api.scheduler import Scheduler
 from tests.contract.conftest import GAP, Start
-from tests.contract.scenery import PLAIN_SECONDS, Aws, eventually
+from tests.contract.scenery import Aws, eventually
 
 MINUTE = 0.2
 
@@ -102,8 +102,9 @@ def test_longer_rate_fires_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("is_mended", [True, pytest.param(False, marks=GAP)])
 def test_schedule_invokes_its_target(start: Start, is_mended: bool) -> None:
-    received = listen(start(minute_seconds=MINUTE, is_mended=is_mended))
-    assert eventually(lambda: received, 30 if is_mended else PLAIN_SECONDS)[0] == {"tick": True}
+    aws = start(minute_seconds=MINUTE, is_mended=is_mended)
+    received = listen(aws)
+    assert eventually(lambda: received, aws.patience)[0] == {"tick": True}
 
 
 def test_disabled_schedule_is_silent_until_it_is_enabled(start: Start) -> None:

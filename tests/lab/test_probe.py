@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from lab.probe import Prober
 
@@ -29,28 +31,31 @@ def test_an_answer_counts_when_it_came_and_not_when_it_was_seen() -> None:
     assert not prober.is_waiting
 
 
+@contextmanager
+def full() -> Iterator[tuple[int, socket.socket]]:
+    """A server that drops every SYN, for its queue is full: its port, and itself."""
+    with ExitStack() as closing:
+        server = closing.enter_context(socket.create_server(("127.0.0.1", 0), backlog=WAITING_PLACES))
+        port = server.getsockname()[1]
+        for _ in range(WAITING_PLACES + 1):
+            closing.enter_context(socket.create_connection(("127.0.0.1", port)))
+        yield port, server
+
+
 def test_an_answer_to_a_repeated_syn_is_none() -> None:
     """The first SYN finds no place in the queue and is dropped; there is one when the kernel sends it again."""
-    with socket.create_server(("127.0.0.1", 0), backlog=WAITING_PLACES) as server:
-        port = server.getsockname()[1]
-        waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(WAITING_PLACES + 1)]
+    with full() as (port, server):
         prober = sent(port)
-        for _ in waiting:
+        for _ in range(WAITING_PLACES + 1):
             server.accept()[0].close()
         time.sleep(1.5)  # the kernel's second SYN leaves after one
         prober.collect(0)
-        for each in waiting:
-            each.close()
     assert [row[1:] for row in prober.rows] == [[0, "ETIMEDOUT"]]
 
 
 def test_no_answer_is_a_time_out() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=WAITING_PLACES) as server:
-        port = server.getsockname()[1]
-        waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(WAITING_PLACES + 1)]
+    with full() as (port, _):
         prober = sent(port)
         time.sleep(1.5 * DEADLINE_NS / 1e9)
         prober.collect(0)
-        for each in waiting:
-            each.close()
     assert [row[1:] for row in prober.rows] == [[0, "ETIMEDOUT"]]
