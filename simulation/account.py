@@ -7,26 +7,13 @@ reference and user guide (shared facts: "Routes and addresses", "Emulators"). In
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from simulation.errors import ApiError
-from simulation.hub import SECOND, Hub
+from simulation.hub import Hub
 from simulation.machines import DEFAULT_ROUTE, Elastic, Interface, Machine, Table
-
-
-@dataclass(frozen=True, slots=True)
-class Paces:
-    """How long AWS takes, in microseconds (from, to). Boot and start: shared facts, "The NAT instance" (21 to 26 s);
-    remap and public addresses are *unproven* on AWS, so the world draws them widely."""
-
-    to_running: tuple[int, int] = (4 * SECOND, 12 * SECOND)
-    script: tuple[int, int] = (8 * SECOND, 18 * SECOND)
-    to_stopped: tuple[int, int] = (2 * SECOND, 25 * SECOND)
-    to_terminated: tuple[int, int] = (2 * SECOND, 20 * SECOND)
-    remap: tuple[int, int] = (0, SECOND)
-    public: tuple[int, int] = (0, 8 * SECOND)
+from simulation.paces import Paces
 
 
 class Account:
@@ -75,8 +62,7 @@ class Account:
         if destination not in table.routes:
             code = "InvalidRoute.NotFound" if self.dice.random() < 0.5 else "InvalidParameterValue"
             raise ApiError(code, f"There is no route defined for '{destination}'. Use CreateRoute instead")
-        table.routes[destination] = self._route_target(params)
-        self.on_change()
+        self._set(table, destination, self._route_target(params))
         return {}
 
     def _create_route(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,19 +70,36 @@ class Account:
         target = self._route_target(params)
         if table.routes.get(destination, target) != target:
             raise ApiError("RouteAlreadyExists", f"The route identified by {destination} already exists")
-        table.routes[destination] = target
-        self.on_change()
+        self._set(table, destination, target)
         return {"Return": True}
 
     def delete_route(self, table_id: str, destination: str = DEFAULT_ROUTE) -> None:
         """A person does it."""
-        self.tables[table_id].routes.pop(destination, None)
-        self.on_change()
+        self._set(self.tables[table_id], destination, None)
 
     def set_route(self, table_id: str, target: str, destination: str = DEFAULT_ROUTE) -> None:
         """A person does it."""
-        self.tables[table_id].routes[destination] = target
+        self._set(self.tables[table_id], destination, target)
+
+    def _set(self, table: Table, destination: str, target: str | None) -> None:
+        """EC2 shows the route at once; packets take the old one until it has propagated."""
+        before = table.routes.get(destination)
+        if target is None:
+            table.routes.pop(destination, None)
+        else:
+            table.routes[destination] = target
+        delay = self.draw(self.paces.propagation)
+        if delay and before != target:
+            until = self.hub.now + delay
+            table.lagging.setdefault(destination, before)
+            table.lags_until[destination] = until
+            self.hub.after(delay, lambda: self._propagated(table, destination, until), "route propagates")
         self.on_change()
+
+    def _propagated(self, table: Table, destination: str, until: int) -> None:
+        if table.lags_until.get(destination) == until:
+            del table.lagging[destination], table.lags_until[destination]
+            self.on_change()
 
     def _table(self, table_id: str) -> Table:
         if table_id not in self.tables:
@@ -129,35 +132,64 @@ class Account:
         if private not in interface.addresses:
             raise ApiError("InvalidParameterValue", f"{private} is not on {interface.interface_id}")
         if (elastic.interface_id, elastic.private) != (interface.interface_id, private):
-            self.release(elastic)
-            interface.public.pop(private, None)
+            left = self.interfaces.get(elastic.interface_id or "")
+            self._displace(interface, private, by=elastic)
             elastic.interface_id, elastic.private = interface.interface_id, private
+            if left is not None:
+                self._give_public(left)
             delay = self.draw(self.paces.remap)
-            elastic.works_from = self.hub.now + delay
+            if self.paces.is_remap_dark and delay:
+                self._unmap(elastic)
             self.hub.after(delay, lambda: self._map(elastic, interface, private), "remap")
             self.on_change()
-        return {"AssociationId": f"eipassoc-{elastic.allocation_id}"}
+        return {"AssociationId": elastic.association_id}
+
+    def _displace(self, interface: Interface, private: str, by: Elastic) -> None:
+        """What the address had as public identity goes: AWS releases one of its own, and keeps an Elastic IP that
+        another takes the place of (EC2 API reference, AssociateAddress)."""
+        for elastic in self.elastics.values():
+            if elastic is not by and (elastic.interface_id, elastic.private) == (interface.interface_id, private):
+                elastic.interface_id = elastic.private = None
+                self._unmap(elastic)
+        if interface.public.get(private) != by.public:
+            interface.public.pop(private, None)
 
     def _map(self, elastic: Elastic, interface: Interface, private: str) -> None:
         if elastic.interface_id == interface.interface_id and elastic.private == private:
+            self._unmap(elastic)
             interface.public[private] = elastic.public
             self.on_change()
+
+    def _unmap(self, elastic: Elastic) -> None:
+        """Packets of wherever it was translated until now have no public identity any more."""
+        for interface in self.interfaces.values():
+            for private in [each for each, public in interface.public.items() if public == elastic.public]:
+                del interface.public[private]
+
+    def _disassociate_address(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        found = [each for each in self.elastics.values() if each.association_id == params["AssociationId"]]
+        if not found or found[0].interface_id is None:
+            raise ApiError("InvalidAssociationID.NotFound", "The association ID does not exist")
+        self.release(found[0])
+        self.on_change()
+        return {}
 
     def release(self, elastic: Elastic) -> None:
         """Takes it off whatever it is on, which may get an address of AWS's again."""
         interface = self.interfaces.get(elastic.interface_id or "")
-        if interface is not None and elastic.private is not None:
-            if interface.public.get(elastic.private) == elastic.public:
-                del interface.public[elastic.private]
-            self._give_public(interface)
         elastic.interface_id = elastic.private = None
+        self._unmap(elastic)
+        if interface is not None:
+            self._give_public(interface)
 
     def _give_public(self, interface: Interface) -> None:
         """An auto-assigned address comes after a while, if the attribute is on and the primary has none."""
+        if self.paces.public is None:
+            return
 
         def come() -> None:
             owner = self.owner(interface.interface_id)
-            is_free = interface.primary not in interface.public and not self._elastic_on(interface)
+            is_free = interface.primary not in interface.public and not self._elastic_on(interface, interface.primary)
             if interface.has_auto_public and is_free and owner is not None and owner.state in ("pending", "running"):
                 interface.public[interface.primary] = f"198.51.100.{self.number() % 250 + 1}"
                 self.on_change()
@@ -165,9 +197,9 @@ class Account:
         if interface.has_auto_public:
             self.hub.after(self.draw(self.paces.public), come, "public address")
 
-    def _elastic_on(self, interface: Interface) -> bool:
+    def _elastic_on(self, interface: Interface, private: str | None = None) -> bool:
         return any(
-            each.interface_id == interface.interface_id and each.private == interface.primary
+            each.interface_id == interface.interface_id and private in (None, each.private)
             for each in self.elastics.values()
         )
 
@@ -181,12 +213,13 @@ class Account:
             interface.has_auto_public = params["AssociatePublicIpAddress"]
             if interface.has_auto_public:
                 self._give_public(interface)
-            elif not self._elastic_on(interface) and interface.primary in interface.public:
-                self.hub.after(self.draw(self.paces.public), lambda: self._take_public(interface), "public address")
+            elif not self._elastic_on(interface, interface.primary) and interface.primary in interface.public:
+                delay = self.draw(self.paces.taken)
+                self.hub.after(delay, lambda: self._take_public(interface), "public address")
         self.on_change()
         return {}
 
     def _take_public(self, interface: Interface) -> None:
-        if not interface.has_auto_public and not self._elastic_on(interface):
+        if not interface.has_auto_public and not self._elastic_on(interface, interface.primary):
             interface.public.pop(interface.primary, None)
             self.on_change()

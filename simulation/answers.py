@@ -85,7 +85,8 @@ def _instance(ec2: Ec2, machine: Machine) -> Answer:
 
 
 def _interface(ec2: Ec2, interface: Interface) -> Answer:
-    public = dict(interface.public)
+    elastics = {each.public for each in ec2.elastics.values()}
+    public = {private: each for private, each in interface.public.items() if each not in elastics}
     for elastic in ec2.elastics.values():
         # The API shows an association at once; packets follow a moment later.
         if elastic.interface_id == interface.interface_id and elastic.private is not None:
@@ -131,6 +132,7 @@ def _addresses(ec2: Ec2) -> list[Answer]:
         answer: Answer = {"AllocationId": elastic.allocation_id, "PublicIp": elastic.public}
         if elastic.interface_id is not None:
             answer |= {"NetworkInterfaceId": elastic.interface_id, "PrivateIpAddress": elastic.private}
+            answer["AssociationId"] = elastic.association_id
         found.append(answer)
     return found
 

@@ -94,7 +94,8 @@ class Bucket:
 def buckets() -> dict[str, Bucket]:
     """Size and refill a second of an account's buckets in one region (shared facts: Throttling)."""
     found = {name: Bucket(100, 20) for name in READS if name.startswith("Describe")}
-    found |= {name: Bucket(50, 5) for name in ("ReplaceRoute", "CreateRoute", "AssociateAddress", "StopInstances")}
+    moves = ("ReplaceRoute", "CreateRoute", "AssociateAddress", "DisassociateAddress", "StopInstances")
+    found |= {name: Bucket(50, 5) for name in moves}
     found |= {name: Bucket(100, 5) for name in ("ModifyNetworkInterfaceAttribute", "TerminateInstances")}
     found |= {name: Bucket(5, 2) for name in ("RunInstances", "StartInstances")}
     return found
@@ -125,6 +126,9 @@ class Api:
         rule = self._rule(call) if self.rules else None
         low, high = self.latency
         there = back = low if low == high else self.dice.randrange(low, high) // 2
+        paces = self.ec2.paces
+        if paces.slow_calls and self.dice.random() < paces.slow_calls:
+            there += self.ec2.draw(paces.slow_call)
         if rule is not None:
             there += rule.delay
         if there + back > patience or (rule is not None and rule.loses):

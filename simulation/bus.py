@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 MINUTE = 60 * SECOND
-DELIVERY = (50_000, 900_000)
-"""EC2 to the controller's queue: a state change arrives within a second (shared sketches: 45 to 855 ms, unproven)."""
 TICK = {"natkeeper": {"tick": True}}
 
 
@@ -53,7 +51,7 @@ class Bus:
             copies = 2
             world.fired("event-twice")
         for _ in range(copies):
-            delay = world.dice.randrange(*DELIVERY)
+            delay = world.dice.randrange(*world.ec2.paces.events)
             if self.late:
                 delay += self.late.pop()
                 world.fired("event-late" if delay > 60 * SECOND else "event-out-of-order")

@@ -17,6 +17,7 @@ from simulation.collector import held_off
 from simulation.faults import COMPLICATIONS, FAULTS, TROUBLES, Act
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
+from simulation.paces import Paces
 from simulation.promptness import Promptness, is_asked_of
 from simulation.setting import Setting
 from simulation.world import World
@@ -53,6 +54,7 @@ class Schedule:
     setting: Setting
     injections: tuple[Injection, ...]
     goes_home: bool
+    paces: Paces = field(default_factory=Paces)
 
 
 @dataclass
@@ -129,7 +131,7 @@ def play(schedule: Schedule, *, is_told: bool = False) -> Result:
 
 def _play(schedule: Schedule, *, is_told: bool) -> Result:
     judge = Invariants()
-    world = World(schedule.seed, schedule.setting, judge)
+    world = World(schedule.seed, schedule.setting, judge, schedule.paces)
     judge.watch(world)
     if is_told:
         world.story = []

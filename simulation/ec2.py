@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from simulation.account import Account, Paces
+from simulation.account import Account
 from simulation.errors import ApiError
 from simulation.hub import Hub
 from simulation.machines import FOREVER, Interface, Machine
+from simulation.paces import Paces, Span
 
 __all__ = ["Ec2", "Paces"]
 
@@ -68,13 +69,13 @@ class Ec2(Account):
         machine.tagged_from = machine.visible_from + self.tagged_after
         self.machines[machine.instance_id] = machine
         self.tokens[token] = (machine.instance_id, asked)
-        self._boot(machine)
+        self._boot(machine, self.paces.script)
         return self._launched(machine)
 
     def _launched(self, machine: Machine) -> dict[str, Any]:
         return {"Instances": [{"InstanceId": machine.instance_id}]}
 
-    def _boot(self, machine: Machine) -> None:
+    def _boot(self, machine: Machine, script: Span) -> None:
         interface = machine.interface
         assert interface is not None
         machine.state, machine.launched_at = "pending", self.hub.now
@@ -82,7 +83,7 @@ class Ec2(Account):
         self._give_public(interface)
         to_running = FOREVER if self.stuck_pending else self.draw(self.paces.to_running)
         is_good = machine.is_script_good and not self.is_script_broken(interface.zone)
-        machine.forwards_from = self.hub.now + to_running + self.draw(self.paces.script) if is_good else FOREVER
+        machine.forwards_from = self.hub.now + to_running + self.draw(script) if is_good else FOREVER
         self.emit(machine.instance_id, "pending")
         self._later(machine, to_running, "pending", "running")
         if is_good:
@@ -119,7 +120,7 @@ class Ec2(Account):
         if machine.state not in ("stopped", "running", "pending"):
             raise ApiError("IncorrectInstanceState", f"The instance is {machine.state}")
         if machine.state == "stopped":
-            self._boot(machine)
+            self._boot(machine, self.paces.start_script)
         return {"StartingInstances": []}
 
     def _stop(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class Ec2(Account):
         machine.state = state
         machine.forwards_from = FOREVER
         interface = machine.interface
-        if interface is not None and not self._elastic_on(interface):
+        if interface is not None and not self._elastic_on(interface, interface.primary):
             interface.public.pop(interface.primary, None)
         self.on_change()
         self.emit(machine.instance_id, state)
@@ -165,6 +166,7 @@ _OPERATIONS: dict[str, Callable[[Ec2, Mapping[str, Any]], dict[str, Any]]] = {
     "ReplaceRoute": Ec2._replace_route,
     "CreateRoute": Ec2._create_route,
     "AssociateAddress": Ec2._associate_address,
+    "DisassociateAddress": Ec2._disassociate_address,
     "ModifyNetworkInterfaceAttribute": Ec2._modify_interface,
     "RunInstances": Ec2._run_instances,
     "StartInstances": Ec2._start,

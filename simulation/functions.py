@@ -175,18 +175,32 @@ class Functions:
         function = f"prober-{run.group}"
         if report is None:
             error = {"errorType": "Sandbox.Timedout", "errorMessage": "Task timed out"}
-            self.wake(destination(run.request, function, error, "RetriesExhausted", "Unhandled"))
+            self._hand_over(destination(run.request, function, error, "RetriesExhausted", "Unhandled"))
             return
         if self.lost_results > 0:
             self.lost_results -= 1
             self._world.fired("prober-result-lost")
             return
         record = destination(run.request, function, report, "Success", None)
-        self.wake(record)
+        self._hand_over(record)
         if self.duplicates > 0:
             self.duplicates -= 1
             self._world.fired("prober-result-twice")
+            self._hand_over(record)
+
+    def _hand_over(self, record: dict[str, Any]) -> None:
+        """To the controller's queue, which a destination may take its time to reach."""
+        delay = self._world.ec2.draw(self._world.ec2.paces.destination)
+        if not delay:
             self.wake(record)
+            return
+        self.queued += 1
+
+        def arrive() -> None:
+            self.queued -= 1
+            self.wake(record)
+
+        self._world.hub.after(delay, arrive, "destination")
 
     def path_changed(self) -> None:
         """Something that packets notice happened."""

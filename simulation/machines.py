@@ -74,19 +74,29 @@ class Machine:
 
 @dataclass(slots=True, eq=False)
 class Elastic:
-    """An Elastic IP. `works_from`: packets follow an association only after a remap."""
+    """An Elastic IP, where the API shows it. Packets follow an association only after a remap (`Interface.public`)."""
 
     allocation_id: str
     public: str
     interface_id: str | None = None
     private: str | None = None
-    works_from: int = 0
+
+    @property
+    def association_id(self) -> str:
+        """Of the association that it has now, if it has one."""
+        return f"eipassoc-{self.allocation_id}-{self.interface_id}-{self.private}"
 
 
 @dataclass(slots=True, eq=False)
 class Table:
-    """A route table: destination to target."""
+    """A route table: destination to target, as the API shows it. `lagging`: what packets still take meanwhile."""
 
     table_id: str
     routes: dict[str, str] = field(default_factory=dict)
     subnet_ids: tuple[str, ...] = ()
+    lagging: dict[str, str | None] = field(default_factory=dict)
+    lags_until: dict[str, int] = field(default_factory=dict)
+
+    def taken(self, destination: str) -> str | None:
+        """The target that packets for exactly this destination take now; None where they find no such route."""
+        return self.lagging[destination] if destination in self.lagging else self.routes.get(destination)

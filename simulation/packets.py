@@ -121,8 +121,7 @@ class Packets:
     def path(self, group: str, table_id: str, destination: str = DEFAULT_ROUTE) -> Fate:
         """The same for a workload that needs none of the probes' targets."""
         table = self._ec2.tables.get(table_id)
-        routes = table.routes if table is not None else {}
-        target = routes.get(destination, routes.get(DEFAULT_ROUTE))
+        target = None if table is None else table.taken(destination) or table.taken(DEFAULT_ROUTE)
         if target is None:
             return DEAD["no route"]
         if target.startswith("nat-"):

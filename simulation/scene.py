@@ -18,12 +18,12 @@ from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Memory, Proof
 from simulation.answers import instant
 from simulation.api import Call, Rule
-from simulation.ec2 import Paces
 from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
 from simulation.invocation import ACCOUNT, REGION, destination
 from simulation.machines import DEFAULT_ROUTE, FOREVER, Interface, Machine
+from simulation.paces import Paces
 from simulation.probes import Run
 from simulation.setting import CANARY, CANARY_ROUTE, STACK, Setting
 from simulation.world import World
@@ -34,12 +34,14 @@ LATENCY = 40_000
 PACES = Paces(
     to_running=(8 * SECOND, 8 * SECOND),
     script=(12 * SECOND, 12 * SECOND),
+    start_script=(12 * SECOND, 12 * SECOND),
     to_stopped=(10 * SECOND, 10 * SECOND),
     to_terminated=(10 * SECOND, 10 * SECOND),
     remap=(300_000, 300_000),
     public=(2 * SECOND, 2 * SECOND),
+    taken=(2 * SECOND, 2 * SECOND),
 )
-"""The middle of what a seeded world draws from (`simulation.ec2.Paces`)."""
+"""The middle of what a seeded world draws from (`simulation.paces`)."""
 LONG_AGO = 600 * SECOND
 TARGETS = ("tcp://192.0.2.1:443", "tcp://192.0.2.2:443", "https://192.0.2.3/")
 

@@ -15,7 +15,6 @@ from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 from simulation import transitions
-from simulation.account import Paces
 from simulation.answers import Answers
 from simulation.api import Api, Call
 from simulation.bus import TICK, Bus
@@ -26,6 +25,7 @@ from simulation.functions import Functions
 from simulation.hub import SECOND, Hub
 from simulation.invocation import Invocation
 from simulation.machines import DEFAULT_ROUTE
+from simulation.paces import Paces
 from simulation.packets import Fate, Packets
 from simulation.setting import CANARY_ROUTE, Setting, furnish, launches_of, probes_of, settings_of
 

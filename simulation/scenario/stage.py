@@ -17,10 +17,10 @@ from lab.scenario.vocabulary import PARAMETERS
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from simulation.answers import BEGINNING
 from simulation.bus import TICK
-from simulation.ec2 import Paces
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
 from simulation.machines import Machine
+from simulation.paces import Paces
 from simulation.packets import Fate
 from simulation.scenario.journal import Journal
 from simulation.scenario.ruler import REPEAT, Ruler
@@ -42,7 +42,16 @@ SCRIPT = (200_000, 600_000)
 def paces(lab: Pace) -> Paces:
     """The lab's: a boot and a stop take what its pace says, an Elastic IP is moved by one change of a map."""
     boot, stop = int(lab.boot * SECOND), int(lab.stop * SECOND)
-    return Paces((boot, boot), SCRIPT, (stop, stop), (stop, stop), remap=(0, 20_000), public=(0, 100_000))
+    return Paces(
+        to_running=(boot, boot),
+        script=SCRIPT,
+        start_script=SCRIPT,
+        to_stopped=(stop, stop),
+        to_terminated=(stop, stop),
+        remap=(0, 20_000),
+        public=(0, 100_000),
+        taken=(0, 100_000),
+    )
 
 
 def setting(scenario: Scenario, lab: Pace) -> Setting:

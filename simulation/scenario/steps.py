@@ -17,6 +17,7 @@ from natkeeper.adapters.ec2_facts import STACK_TAG
 from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE, Machine, Table
+from simulation.paces import Span
 from simulation.scenario import mishaps
 from simulation.scenario.stage import Stage
 
@@ -88,11 +89,11 @@ def _break_user_data(stage: Stage, step: Step) -> None:
     ec2, group = stage.world.ec2, step.target.group if step.target else None
     boot, known = ec2._boot, set(ec2.machines)
 
-    def boots(machine: Machine) -> None:
+    def boots(machine: Machine, script: Span) -> None:
         is_new = machine.instance_id not in known
         if is_new and machine.interface is not None and group in (None, machine.interface.zone):
             machine.is_script_good = False
-        boot(machine)
+        boot(machine, script)
 
     ec2._boot = boots  # type: ignore[method-assign]
 

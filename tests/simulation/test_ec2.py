@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
 from simulation.answers import Answers
-from simulation.ec2 import Ec2, Paces
+from simulation.ec2 import Ec2
 from simulation.errors import ApiError
 from simulation.hub import SECOND, Hub
 from simulation.machines import DEFAULT_ROUTE, Elastic, Interface, Machine, Table
+from simulation.paces import Paces
 from simulation.packets import Packets
 from simulation.setting import Setting, settings_of
 
 PACES = Paces(
-    (8 * SECOND,) * 2, (12 * SECOND,) * 2, (10 * SECOND,) * 2, (9 * SECOND,) * 2, (SECOND,) * 2, (SECOND,) * 2
+    to_running=(8 * SECOND,) * 2,
+    script=(12 * SECOND,) * 2,
+    start_script=(5 * SECOND,) * 2,
+    to_stopped=(10 * SECOND,) * 2,
+    to_terminated=(9 * SECOND,) * 2,
+    remap=(SECOND,) * 2,
+    public=(SECOND,) * 2,
+    taken=(SECOND,) * 2,
 )
 TOKEN = "a-1-nat-1-t4g.nano"
 
@@ -24,13 +33,13 @@ TOKEN = "a-1-nat-1-t4g.nano"
 class Account:
     """A VPC with one table, one Elastic IP and a subnet; `emitted` are EC2's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, paces: Paces = PACES) -> None:
         self.hub = Hub()
         self.emitted: list[tuple[str, str]] = []
         self.ec2 = Ec2(
             self.hub,
             Random(0),
-            PACES,
+            paces,
             lambda instance, state: self.emitted.append((instance, state)),
             lambda: self.answers.changed(),
         )
@@ -282,3 +291,87 @@ def test_an_instance_with_its_source_dest_check_on_forwards_nothing(account: Acc
     assert packets.path("a", "rtb-a1").is_ok
     account.ec2.stop(machine)
     assert packets.path("a", "rtb-a1").why == "not running"
+
+
+# -- AWS's own pace
+
+
+def paced(**paces: Any) -> Account:
+    return Account(replace(PACES, **paces))
+
+
+@pytest.mark.parametrize("is_dark", [True, False])
+def test_an_elastic_ip_that_is_slow_to_follow_works_where_it_was_or_nowhere(is_dark: bool) -> None:
+    account = paced(remap=(5 * SECOND,) * 2, is_remap_dark=is_dark)
+    old, new = account.launch(), account.launch(ClientToken="another")
+    account.run(30)
+    account.associate(old, account.interface(old).primary)
+    account.run(10)
+    account.associate(new, account.interface(new).primary)
+    account.run(4)
+    assert ("203.0.113.1" in account.public_of(old).values()) is not is_dark
+    assert "203.0.113.1" not in account.public_of(new).values()
+    account.run(2)
+    assert "203.0.113.1" not in account.public_of(old).values()
+    assert account.public_of(new)[account.interface(new).primary] == "203.0.113.1"
+
+
+def test_an_old_mapping_that_still_works_is_not_shown_by_the_api() -> None:
+    account = paced(remap=(5 * SECOND,) * 2, is_remap_dark=False)
+    old, new = account.launch(), account.launch(ClientToken="another")
+    account.run(30)
+    account.associate(old, account.interface(old).primary)
+    account.run(10)
+    account.associate(new, account.interface(new).primary)
+    shown = {
+        each["InstanceId"]: [
+            address.get("Association", {}).get("PublicIp")
+            for address in each["NetworkInterfaces"][0]["PrivateIpAddresses"]
+        ]
+        for each in account.answers.items("DescribeInstances", 0)
+    }
+    assert "203.0.113.1" in shown[new.instance_id]
+    assert "203.0.113.1" not in shown[old.instance_id]
+
+
+def test_packets_take_the_old_route_until_the_new_one_has_propagated() -> None:
+    account = paced(propagation=(SECOND, SECOND + 1))
+    one, other = account.launch(), account.launch(ClientToken="another")
+    account.route("CreateRoute", account.interface(one).interface_id)
+    account.run(2)
+    account.route("ReplaceRoute", account.interface(other).interface_id)
+    table = account.ec2.tables["rtb-a1"]
+    assert table.routes[DEFAULT_ROUTE] == account.interface(other).interface_id
+    assert table.taken(DEFAULT_ROUTE) == account.interface(one).interface_id
+    account.run(2)
+    assert table.taken(DEFAULT_ROUTE) == account.interface(other).interface_id
+
+
+def test_an_automatic_address_that_never_comes_does_not() -> None:
+    account = paced(public=None)
+    machine = account.launch()
+    account.run(600)
+    assert account.public_of(machine) == {}
+
+
+def test_an_elastic_ip_is_taken_off_by_its_association(account: Account) -> None:
+    machine = account.launch()
+    account.run(30)
+    account.associate(machine, account.interface(machine).primary)
+    account.run(2)
+    association = account.answers.items("DescribeAddresses", 0)[0]["AssociationId"]
+    account.ec2.apply("DisassociateAddress", {"AssociationId": association})
+    assert "203.0.113.1" not in account.public_of(machine).values()
+    assert "AssociationId" not in account.answers.items("DescribeAddresses", 0)[0]
+    assert refusal(account.ec2.apply, "DisassociateAddress", {"AssociationId": association}) == (
+        "InvalidAssociationID.NotFound"
+    )
+
+
+def test_a_started_instance_takes_the_time_of_a_start(account: Account) -> None:
+    machine = account.launch()
+    account.run(30)
+    account.ec2.apply("StopInstances", {"InstanceIds": [machine.instance_id]})
+    account.run(20)
+    account.ec2.apply("StartInstances", {"InstanceIds": [machine.instance_id]})
+    assert machine.forwards_from - account.hub.now == 13 * SECOND
