@@ -138,6 +138,7 @@ class Account:
             if left is not None:
                 self._give_public(left)
             delay = self.draw(self.paces.remap)
+            elastic.follows_at = self.hub.now + delay
             if self.paces.is_remap_dark and delay:
                 self._unmap(elastic)
             self.hub.after(delay, lambda: self._map(elastic, interface, private), "remap")

@@ -185,7 +185,7 @@ def _judge_stillness(book: Book) -> None:
     for _ in range(2):
         world.functions.wake(TICK)
         world.bus.state_changed(machine.instance_id, machine.state)
-        world.hub.run(world.hub.now + 3 * SECOND)
+        world.hub.run(world.hub.now + 3 * SECOND + world.ec2.paces.events[1])
     if book.writes != before:
         book.broke(5, f"{book.writes - before} writes to EC2 at rest")
 
@@ -204,7 +204,9 @@ def _judge_leaks(book: Book) -> None:
                 22, f"zone {group.name} is left with {len(alive)} instances: {[each.instance_id for each in alive]}"
             )
         item = world.table.items.get(("group", group.name), {})
-        if int(item.get("lease_until", {}).get("N", 0)) and not world.functions.invocations:
+        # An attempt to take it that arrived after it was given back, because calls are slow, has it until it is over.
+        is_kept = bool(int(item.get("lease_until", {}).get("N", 0))) and not world.ec2.paces.slow_calls
+        if is_kept and not world.functions.invocations:
             book.broke(22, f"the lease of zone {group.name} is not given back")
         for table_id in group.table_ids:
             stray = set(world.ec2.tables[table_id].routes) - {DEFAULT_ROUTE, CANARY_ROUTE}

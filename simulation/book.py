@@ -71,6 +71,8 @@ class Book:
     """Who moved a group's routes and has not asked the prober yet whether packets get through."""
     ours: set[str] = field(default_factory=set)
     """Instances that are natkeeper's, whatever their tags say now."""
+    forwards_since: dict[str, int] = field(default_factory=dict)
+    """Interface to since when the machine behind it has forwarded without a break, whatever becomes of addresses."""
     closed: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     plans: dict[str, tuple[int, Plan]] = field(default_factory=dict)
     """Group to the newest plan and whose it is."""
@@ -101,7 +103,7 @@ class Book:
         return next((each.name for each in self.world.policy.groups if table_id in each.table_ids), None)
 
     def group_of_address(self, allocation_id: str) -> str | None:
-        """Whose Elastic IP it is."""
+        """Whose Elastic IP it is; None for the proving address, which belongs to the stack."""
         return next((each.name for each in self.world.policy.groups if each.allocation_id == allocation_id), None)
 
 

@@ -17,7 +17,7 @@ from simulation.collector import held_off
 from simulation.faults import COMPLICATIONS, FAULTS, TROUBLES, Act
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
-from simulation.paces import Paces
+from simulation.paces import Paces, drawn
 from simulation.promptness import Promptness, is_asked_of
 from simulation.setting import Setting
 from simulation.world import World
@@ -32,6 +32,8 @@ TIGHT_SHARE = 0.1
 SLOW_SHARE = 0.03
 SLOWER = 8
 """So much longer do the faults of those last: long enough for proofs to grow old, and for a prober to give up."""
+PACES_APART = 1 << 40
+"""Paces are drawn apart from faults, so that a schedule's faults are the same at any pace."""
 HOME_SHARE = 0.04
 """Of the schedules is followed until everything is home and at rest; the others until there is egress."""
 
@@ -92,7 +94,8 @@ def schedule_of(seed: int, zones: int | None = None) -> Schedule:
         injections.append(Injection(name, begin, lasts, dice.getrandbits(32)))
     injections.sort(key=lambda each: each.at)
     goes_home = dice.random() < HOME_SHARE and setting.has_canary
-    return _rarer(Random(seed * 2), Schedule(seed, setting, tuple(injections), goes_home))
+    paces = drawn(Random(seed * 2 + PACES_APART))
+    return _rarer(Random(seed * 2), Schedule(seed, setting, tuple(injections), goes_home, paces))
 
 
 def _rarer(dice: Random, schedule: Schedule) -> Schedule:

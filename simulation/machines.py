@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from simulation.hub import SECOND
+
 DEFAULT_ROUTE = "0.0.0.0/0"
 FOREVER = 1 << 60
 
@@ -80,6 +82,8 @@ class Elastic:
     public: str
     interface_id: str | None = None
     private: str | None = None
+    follows_at: int = -3600 * SECOND
+    """When packets follow the last association, or did."""
 
     @property
     def association_id(self) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from natkeeper.adapters.ec2_facts import ROLE_TAG, STACK_TAG
 from natkeeper.core.finish import OVERDUE
-from natkeeper.core.heal import VISIBLE_AFTER
 from natkeeper.core.incident import YIELDING
+from natkeeper.core.launches import VISIBLE_AFTER
 from natkeeper.opening import LEASE
 from simulation.bus import MINUTE
 from simulation.hub import SECOND
@@ -23,15 +23,16 @@ from simulation.machines import FOREVER, Machine
 from simulation.packets import RTT_MS, TIMEOUT_MS
 from simulation.world import World
 
-UP_WITHIN = 8 * MINUTE
-"""A tick, a hung NAT that must be found, a launch that must boot, and the launch after it where that one is bad:
-two times `Policy.repair_after` (180 s), and a tick each. With something verified it takes seconds."""
+FOUND_WITHIN = 2 * MINUTE
+"""A tick for each of two launches: the second is made where the first was bad, after `Policy.boot_limit`."""
 FAST_WITHIN = 150 * SECOND
 """While some NAT of the stack forwards: two ticks (a schedule fires anywhere inside its minute), a lease that a dead
 pass still holds (25 s), three failed rounds."""
 HEALED_WITHIN = 180 * SECOND
 """Two ticks (what a dead pass moved is only followed once a run has seen it), two runs that are told at their end (15
-s), a boot (20 s), a proof. The slowest of 3,000 ways home took 137 s beside its waits (seed 800055371)."""
+s), a proof. The slowest of 3,000 ways home took 137 s beside its waits and what AWS took (seed 800055371)."""
+SLOW_CALLS = 90 * SECOND
+"""So much more where calls take seconds: a look that fails waits for the next run or tick."""
 SKEW = 40 * SECOND
 """What the faults that set a controller's clock wrongly set it wrong by, at most."""
 UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
@@ -40,15 +41,32 @@ UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-
 
 def egress_within(world: World) -> int:
     """Until every table has egress."""
-    return (FAST_WITHIN if can_carry(world) else UP_WITHIN) + _overdue(world) + _leased_on(world)
+    slow = 2 * microseconds(world.policy.boot_limit) + FOUND_WITHIN + 2 * _boot(world)
+    return (FAST_WITHIN if can_carry(world) else slow) + aws(world) + _overdue(world) + _leased_on(world)
+
+
+def aws(world: World) -> int:
+    """What AWS's own pace adds to finding, moving and proving: an Elastic IP for each, results on their way, calls."""
+    paces = world.ec2.paces
+    address = paces.remap[1] + microseconds(world.policy.address_arrival)
+    return 2 * address + 4 * paces.destination[1] + (SLOW_CALLS if paces.slow_calls else 0)
+
+
+def _boot(world: World) -> int:
+    """From a launch or a start until it forwards, at the longest."""
+    paces = world.ec2.paces
+    return paces.to_running[1] + max(paces.script[1], paces.start_script[1])
 
 
 def home_within(world: World) -> int:
     """From there until each group is on its own NAT."""
     policy = world.policy
-    within = HEALED_WITHIN + _overdue(world) + _leased_on(world) + microseconds(policy.quiet_period)
+    within = HEALED_WITHIN + aws(world) + _boot(world)
+    within += _overdue(world) + _leased_on(world) + microseconds(policy.quiet_period)
     if any(_is_ill(each) for each in world.ec2.machines.values()):
-        within += microseconds(policy.repair_after)  # it is given the time of a boot before another is launched
+        within += microseconds(policy.boot_limit) + _boot(
+            world
+        )  # it is given the time of a boot before another is launched
     memories = list(remembered(world))
     if any(each.get(repair, {}).get("is_launched") for each in memories for repair in ("repair", "standby_repair")):
         # What was launched may yet become visible, or AWS refused it and is asked again (as long at most).

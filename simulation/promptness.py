@@ -13,7 +13,7 @@ from simulation.book import Book
 from simulation.bus import MINUTE
 from simulation.faults import COMPLICATIONS
 from simulation.hub import SECOND
-from simulation.patience import can_carry
+from simulation.patience import aws, can_carry
 from simulation.setting import Setting
 
 UNSEEN = ("targets-down", "names-only", "prober-cut-off", "route-edited", "route-deleted", "all-routes-deleted")
@@ -72,7 +72,7 @@ class Promptness:
         for group in list(self._since):
             self._end(group)
         longest, group = self._longest
-        most = STRANDED + (WITHOUT_A_LEDGER if self._book.world.fires["ledger-down"] else 0)
+        most = STRANDED + aws(self._book.world) + (WITHOUT_A_LEDGER if self._book.world.fires["ledger-down"] else 0)
         if longest > most and not is_held(self._book):
             text = f"zone {group} had no egress for {longest / 1e6:.1f} s while a NAT of the stack forwarded"
             self._book.broke(21, text)

@@ -31,6 +31,7 @@ from simulation.packets import Packets
 STACK = "simulated"
 CANARY = "1.0.0.1"
 CANARY_ROUTE = f"{CANARY}/32"
+PROVING, PROVING_ADDRESS = "eipalloc-proving", "203.0.113.240"
 GATEWAY_ADDRESS = "203.0.113.250"
 SECRET = "simulated-secret"
 """What the controller is told and has no business to pass on: its credentials, and more than it reads of an event."""
@@ -46,6 +47,7 @@ class Setting:
     standby: str = "none"
     has_gateway: bool = False
     has_canary: bool = True
+    has_proving: bool = True
     quiet: int = 20
     run: int = 30
     instance_types: str = "t4g.nano,t4g.micro"
@@ -67,6 +69,8 @@ def settings_of(setting: Setting) -> Settings:
         "NATKEEPER_STANDBY": setting.standby,
         "NATKEEPER_PROBE_TARGETS": "tcp://192.0.2.1:443,tcp://192.0.2.2:443,https://192.0.2.3/",
         "NATKEEPER_CANARY_ADDRESS": CANARY if setting.has_canary else "",
+        "NATKEEPER_PROVING_ALLOCATION": PROVING if setting.has_proving else "",
+        "NATKEEPER_PROVING_ADDRESS": PROVING_ADDRESS if setting.has_proving else "",
         "NATKEEPER_EGRESS_PROFILE": "all",
         "NATKEEPER_LAUNCH_TEMPLATE": "lt-1",
         "NATKEEPER_LAUNCH_TEMPLATE_VERSION": "1",
@@ -133,6 +137,8 @@ def furnish(ec2: Ec2, packets: Packets, setting: Setting) -> dict[tuple[str, str
     packets.configure(policy)
     items: dict[tuple[str, str], Item] = {}
     nats = {}
+    if policy.proving is not None:
+        ec2.elastics[PROVING] = Elastic(PROVING, PROVING_ADDRESS)
     for each in policy.groups:
         ec2.subnets[each.subnet_id] = each.name
         ec2.elastics[each.allocation_id] = Elastic(each.allocation_id, each.public_address)

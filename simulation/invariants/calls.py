@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
+from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Reason
 from simulation.answers import BEGINNING
@@ -15,7 +15,7 @@ from simulation.api import Call
 from simulation.book import Book
 from simulation.hub import SECOND
 from simulation.invocation import Invocation
-from simulation.setting import SECRET
+from simulation.setting import PROVING, SECRET
 
 WRITTEN = ("RunInstances", "UpdateItem", "PutItem", "Invoke")
 """Calls whose parameters somebody else may read later."""
@@ -56,8 +56,11 @@ def group_of(book: Book, call: Call) -> str | None:
     """Whose write it is, where the call itself says so."""
     if "RouteTableId" in call.params:
         return book.group_of_table(call.params["RouteTableId"])
-    if "AllocationId" in call.params:
+    if "AllocationId" in call.params and call.params["AllocationId"] != PROVING:
         return book.group_of_address(call.params["AllocationId"])
+    if "AllocationId" in call.params:
+        owner = book.world.ec2.owner(call.params["NetworkInterfaceId"])
+        return (owner.tag(GROUP_TAG) or None) if owner is not None else None
     if call.operation in ("StartInstances", "StopInstances", "TerminateInstances"):
         machine = book.world.ec2.machines.get(call.params["InstanceIds"][0])
         return (machine.tag(GROUP_TAG) or None) if machine is not None else None
@@ -136,13 +139,15 @@ def last_nat_is_kept(book: Book, call: Call) -> str | None:
     if machine is None:
         return None
     group, role = machine.tag(GROUP_TAG), machine.tag(ROLE_TAG)
+    # A replacement that no packet ever went through makes room for the next, also beside one that is only stopped.
+    has_never_carried = machine.interface is None or machine.interface.interface_id not in book.world.carried_at
     others = [
         each
         for each in machines.values()
         if each is not machine
         and each.tag(GROUP_TAG) == group
         and each.tag(ROLE_TAG) == role
-        and each.state == "running"
+        and (each.state == "running" or (has_never_carried and not each.is_gone))
     ]
     return None if others else f"{machine.instance_id} was the last NAT of zone {group} that runs"
 
@@ -199,6 +204,23 @@ def one_replacement_at_a_time(book: Book, call: Call) -> str | None:
     return f"{len(alike)} replacements for zone {tags[GROUP_TAG]} in flight" if len(alike) > 1 else None
 
 
+def never_two_too_many(book: Book, call: Call) -> str | None:
+    """26. Never more than one instance of a group beyond what it wants, whatever AWS's times are. What somebody deleted
+    natkeeper's memory of, or took its tags off, it cannot count."""
+    if call.operation != "RunInstances" or book.world.fires["memory-lost"]:
+        return None
+    tags = {each["Key"]: each["Value"] for each in call.params["TagSpecifications"][0]["Tags"]}
+    wanted = 1 if book.world.setting.standby == "none" else 2
+    there = [
+        each.instance_id
+        for each in book.world.ec2.machines.values()
+        if each.tag(GROUP_TAG) == tags[GROUP_TAG] and each.tag(STACK_TAG) and not each.is_gone
+    ]
+    return (
+        f"{len(there)} instances of zone {tags[GROUP_TAG]}, which wants {wanted}" if len(there) > wanted + 1 else None
+    )
+
+
 def only_what_is_ours(book: Book, call: Call) -> str | None:
     """15. Other groups, other VPCs and routes we do not own stay byte-identical."""
     params = call.params
@@ -207,7 +229,7 @@ def only_what_is_ours(book: Book, call: Call) -> str | None:
             return f"{call.operation} on {params['RouteTableId']}, which is not the stack's"
         if params["DestinationCidrBlock"] not in (DEFAULT_ROUTE, book.world.policy.canary_destination):
             return f"{call.operation} of {params['DestinationCidrBlock']}"
-    if "AllocationId" in params and book.group_of_address(params["AllocationId"]) is None:
+    if params.get("AllocationId", PROVING) != PROVING and book.group_of_address(params["AllocationId"]) is None:
         return f"{call.operation} of {params['AllocationId']}, which is not the stack's"
     named = params.get("InstanceIds", ())
     foreign = [each for each in named if each in book.world.ec2.machines and each not in book.ours]
@@ -220,8 +242,24 @@ def no_secret_is_written(call: Call) -> str | None:
     return f"a secret in {call.operation}" if call.operation in WRITTEN and SECRET in repr(call.params) else None
 
 
-def nothing_is_deleted(_book: Book, call: Call) -> str | None:
-    """24. No private subnet is left pointing at nothing: no route, address or interface is ever deleted."""
+def proving_address_proves_only(book: Book, call: Call) -> str | None:
+    """8. The stack's proving address is only put where nobody's traffic is: packets would leave from it."""
+    if call.params.get("AllocationId") != PROVING:
+        return None
+    target = call.params["NetworkInterfaceId"]
+    used = [each.name for each in book.world.policy.groups if book.world.route_of(each.table_ids[0]) == target]
+    owner = book.world.ec2.owner(target)
+    is_home = owner is not None and owner.tag(GROUP_TAG) in used
+    return f"the proving address is put on {target}, which carries its own group" if is_home else None
+
+
+def nothing_is_deleted(book: Book, call: Call) -> str | None:
+    """24. No private subnet is left pointing at nothing: no route, address or interface is ever deleted. The proving
+    address is taken off a NAT that it proved: that takes nobody's traffic with it."""
+    proving = book.world.ec2.elastics.get(PROVING)
+    if call.operation == "DisassociateAddress" and proving is not None:
+        is_proving = call.params["AssociationId"].startswith(f"eipassoc-{PROVING}-")
+        return None if is_proving else f"{call.operation} of a group's own address"
     is_deleting = call.operation.startswith(("Delete", "Release", "Disassociate", "Detach"))
     return f"{call.operation} is none of natkeeper's calls" if is_deleting else None
 
@@ -236,10 +274,12 @@ SENT: tuple[tuple[int, OfCall], ...] = (
 WRITES: tuple[tuple[int, OfCall], ...] = (
     (5, token_is_used_alike),
     (8, healthy_nat_is_left_alone),
+    (8, proving_address_proves_only),
     (9, last_nat_is_kept),
     (13, launches_are_bounded),
     (14, one_replacement_at_a_time),
     (15, only_what_is_ours),
+    (26, never_two_too_many),
     (24, nothing_is_deleted),
 )
 """At the instant of its effect. Of writes to EC2."""

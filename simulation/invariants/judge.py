@@ -16,10 +16,13 @@ from simulation.book import HELD, MOVES, Book, Move
 from simulation.errors import ApiError
 from simulation.hub import SECOND, Killed
 from simulation.invariants.calls import SENT, WRITES, group_of, no_secret_is_written
+from simulation.invariants.moves import one_cause_brings_one_failover, planned_move_is_not_rolled_back
 from simulation.invariants.plans import PLANS, is_default
 from simulation.invocation import Invocation
 from simulation.truth import truth_of
 from simulation.world import Judge, World
+
+MOVES_AFTER_MOVES = ((25, one_cause_brings_one_failover), (28, planned_move_is_not_rolled_back))
 
 
 def interval_contains_the_truth(book: Book, closed: IncidentClosed) -> str | None:
@@ -49,6 +52,7 @@ class Invariants(Judge):
         """Begins with a world as it stands."""
         self.book = Book(world)
         self.book.ours = set(world.ec2.machines)
+        self.changed()
         for (kind, group), item in world.table.items.items():
             if kind == "group" and "memory" in item:
                 self._remembered(group, item["memory"]["S"])
@@ -116,7 +120,7 @@ class Invariants(Judge):
         """When a plan is made."""
         book = self.book
         if plan.stages or plan.reason in MOVES:
-            for number, judge in PLANS:
+            for number, judge in (*PLANS, *MOVES_AFTER_MOVES):
                 if (wrong := judge(book, invocation, plan)) is not None:
                     book.broke(number, wrong)
         key = (invocation.serial, plan.group)
@@ -179,4 +183,13 @@ class Invariants(Judge):
                 book.broke(17, f"{left} actions of {key[1]}'s plan were never tried")
 
     def changed(self) -> None:
-        """Nothing is judged by state alone."""
+        """Nothing is judged by state alone; who forwards since when is kept for what is."""
+        world, since = self.book.world, self.book.forwards_since
+        for machine in world.ec2.machines.values():
+            interface = machine.interface
+            if interface is None:
+                continue
+            if world.packets.guest(machine, interface) is not None:
+                since.pop(interface.interface_id, None)
+            else:
+                since.setdefault(interface.interface_id, self.book.now)

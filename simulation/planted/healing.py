@@ -9,7 +9,7 @@ from typing import Any
 
 from natkeeper import acting
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import decide, failover, heal, spare
+from natkeeper.core import decide, failover, heal, launches, spare
 from natkeeper.core.incident import Memory
 from natkeeper.core.plan import DisableSourceDestCheck
 from natkeeper.core.view import View
@@ -41,7 +41,7 @@ def _impatient() -> Sequence[Patch]:
     home=True,
 )
 def _ghost() -> Sequence[Patch]:
-    return [Patch(heal, "VISIBLE_AFTER", 5 * heal.VISIBLE_AFTER)]
+    return [Patch(launches, "VISIBLE_AFTER", 5 * launches.VISIBLE_AFTER)]
 
 
 @mutant(

@@ -103,8 +103,8 @@ def _blamed() -> Sequence[Patch]:
 def _control_unread() -> Sequence[Patch]:
     by_probes = judge._by_probes
 
-    def unread(view: View, control: Any) -> Any:
-        return by_probes(view, replace(control, is_ok=True) if control is not None else None)
+    def unread(view: View, control: Any, heard_at: Any) -> Any:
+        return by_probes(view, replace(control, is_ok=True) if control is not None else None, heard_at)
 
     return [Patch(judge, "_by_probes", unread)]
 

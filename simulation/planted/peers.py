@@ -88,7 +88,7 @@ def _no_hysteresis() -> Sequence[Patch]:
 )
 def _no_control() -> Sequence[Patch]:
     by_probes = judge._by_probes
-    return [Patch(judge, "_by_probes", lambda view, _control: by_probes(view, ControlProbe(True)))]
+    return [Patch(judge, "_by_probes", lambda view, _control, heard_at: by_probes(view, ControlProbe(True), heard_at))]
 
 
 @mutant(
@@ -118,9 +118,9 @@ def _empty_look() -> Sequence[Patch]:
 def _launch_succeeds() -> Sequence[Patch]:
     judge_outcome, launch = acting.judge_outcome, heal.launch
 
-    def believe(group: Any, outcome: Any, ports: Any) -> None:
+    def believe(group: Any, outcome: Any, ports: Any, policy: Any) -> None:
         is_launch = isinstance(outcome.action, LaunchInstance)
-        judge_outcome(group, replace(outcome, trouble=None) if is_launch else outcome, ports)
+        judge_outcome(group, replace(outcome, trouble=None) if is_launch else outcome, ports, policy)
 
     def wait(view: Any, role: Role) -> Any:
         repair = view.memory.repair if role is Role.NAT else view.memory.standby_repair

@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
+from natkeeper.core.arrival import as_address_answered
 from natkeeper.core.incident import Memory
 from natkeeper.core.launches import accepted, refused, turned_away
 from natkeeper.core.model import DEFAULT_ROUTE
-from natkeeper.core.plan import Action, LaunchInstance, Plan, PointRoute, StartWatch
+from natkeeper.core.plan import Action, LaunchInstance, MoveAddress, Plan, PointRoute, StartWatch
+from natkeeper.core.policy import Policy
 from natkeeper.core.way import as_answered
 from natkeeper.errors import NoCapacity, Stale, Trouble, TryAgain
 from natkeeper.opening import GroupPass, has_time
@@ -75,7 +77,7 @@ def _may_write(group: GroupPass, ports: Ports) -> bool:
     return not group.is_lost and (group.lease is None or ports.clock.now() < group.lease.until)
 
 
-def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
+def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports, policy: Policy) -> None:
     """What an action's answer changes in what the group remembers."""
     ports.telemetry.acted(group.name, outcome)
     action, memory = outcome.action, group.memory
@@ -88,11 +90,14 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         # minute, for whoever yields is not looked at (scale, 500 stacks).
         is_move = group.plan is not None and group.plan.verifies
         group.memory = memory = replace(memory, is_unfinished=memory.is_unfinished or is_move)
+    if isinstance(action, MoveAddress) and action.allocation_id == policy.group(group.name).allocation_id:
+        is_refused = outcome.trouble is not None and (outcome.trouble.is_refusal or outcome.trouble.is_throttle)
+        group.memory = memory = as_address_answered(memory, ports.clock.now(), is_refused=is_refused)
     if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
         group.memory = memory = _with_canary(memory, outcome, ports.clock.now())
     elif group.plan is not None:
         is_done = outcome.trouble is None
-        group.memory = memory = as_answered(memory, group.plan, action, ports.clock.now(), is_done=is_done)
+        group.memory = memory = as_answered(memory, group.plan, action, ports.clock.now(), policy, is_done=is_done)
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
     if isinstance(action, LaunchInstance):

@@ -61,7 +61,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
     calm = open_calm(early, news, ports, policy)
     if calm is not None and calm.plan is not None:
         ports.telemetry.decided(calm.plan)
-        _perform(calm, calm.plan, ports)
+        _perform(calm, calm.plan, ports, policy)
         _tell(calm, calm.plan, ports, is_recorded=False)
         _close(calm, ports)
         if calm.is_lost or not calm.news:
@@ -112,7 +112,7 @@ def _turn(
         group.memory, group.news = before, news
         group.plan = replace(plan, verifies=False, wake_at=ports.clock.now() + PATIENCE)
         return
-    is_recorded = _perform(group, plan, ports) or plan.records_first
+    is_recorded = _perform(group, plan, ports, policy) or plan.records_first
     if not is_recorded and plan.is_opening:
         is_recorded = not group.is_lost and _record(group, ports)
     if group.is_lost:
@@ -149,7 +149,7 @@ def _restrict(plan: Plan, group: GroupPass) -> Plan:
     )
 
 
-def _perform(group: GroupPass, plan: Plan, ports: Ports) -> bool:
+def _perform(group: GroupPass, plan: Plan, ports: Ports, policy: Policy) -> bool:
     """The stages, with the memory written before them or, for a move, beside them; True when it was written beside.
 
     Beside, because a move is idempotent and the next pass sees where routes and address are: writing the intent first
@@ -163,7 +163,7 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports) -> bool:
     is_beside = plan.verifies and bool(plan.stages) and not plan.records_first
     done = ports.together([record, stages] if is_beside else [stages])
     for each in outcomes:
-        judge_outcome(group, each, ports)
+        judge_outcome(group, each, ports, policy)
     return is_beside and done[0] is True
 
 
@@ -216,7 +216,7 @@ def _leave(group: GroupPass, ports: Ports, policy: Policy) -> None:
         group.memory, group.news = plan.memory, ()
         if plan.actions:
             ports.telemetry.decided(plan)
-        _perform(group, plan, ports)
+        _perform(group, plan, ports, policy)
         _close(group, ports)
         if group.lease is None or group.is_lost or not group.news:
             return

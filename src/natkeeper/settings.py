@@ -7,14 +7,14 @@ in two groups) is refused here, before the first call to AWS. May not import bot
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import Literal, cast
 
-from natkeeper.core.policy import Group, Policy, StandbyMode
+from natkeeper.core.policy import Group, Policy, ProvingAddress, StandbyMode
 from natkeeper.probing import parse_targets
 
 ZONES = ("a", "b", "c")
@@ -54,6 +54,7 @@ def parse(env: Mapping[str, str]) -> Settings:
             instance_types=_instance_types(reader),
             standby=_choice(reader, "NATKEEPER_STANDBY", StandbyMode),
             canary=_canary(reader, hosts),
+            proving=_proving(reader, groups),
             interval=timedelta(seconds=interval),
             rounds_to_fail=int(reader.number("NATKEEPER_PROBE_ROUNDS_TO_FAIL", 3, 2, 10)),
             watch_run=timedelta(seconds=reader.number("NATKEEPER_PROBE_RUN", 55, 3, 800)),
@@ -201,6 +202,25 @@ def _canary(reader: _Reader, targets: frozenset[str]) -> str | None:
         raise BadSettings(
             f"NATKEEPER_CANARY_ADDRESS: {raw!r} is no IPv4 address; give one, or leave it empty"
         ) from None
+
+
+def _proving(reader: _Reader, groups: Sequence[Group]) -> ProvingAddress | None:
+    allocation, raw = reader.maybe("NATKEEPER_PROVING_ALLOCATION"), reader.maybe("NATKEEPER_PROVING_ADDRESS")
+    if not allocation and not raw:
+        return None
+    if not allocation or not raw:
+        missing = "NATKEEPER_PROVING_ADDRESS" if allocation else "NATKEEPER_PROVING_ALLOCATION"
+        raise BadSettings(f"{missing}: missing; the proving address needs both, or leave both empty")
+    try:
+        public = str(IPv4Address(raw))
+    except ValueError as error:
+        raise BadSettings(f"NATKEEPER_PROVING_ADDRESS: {error}; it is the stack's spare Elastic IP") from None
+    if taken := [each.name for each in groups if allocation == each.allocation_id or public == each.public_address]:
+        raise BadSettings(
+            f"NATKEEPER_PROVING_ALLOCATION: it is zone {taken[0]}'s Elastic IP; proving a NAT with it would take that "
+            f"zone's traffic down: give one that no zone uses, or leave it empty"
+        )
+    return ProvingAddress(allocation, public)
 
 
 def _profile(reader: _Reader) -> Literal["all", "web"]:

@@ -260,9 +260,9 @@ def test_a_launch_is_waited_for_while_it_may_be_invisible_and_no_longer() -> Non
 def test_a_standbys_replacement_that_never_shows_up_is_waited_for_and_not_launched_again(
     age: float, reason: Reason
 ) -> None:
-    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public=None))
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public="198.51.100.8"))
     world.route("rtb-a", "eni-as", "1.0.0.1/32").remember(
-        canary=Canary("eni-as", at(-600), failed_since=at(-400)),
+        canary=Canary("eni-as", at(-600), at(-600), failed_since=at(-460)),
         standby_repair=Repair("r", 1, at(-age), is_launched=True, is_accepted=True),
         standby_replaced_at=at(-age),
     )
@@ -271,20 +271,20 @@ def test_a_standbys_replacement_that_never_shows_up_is_waited_for_and_not_launch
 
 
 def test_a_nat_has_all_of_its_time_to_come_up() -> None:
-    world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-180)))
+    world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-240)))
     assert writes(world.decide()) == []
     assert writes(world.decide(now=0.001)) == [launch_of("r-nat-2")]
 
 
 def test_a_nat_has_all_of_its_time_to_forward_a_packet() -> None:
     world = away().change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", "1.0.0.1/32")
-    world.remember(canary=Canary("eni-a", at(-180)), repair=Repair("r", 1, at(-200)))
+    world.remember(canary=Canary("eni-a", at(-240), addressed_at=at(-240)), repair=Repair("r", 1, at(-260)))
     assert writes(world.decide()) == []
     assert writes(world.decide(now=0.001)) == [launch_of("r-nat-2")]
 
 
 def test_a_lone_nat_is_replaced_once_it_has_had_its_time_to_boot() -> None:
-    world = resting("a").change("i-a", launched_at=at(-180))
+    world = resting("a").change("i-a", launched_at=at(-450))
     down = report("ooxxx", -4)
     assert writes(world.decide(down, control=UP)) == []
     plan = world.decide(down, control=UP, now=0.001)

@@ -11,6 +11,7 @@ from natkeeper.core.launches import accepted
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Command, Verb
 from natkeeper.core.plan import (
+    AddressArrived,
     DisableSourceDestCheck,
     GivePublicAddress,
     IncidentClosed,
@@ -19,6 +20,7 @@ from natkeeper.core.plan import (
     PointRoute,
     Reason,
     StartInstance,
+    TerminateInstance,
     Warned,
 )
 from natkeeper.core.policy import StandbyMode
@@ -251,8 +253,8 @@ def test_a_failed_verification_remembers_whether_it_was_of_a_guess(is_guess: boo
     if is_guess:
         world.remember("b", proofs=()).remember(proofs=())
     assert world.step().reason is (Reason.LAST_RESORT if is_guess else Reason.FAIL_OVER)
-    plan = world.decide(verified("xxx"), now=3)
-    assert plan.memory.exclusions == (Exclusion("eni-b", at(63), at(3), is_guess),)
+    plan = world.decide(verified("xxx", 11.001), now=12)
+    assert plan.memory.exclusions == (Exclusion("eni-b", at(72), at(12), is_guess),)
 
 
 def test_a_last_resort_of_a_while_ago_makes_no_guess_of_another_nat() -> None:
@@ -313,7 +315,7 @@ def test_rounds_sent_before_a_move_do_not_condemn_the_path_after_it() -> None:
 def test_a_failed_verification_sends_the_next_turn_to_the_next_candidate() -> None:
     world = resting("abc").change("i-a", state=STOPPED)
     world.step()
-    plan = world.step(verified("xxxx"), now=3)
+    plan = world.step(verified("xxxx", canary="xxxx"), now=3)
     assert plan.reason is Reason.FAIL_OVER
     assert plan.memory.target == "eni-c"
     assert plan.memory.is_excluded("eni-b", at(3))
@@ -386,9 +388,11 @@ def test_an_unverified_move_that_never_happened_is_made_up_for() -> None:
 def test_a_neighbour_that_is_verified_by_its_own_group_is_converged_on_without_waiting_for_probes() -> None:
     world = resting("ab").change("i-a", state=STOPPED).remember(proofs=())
     world.carry_out(world.decide(), failing=[PointRoute, MoveAddress])
-    assert world.decide(now=20).reason is Reason.CONVERGE
+    assert world.decide(now=40).reason is Reason.CONVERGE
     world.remember("b", proofs=())
-    assert world.decide(now=20).reason is Reason.UNOBSERVED
+    assert world.decide(now=40).reason is Reason.UNOBSERVED
+    lost = world.decide(verified("xxx", 1), now=20)
+    assert lost.reason is Reason.CONVERGE, "right after the move its calls are made up for all the same"
 
 
 def test_one_drifted_table_is_put_back_before_the_nat_is_blamed_but_only_once() -> None:
@@ -474,7 +478,7 @@ def test_a_failover_after_a_last_resort_is_not_called_one() -> None:
     world.remember("b", proofs=()).remember("c", proofs=())
     world.step()
     world.remember("c", proofs=proofs("eni-c"))
-    plan = world.step(verified("xxxx"), now=3)
+    plan = world.step(verified("xxxx", 11.5), now=13)
     assert plan.reason is Reason.FAIL_OVER
     assert plan.memory.incident is not None
     assert not plan.memory.incident.is_last_resort
@@ -492,7 +496,7 @@ def test_nothing_left_means_start_whatever_can_start() -> None:
 def test_an_excluded_last_resort_is_not_tried_again_at_once() -> None:
     world = resting("ab").change("i-a", state=STOPPED).remember("b", proofs=())
     world.step()
-    plan = world.step(verified("xxxx"), now=3)
+    plan = world.step(verified("xxxx", 11.5), now=13)
     assert plan.reason is Reason.NO_CANDIDATE
     assert writes(plan) == [StartInstance("i-a")]
 
@@ -527,8 +531,9 @@ def test_a_lone_nat_that_hangs_is_replaced_once_more_when_the_first_one_stays_pe
     world = resting("a")
     world.step(report("ooxxx", -4))
     world.change("i-a2", state=PENDING)
-    assert writes(world.step(report("xxx", 170), now=175)) == []
-    assert kinds(world.step(report("xxx", 180), now=185)) == [["LaunchInstance"]]
+    assert writes(world.step(report("xxx", 445), now=450)) == []
+    assert writes(world.step(report("xxx", 450), now=455)) == [TerminateInstance("i-a2")], "never two beside the one"
+    assert kinds(world.step(report("xxx", 455), now=460)) == [["LaunchInstance"]]
 
 
 def test_an_own_nat_that_does_not_carry_the_traffic_is_proven_before_another_is_launched() -> None:
@@ -765,7 +770,8 @@ def test_an_incident_opens_once_and_closes_once() -> None:
     told += world.step(report("oooxooooo", -5, run_id="watch-a"), now=6).happenings
     for second in range(60, 600, 60):
         told += world.step(now=second).happenings
-    assert [type(each) for each in told if not isinstance(each, Warned)] == [IncidentOpened, IncidentClosed]
+    told = [each for each in told if not isinstance(each, Warned)]
+    assert [type(each) for each in told] == [IncidentOpened, IncidentClosed, AddressArrived]
 
 
 def test_a_failover_that_no_ledger_recorded_is_not_made_again_to_another_nat() -> None:

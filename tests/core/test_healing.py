@@ -84,7 +84,7 @@ def test_a_nat_that_is_still_stopping_is_waited_for() -> None:
 
 
 def test_a_nat_that_does_not_come_up_in_time_is_replaced() -> None:
-    world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-181)))
+    world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-241)))
     plan = world.decide()
     assert writes(plan) == [launch_of("r-nat-2")]
     assert plan.records_first
@@ -220,8 +220,8 @@ def test_a_replacement_that_has_no_interface_yet_is_waited_for() -> None:
     """Peer mistake 10 was to wait for ever: the repair's time limit ends it."""
     world = away().change("i-a", state=RUNNING, interface=None)
     assert writes(world.step()) == []
-    world.remember(proofs=proofs("eni-b", now=181))
-    assert kinds(world.decide(now=181)) == [["LaunchInstance"]]
+    world.remember(proofs=proofs("eni-b", now=241))
+    assert kinds(world.decide(now=241)) == [["LaunchInstance"]]
 
 
 # -- proving it
@@ -236,7 +236,7 @@ def test_a_new_nats_check_is_turned_off_and_read_back() -> None:
 def test_a_canary_is_pointed_at_it_and_given_an_address_to_be_seen_from() -> None:
     plan = away().change("i-a", state=RUNNING).decide()
     assert set(writes(plan)) == {GivePublicAddress("eni-a"), PointRoute("rtb-a", CANARY, "eni-a")}
-    assert plan.memory.canary == Canary("eni-a", at(0))
+    assert plan.memory.canary == Canary("eni-a", at(0), asked_at=at(0))
 
 
 def test_three_canary_packets_prove_it() -> None:
@@ -298,7 +298,7 @@ def test_one_lost_canary_packet_takes_nothing_away() -> None:
 
 
 def test_a_nat_that_never_forwards_is_replaced_by_the_next_attempt() -> None:
-    plan = back(canary=Canary("eni-a", at(-181)), repair=Repair("r", 1, at(-200))).decide()
+    plan = back(canary=Canary("eni-a", at(-241), at(-241)), repair=Repair("r", 1, at(-260))).decide()
     assert writes(plan) == [launch_of("r-nat-2")]
     assert "does not forward" in plan.detail
 
@@ -403,11 +403,12 @@ def test_a_way_home_that_half_failed_is_finished_and_not_begun_again() -> None:
 def test_a_home_that_fails_its_verification_is_left_again_and_not_come_back_to_at_once() -> None:
     world = back(proofs=(*proofs("eni-b"), *proofs("eni-a"))).change("i-a", public=None)
     assert world.step().reason is Reason.GO_HOME
-    plan = world.step(verified("xxxx"), now=3)
+    world.remember("b", proofs=proofs("eni-b", now=13))
+    plan = world.step(verified("xxxx", 11.5), now=13)
     assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "eni-b")
-    after = world.step(verified("oo", 4), now=5)
+    after = world.step(verified("oo", 14), now=15)
     assert target_of(world.seen, "rtb-a") == "eni-b"
-    assert after.memory.is_excluded("eni-a", at(5))
+    assert after.memory.is_excluded("eni-a", at(15))
 
 
 def test_traffic_does_not_come_home_to_a_doomed_nat() -> None:
@@ -642,7 +643,7 @@ def test_only_the_own_default_routes_are_ever_touched() -> None:
 
 def test_a_standby_that_stays_pending_is_replaced_and_then_tidied() -> None:
     """Found by the simulation (seed 10076): a standby that EC2 never finished was waited for without end."""
-    old = nat("a", PENDING, role=Role.STANDBY, public=None, launched=-181)
+    old = nat("a", PENDING, role=Role.STANDBY, public=None, launched=-451)
     world = resting("a", standby=StandbyMode.STOPPED).add(old)
     assert [each.role for each in writes(world.decide()) if isinstance(each, LaunchInstance)] == [Role.STANDBY]
     world.add(nat("a", PENDING, role=Role.STANDBY, number=2, public=None, launched=-10))
@@ -661,10 +662,10 @@ def test_a_standby_may_take_its_time_to_boot() -> None:
 
 
 def silent(mode: StandbyMode = StandbyMode.STOPPED, **remembered: object) -> World:
-    """Home is well; the standby runs, and its canary has been lost for just over three minutes."""
-    world = resting("a", standby=mode).add(nat("a", role=Role.STANDBY, public=None))
+    """Home is well; the standby runs, and its canary has been lost for just over the time of a boot."""
+    world = resting("a", standby=mode).add(nat("a", role=Role.STANDBY, public="198.51.100.8"))
     world.route("rtb-a", "eni-as", CANARY)
-    return world.remember(**{"canary": Canary("eni-as", at(-600), failed_since=at(-181)), **remembered})
+    return world.remember(**{"canary": Canary("eni-as", at(-600), at(-600), failed_since=at(-451)), **remembered})
 
 
 @pytest.mark.parametrize("mode", [StandbyMode.STOPPED, StandbyMode.RUNNING])

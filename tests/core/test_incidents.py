@@ -12,7 +12,7 @@ from natkeeper.core.evidence import KEPT_ROUNDS, extend
 from natkeeper.core.incident import Cause, Incident, Memory
 from natkeeper.core.message import CAUSES, tell
 from natkeeper.core.news import ProbeFailed
-from natkeeper.core.plan import IncidentClosed, IncidentOpened
+from natkeeper.core.plan import AddressArrived, IncidentClosed, IncidentOpened
 from tests.support.worlds import (
     OUT,
     STOPPED,
@@ -186,7 +186,7 @@ def test_the_rounds_of_one_outage_open_one_incident_however_many_runs_saw_it() -
     told += world.step(verified("oo", 0.9), now=1.5).happenings
     told += world.step(report("xo" + "o" * 13, 0.4, run_id=second_run.run_id), now=16).happenings
     told += world.step(now=60).happenings
-    assert [type(each) for each in told] == [IncidentOpened, IncidentClosed]
+    assert [type(each) for each in told] == [IncidentOpened, AddressArrived, IncidentClosed]
     (over,) = closed(told)
     assert over.high is not None
     assert over.low <= secs(3) <= over.high

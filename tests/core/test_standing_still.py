@@ -147,7 +147,7 @@ def test_a_stopped_nat_stays_the_cause_when_targets_fail_from_outside_later() ->
     """A move was made for it: "not an outage of ours" would be a lie."""
     world = resting("ab").change("i-a", state=STOPPED)
     world.step()
-    plan = world.step(report("xxx", 1), now=5, control=OUT)
+    plan = world.step(report("xxx", 12), now=15, control=OUT)
     assert plan.reason is Reason.EXTERNAL
     assert plan.memory.incident is not None
     assert plan.memory.incident.cause is Cause.INSTANCE_STOPPED

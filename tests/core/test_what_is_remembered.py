@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.incident import Canary, Cause, Exclusion, Incident, Memory, Proof, Repair, WatchRun
+from natkeeper.core.incident import AddressMove, Canary, Cause, Exclusion, Incident, Memory, Proof, Repair, WatchRun
 from natkeeper.core.launches import refused
 from natkeeper.core.model import Role
 from natkeeper.core.news import Command, Verb
@@ -79,6 +79,7 @@ def test_a_failover_remembers_where_when_and_why_and_nothing_of_the_path_before(
         before,
         target="eni-b",
         moved_at=at(0),
+        address_move=AddressMove("eni-b", at(0), has_canary_of_its_own=True),
         is_down=False,
         stable_since=None,
         withdrawn_at=None,
@@ -106,7 +107,13 @@ def test_a_move_on_purpose_remembers_when_so_that_its_lost_rounds_are_called_pla
     world = resting("ab").remember(withdrawn_at=at(-5))
     plan = world.decide(Command(Verb.FAILOVER, "a"))
     assert plan.memory == replace(
-        world.memories["a"], target="eni-b", moved_at=at(0), stable_since=None, withdrawn_at=None, rest=None
+        world.memories["a"],
+        target="eni-b",
+        moved_at=at(0),
+        address_move=AddressMove("eni-b", at(0), has_canary_of_its_own=True),
+        stable_since=None,
+        withdrawn_at=None,
+        rest=None,
     )
     assert plan.verifies
     assert plan.records_first
@@ -124,7 +131,14 @@ def test_coming_home_ends_the_repair_and_the_silence_of_the_canary() -> None:
     plan = world.decide()
     assert plan.reason is Reason.GO_HOME
     assert plan.memory == replace(
-        world.memories["a"], target="eni-a", moved_at=at(0), stable_since=None, withdrawn_at=None, repair=None
+        world.memories["a"],
+        target="eni-a",
+        moved_at=at(0),
+        has_carried=False,
+        address_move=AddressMove("eni-a", at(0)),
+        stable_since=None,
+        withdrawn_at=None,
+        repair=None,
     )
 
 
@@ -218,10 +232,10 @@ def test_a_verification_that_could_judge_almost_nothing_condemns_nobody() -> Non
     world = resting("ab").change("i-a", state=STOPPED)
     world.step()
     for few in ("x", "xx"):
-        plan = world.decide(verified(few), now=3)
+        plan = world.decide(verified(few, 11.5), now=13)
         assert not plan.memory.is_down
         assert not plan.memory.exclusions
-    assert world.decide(verified("xxx"), now=3).memory.exclusions
+    assert world.decide(verified("xxx", 11.5), now=13).memory.exclusions
 
 
 def test_failed_probes_that_meet_no_memory_are_asked_about_before_anything_moves() -> None:
@@ -237,9 +251,9 @@ def test_failed_probes_that_meet_no_memory_are_asked_about_before_anything_moves
 def test_a_user_who_wants_more_failed_rounds_does_not_wait_for_them_in_a_verification() -> None:
     world = resting("ab", rounds_to_fail=5).change("i-a", state=STOPPED)
     world.step()
-    assert world.decide(verified("xxx"), now=3).memory.exclusions
-    assert not world.decide(report("xxxx", 1), now=5).memory.is_down
-    assert world.decide(report("xxxxx", 1), now=6).memory.is_down
+    assert world.decide(verified("xxx", 11.5), now=13).memory.exclusions
+    assert not world.decide(report("xxxx", 11.5), now=16).memory.is_down
+    assert world.decide(report("xxxxx", 11.5), now=17).memory.is_down
 
 
 def test_a_failed_verification_excludes_its_target_once_and_keeps_the_others_out() -> None:
@@ -292,9 +306,9 @@ def test_a_last_resort_skips_what_just_failed_its_verification() -> None:
     for each in "abc":
         world.remember(each, proofs=())
     assert world.step().memory.target == "eni-b"
-    world.step(verified("xxxx"), now=3)
+    world.step(verified("xxxx", 11.5), now=13)
     assert world.memories["a"].target == "eni-c"
-    plan = world.step(verified("xxxx", 3.5), now=6)
+    plan = world.step(verified("xxxx", 24.5), now=26)
     assert (plan.reason, plan.memory.target) == (Reason.NO_CANDIDATE, "eni-c")
 
 
@@ -391,9 +405,9 @@ def test_a_refusal_gives_back_its_own_launch_and_no_other() -> None:
 
 def test_a_standby_that_does_not_come_up_is_replaced_under_its_own_repair() -> None:
     world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", STOPPED, role=Role.STANDBY, public=None))
-    world.remember(standby_repair=Repair("r", 1, at(-181)))
+    world.change("i-as", launched_at=at(-7200)).remember(standby_repair=Repair("r", 1, at(-241)))
     assert writes(world.decide()) == [launch_of("r-standby-2", Role.STANDBY)]
-    world.remember(standby_repair=Repair("r", 1, at(-180)))
+    world.remember(standby_repair=Repair("r", 1, at(-240)))
     assert writes(world.decide()) == [StartInstance("i-as")]
 
 

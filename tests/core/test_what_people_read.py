@@ -197,7 +197,7 @@ HEALED: list[Case] = [
         "proving i-a waits: EC2 throttles this account",
     ),
     (
-        lambda: returning(canary=Canary("eni-a", at(-181)), repair=Repair("r", 1, at(-200))).decide(),
+        lambda: returning(canary=Canary("eni-a", at(-241), at(-241)), repair=Repair("r", 1, at(-260))).decide(),
         Reason.HEALING,
         "i-a does not forward",
     ),
@@ -283,7 +283,7 @@ WARNED: list[Case] = [
         "group a has no egress and nothing can carry it: i-a is stopped; starting i-a",
     ),
     (
-        lambda: resting("a").change("i-a", launched_at=at(-180)).decide(report("ooxxx", -4), control=UP),
+        lambda: resting("a").change("i-a", launched_at=at(-450)).decide(report("ooxxx", -4), control=UP),
         Reason.NO_CANDIDATE,
         "group a has no egress and nothing can carry it: probes from the private subnet fail, the control probe does "
         "not; waiting for the newest NAT, which may still be booting",

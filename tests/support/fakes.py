@@ -218,7 +218,8 @@ class Prober:
             now = (self._clock.now() - T0).total_seconds()
             self._clock.instant += secs(0.5)
             pattern = "oo" if self.forwards(group) else "xxx"
-            return verified(pattern, now + 0.01, name=group, run_id=f"verify-{group}-{len(self.verified)}")
+            run_id = f"verify-{group}-{len(self.verified)}"
+            return verified(pattern, now + 0.01, name=group, run_id=run_id, canary=pattern)
 
         return self._faults.call("verify", effect)  # type: ignore[return-value]
 

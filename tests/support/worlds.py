@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from natkeeper.core.arrival import as_address_answered
 from natkeeper.core.decide import Observation, decide
 from natkeeper.core.incident import Canary, Incident, Memory, Proof, WatchRun
 from natkeeper.core.model import (
@@ -378,7 +379,10 @@ class World:
             is_done = not isinstance(action, tuple(failing))
             if is_done:
                 self.network = apply(self.seen, action, at(self.now), self.policy)
-            plan = replace(plan, memory=as_answered(plan.memory, plan, action, at(self.now), is_done=is_done))
+            memory = as_answered(plan.memory, plan, action, at(self.now), self.policy, is_done=is_done)
+            if isinstance(action, MoveAddress):
+                memory = as_address_answered(memory, at(self.now), is_refused=not is_done)
+            plan = replace(plan, memory=memory)
         self.memories[plan.group] = plan.memory
         return self
 
@@ -420,7 +424,7 @@ def away(zones: str = "ab", **chosen: Any) -> World:
     for table in world.policy.group("a").table_ids:
         world.route(table, f"eni-{other}")
     world.network = apply(world.seen, MoveAddress("eip-a", f"eni-{other}", landing), at(-600), world.policy)
-    world.memories["a"] = memory("a", f"eni-{other}", moved_at=at(-600))
+    world.memories["a"] = memory("a", f"eni-{other}", moved_at=at(-600), has_carried=True)
     return world
 
 

@@ -37,6 +37,7 @@ from natkeeper.core.plan import (
     LaunchInstance,
     MoveAddress,
     PointRoute,
+    ReleaseAddress,
     StartInstance,
     StartWatch,
     StopInstance,
@@ -131,6 +132,8 @@ class Ec2:
 
     def _addresses(self) -> dict[str, ElasticIp]:
         wanted = [each.allocation_id for each in self._policy.groups]
+        if self._policy.proving is not None:
+            wanted.append(self._policy.proving.allocation_id)
         with typed_errors("DescribeAddresses"):
             answer = self._client.describe_addresses(Filters=[{"Name": "allocation-id", "Values": wanted}])
         return {
@@ -139,6 +142,7 @@ class Ec2:
                 each["PublicIp"],
                 each.get("NetworkInterfaceId") or None,
                 each.get("PrivateIpAddress") or None,
+                each.get("AssociationId") or None,
             )
             for each in answer["Addresses"]
         }
@@ -208,6 +212,9 @@ class Ec2:
                         PrivateIpAddress=action.private,
                         AllowReassociation=True,
                     )
+            case ReleaseAddress():
+                with typed_errors("DisassociateAddress"):
+                    self._client.disassociate_address(AssociationId=action.association_id)
             case DisableSourceDestCheck():
                 with typed_errors("ModifyNetworkInterfaceAttribute"):
                     self._client.modify_network_interface_attribute(

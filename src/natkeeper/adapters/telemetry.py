@@ -20,7 +20,16 @@ from natkeeper.adapters.aws import typed_errors
 from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.message import tell
 from natkeeper.core.news import ProbeReport
-from natkeeper.core.plan import Happening, IncidentClosed, IncidentOpened, LaunchInstance, Plan, Reason, StartWatch
+from natkeeper.core.plan import (
+    AddressArrived,
+    Happening,
+    IncidentClosed,
+    IncidentOpened,
+    LaunchInstance,
+    Plan,
+    Reason,
+    StartWatch,
+)
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 
@@ -85,6 +94,10 @@ class CloudTelemetry:
             )
         elif isinstance(happening, IncidentClosed):
             self._closed(group, happening)
+        elif isinstance(happening, AddressArrived):
+            took = happening.took / timedelta(milliseconds=1)
+            self._logger.info("the Elastic IP followed", extra={"group": group, "address_remap_ms": took})
+            self._emit(group, {"AddressRemap": took}, MetricUnit.Milliseconds)
         else:
             self._logger.warning(happening.text, extra={"group": group})
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.arrival import as_got_through, as_lost_again, is_silent, speaking
 from natkeeper.core.evidence import extend
 from natkeeper.core.incident import (
     KEPT_RUNS,
@@ -143,18 +144,23 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     if is_ok:
         if led := proving(memory, row):
             memory = memory.with_proof(target, led[0].sent_at, led[-1].sent_at, policy.freshness)
+            memory = as_got_through(replace(memory, has_carried=True), row, policy)
         stable = memory.stable_since if memory.stable_since is not None and not memory.is_down else row[0].sent_at
         memory = replace(memory, is_down=False, stable_since=stable, external_at=None, targets_back_at=None)
         return replace(memory, egress_address=_address_now(memory, report) or memory.egress_address)
     is_failed_verify = report.mode is RunMode.VERIFY and report.is_down
-    if len(row) < (min(policy.rounds_to_fail, VERIFY_ROUNDS_TO_FAIL) if is_failed_verify else policy.rounds_to_fail):
-        return memory
-    memory = memory.without_proof(target)
-    if is_failed_verify:
+    wanted = min(policy.rounds_to_fail, VERIFY_ROUNDS_TO_FAIL) if is_failed_verify else policy.rounds_to_fail
+    memory = as_lost_again(memory)
+    if len(speaking(memory, row, policy)) < wanted and not (
+        len(row) >= wanted and is_silent(memory, report.canary, wanted)
+    ):
+        # Too few, or the address may still be under way: nothing is proven, and nothing is condemned.
+        return replace(memory, stable_since=None) if len(row) >= wanted else memory
+    if is_failed_verify or (memory.moved_at is not None and not memory.has_carried):
         kept = tuple(each for each in memory.exclusions if each.target != target)
         found = Exclusion(target, now + policy.exclusion, now, _was_guess(memory, target))
         memory = replace(memory, exclusions=(*kept, found))
-    return replace(memory, is_down=True, down_at=now, stable_since=None)
+    return replace(memory.without_proof(target), is_down=True, down_at=now, stable_since=None, address_move=None)
 
 
 def _was_guess(memory: Memory, target: str) -> bool:

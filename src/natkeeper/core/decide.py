@@ -12,8 +12,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb
+from natkeeper.core.arrival import is_under_way, settled_at, with_asked
 from natkeeper.core.failover import PASSING, fail_over, gather, leave, make_way_for, planned, present_path, repair_check
-from natkeeper.core.finish import RELOOK, WATCH_WINDOW, describe, from_step, plan_for, with_incident, with_watch
+from natkeeper.core.finish import (
+    RELOOK,
+    WATCH_WINDOW,
+    describe,
+    from_step,
+    plan_for,
+    with_arrival,
+    with_incident,
+    with_watch,
+)
 from natkeeper.core.heal import heal
 from natkeeper.core.incident import Cause, Doom, Memory
 from natkeeper.core.judge import Health, Verdict, judge
@@ -47,7 +57,7 @@ class Observation:
 def decide(observation: Observation, memory: Memory, now: datetime, policy: Policy) -> Plan:
     """The plan for one group: what to do now, what to remember, and why."""
     name = observation.group.name
-    before = memory.incident
+    before, took = memory.incident, memory.address_took
     if isinstance(observation.network, Unknown):
         memory = _forget(absorb(name, memory, observation.news, now, policy), now)
         if observation.network.is_throttled and (memory.is_down or memory.incident is not None):
@@ -58,12 +68,26 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
         is_told_in_vain = memory.target is None and _says_down(observation)
         memory = _forget(absorb(name, as_seen(view), observation.news, now, policy), now)
         view = view.remembering(memory)
-        plan = describe(_act(_settle(view), observation), view)
+        plan = describe(_awaiting(_act(_settle(view), observation), view), view)
         if is_told_in_vain and plan.reason is Reason.UNOBSERVED:
             # Nothing is remembered, as without a ledger: the report may speak of another path than this, or be told
             # twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung NAT was left alone).
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
-    return with_incident(with_watch(plan, now, policy), before, now, policy)
+        plan = with_asked(plan, observation.network, now, policy)
+    return with_arrival(with_incident(with_watch(plan, now, policy), before, now, policy), took)
+
+
+def _awaiting(plan: Plan, view: View) -> Plan:
+    """Nothing else to do or to say while the Elastic IP is on its way and packets are lost."""
+    memory, last = plan.memory, plan.memory.recent[-1:]
+    is_lost = bool(last) and not last[0].is_ok
+    if plan.reason not in (Reason.AT_REST, Reason.UNOBSERVED) or not is_lost:
+        return plan
+    settled = settled_at(memory, view.policy)
+    if settled is None or not is_under_way(memory, view.now, view.policy):
+        return plan
+    text = f"the Elastic IP may be on its way to {memory.target} until {settled:%H:%M:%S}"
+    return replace(plan, reason=Reason.AWAITING_ADDRESS, detail=text)
 
 
 def _says_down(observation: Observation) -> bool:
@@ -94,7 +118,8 @@ def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, poli
         plan = Plan(name, known, Reason.AT_REST, carried_by=name, is_backed=memory.rest)
     else:
         plan = Plan(name, known, Reason.HEALING, "egress works; the rest waits: EC2 throttles this account")
-    return with_incident(with_watch(plan, now, policy), memory.incident, now, policy)
+    told = with_incident(with_watch(plan, now, policy), memory.incident, now, policy)
+    return with_arrival(told, memory.address_took)
 
 
 def _forget(memory: Memory, now: datetime) -> Memory:
@@ -269,15 +294,18 @@ def _mend(view: View, verdict: Verdict) -> Plan | None:
         return None
     if present.instance is not None and not present.instance.is_running:
         return None
-    if verdict.health is Health.UNOBSERVED and not (view.is_usable(present) and view.is_verified(present)):
+    is_fresh = view.memory.moved_at is not None and view.now - view.memory.moved_at < MENDING
+    is_known = view.is_usable(present) and view.is_verified(present)
+    is_lost = any(not each.is_ok for each in view.memory.recent[-1:])
+    if verdict.health is Health.UNOBSERVED and not (is_known or (is_fresh and is_lost)):
         return None
     stages = stages_to(view, present, is_planned=False)
     is_elsewhere = present.target not in view.points_at(DEFAULT_ROUTE).values()
-    is_fresh = view.memory.moved_at is not None and view.now - view.memory.moved_at < MENDING
     is_blamed = view.memory.is_excluded(present.target, view.now)
     if not stages or not (is_elsewhere or is_fresh or not is_blamed):
         return None
     text = f"routes or address were not all on {present.target}, so probes say nothing about it"
+    view = view.remembering(replace(view.memory, is_down=False))
     return replace(plan_for(view, Reason.CONVERGE, text), stages=(*repair_check(view), *stages), verifies=True)
 
 

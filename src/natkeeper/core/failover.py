@@ -80,7 +80,7 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
 
 def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
-    for path in view.paths:
+    for path in () if _may_still_boot(view) else view.paths:
         is_excluded = view.memory.is_excluded(path.target, view.now)
         if path.target != view.target and path.instance and path.instance.is_running and not is_excluded:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
@@ -90,6 +90,13 @@ def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
     stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
     return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages, happenings=(Warned(text),))
+
+
+def _may_still_boot(view: View) -> bool:
+    """The traffic was moved to a NAT that was booting, and nothing verified is left: it may forward at any moment."""
+    owner = view.network.owner_of(view.target) if view.target is not None else None
+    is_booting = owner is not None and owner.is_running and view.now - owner.launched_at < view.boot_time(owner)
+    return is_booting and view.memory.moved_at is not None and not view.memory.has_carried
 
 
 def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:

@@ -11,7 +11,16 @@ from datetime import datetime, timedelta
 from natkeeper.core.heal import Step
 from natkeeper.core.incident import Incident, Memory, WatchRun
 from natkeeper.core.model import Role
-from natkeeper.core.plan import Happening, IncidentClosed, IncidentOpened, Plan, Reason, StartWatch, Warned
+from natkeeper.core.plan import (
+    AddressArrived,
+    Happening,
+    IncidentClosed,
+    IncidentOpened,
+    Plan,
+    Reason,
+    StartWatch,
+    Warned,
+)
 from natkeeper.core.policy import Policy
 from natkeeper.core.view import View
 
@@ -103,6 +112,14 @@ def with_incident(plan: Plan, before: Incident | None, now: datetime, policy: Po
     until = max((each.sent_at for each in incident.rounds), default=now)
     memory = replace(plan.memory, incident=None, measured_until=until)
     return replace(plan, memory=memory, happenings=tuple(happenings))
+
+
+def with_arrival(plan: Plan, before: timedelta | None) -> Plan:
+    """Says how long AWS took to bring the Elastic IP, once that is known."""
+    took = plan.memory.address_took
+    if took is None or took == before:
+        return plan
+    return replace(plan, happenings=(*plan.happenings, AddressArrived(took)))
 
 
 def _is_measured(incident: Incident, memory: Memory, now: datetime, policy: Policy) -> bool:

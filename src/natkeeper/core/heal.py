@@ -9,25 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from natkeeper.core.incident import Canary, Memory, Repair
-from natkeeper.core.launches import TELLING, next_type, repair_of, wait_after, with_repair
+from natkeeper.core.incident import Memory, Repair
+from natkeeper.core.launches import (
+    TELLING,
+    WHOLE_SECONDS,
+    may_still_appear,
+    next_type,
+    repair_of,
+    type_after,
+    wait_after,
+    with_repair,
+)
 from natkeeper.core.model import Instance, InstanceState, Role
-from natkeeper.core.move import Stages, point_routes, stages_to
+from natkeeper.core.move import Stages, stages_to
 from natkeeper.core.plan import (
     Action,
     DisableSourceDestCheck,
-    GivePublicAddress,
     LaunchInstance,
     Reason,
     StartInstance,
-    TakePublicAddress,
+    TerminateInstance,
 )
+from natkeeper.core.proving import bare_again, canary_on, fails_at
+from natkeeper.core.room import failed_one, is_full
 from natkeeper.core.view import Path, View
-
-VISIBLE_AFTER = timedelta(seconds=120)
-"""A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
-WHOLE_SECONDS = timedelta(seconds=2)
-"""EC2 gives an instance's launch time without fractions, by a clock of its own."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,11 @@ def _at_home(view: View) -> Memory:
     visible is over, or the next would wait for it when that NAT dies young."""
     memory, kept = view.memory, view.memory.repair
     newest = max(each.launched_at for each in view.instances(Role.NAT))
-    if kept is not None and (not _may_still_appear(view, kept) or newest >= kept.started_at - WHOLE_SECONDS):
+    if kept is not None and (not may_still_appear(kept, view.now) or newest >= kept.started_at - WHOLE_SECONDS):
         kept = None
     if memory.repair is kept and memory.withdrawn_at is None:
         return memory
     return replace(memory, repair=kept, withdrawn_at=None)
-
-
-def _may_still_appear(view: View, repair: Repair) -> bool:
-    return repair.may_appear and view.now - repair.started_at < VISIBLE_AFTER
 
 
 def replace_hung(view: View) -> Step:
@@ -88,7 +89,7 @@ def replace_hung(view: View) -> Step:
     if not view.is_home or home is None or home.state is not InstanceState.RUNNING:
         return heal(view)
     newest = max(nats, key=lambda each: each.launched_at)
-    if view.now - newest.launched_at > view.policy.repair_after:
+    if view.now - newest.launched_at > view.boot_time(newest):
         return launch(view, Role.NAT)
     if newest is not home and newest.is_running:
         return _bring_home(view, newest)
@@ -115,7 +116,7 @@ def launch(view: View, role: Role) -> Step:
             return Step(memory, Reason.HEALING, f"AWS refused to launch a {role.value}; again at {again_at:%H:%M:%S}")
         if repair.refusals == TELLING:
             warning = f"group {view.group.name}: AWS refused to launch a {role.value} {TELLING} times in a row"
-    if repair is not None and _may_still_appear(view, repair):
+    if repair is not None and may_still_appear(repair, view.now):
         if repair.is_accepted:
             return Step(memory, Reason.HEALING, f"waiting for the {role.value} that was launched to be visible")
         # The same token again: it returns the instance of the first call if there was one, and launches it if not.
@@ -128,12 +129,24 @@ def launch(view: View, role: Role) -> Step:
             return launch(view.remembering(_asked_now(memory, paid, view.now)), paid)
         text = f"group {view.group.name}: {len(memory.launches)} launches in a day, no more until one of them is old"
         return Step(memory, Reason.BUDGET_EXHAUSTED, text, warning=text)
+    if is_full(view):
+        return _make_room(view, role)
+    types = view.policy.instance_types
+    wanted = types[0] if repair is None else other_type or type_after(repair, types)
     if repair is not None and other_type is not None:
         repair = replace(repair, refusals=repair.refusals - 1)  # of all types in a row, it is one refusal
-    repair = _next_attempt(view, repair)
-    repair = replace(repair, is_launched=True, instance_type=other_type or view.policy.instance_types[0])
+    repair = replace(_next_attempt(view, repair), is_launched=True, instance_type=wanted)
     memory = replace(memory, launches=(*memory.launches, view.now))
     return replace(_launch_step(view, role, repair, with_repair(memory, role, repair)), warning=warning)
+
+
+def _make_room(view: View, role: Role) -> Step:
+    """A replacement that failed goes before the next is launched."""
+    failed = failed_one(view, role)
+    if failed is None:
+        return Step(view.memory, Reason.HEALING, f"a {role.value} is wanted; waiting until there is room for it")
+    text = f"{failed.instance_id} carries nothing and was never proven; it goes before another is launched"
+    return Step(view.memory, Reason.HEALING, text, ((TerminateInstance(failed.instance_id),),), looks_again=True)
 
 
 def _paid_for(memory: Memory, role: Role) -> Role | None:
@@ -180,7 +193,7 @@ def wake(view: View, instance: Instance) -> Step:
     if repair is None:
         repair = _next_attempt(view, None)
         memory = with_repair(memory, role, repair)
-    elif view.now - repair.started_at > view.policy.repair_after:
+    elif view.now - max(repair.started_at, instance.launched_at) > view.boot_time(instance):
         return launch(view, role)
     if instance.state is not InstanceState.STOPPED:
         return Step(memory, Reason.HEALING, f"waiting for {instance.instance_id}, which is {instance.state.value}")
@@ -198,37 +211,33 @@ def _bring_home(view: View, home: Instance) -> Step:
     if view.is_checked(path):
         text = f"turning source/dest check of {home.instance_id} off"
         return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),), looks_again=True)
-    destination = view.policy.canary_destination
-    if destination is None:
+    if view.policy.canary_destination is None:
         text = "no canary address is configured, so nothing can prove the group's own NAT: use `switchover` to go home"
         return Step(view.memory, Reason.HEALING, text)
     if view.is_verified(path) and view.is_usable(path):
         return _return(view, path, home)
-    return _prove(view, path, home, destination)
+    return _prove(view, path, home)
 
 
-def _prove(view: View, path: Path, home: Instance, destination: str) -> Step:
+def _prove(view: View, path: Path, home: Instance) -> Step:
     """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
-    assert home.interface is not None
     memory = view.memory
     if is_yielding(view):
         return Step(memory, Reason.HEALING, f"proving {home.instance_id} waits: EC2 throttles this account")
     if memory.withdrawn_at is not None:
         # The canary was silenced on purpose; from now on it may be asked again.
         memory = replace(memory, withdrawn_at=None, canary=None)
-    actions: list[Action] = []
-    if home.interface.primary.public is None:
-        actions.append(GivePublicAddress(path.target))
-    actions += point_routes(view, destination, path.target)
-    canary = memory.canary
-    if canary is None or canary.target != path.target:
-        canary = Canary(path.target, view.now)
     repair = memory.repair or _next_attempt(view, None)
-    if view.now - max(repair.started_at, canary.pointed_at) > view.policy.repair_after:
+    view = view.remembering(replace(memory, repair=repair))
+    memory, actions = canary_on(view, path, home)
+    assert memory.canary is not None
+    failed_at = fails_at(view, home, memory.canary)
+    if failed_at is not None and view.now > failed_at:
         return replace(launch(view, Role.NAT), detail=f"{home.instance_id} does not forward")
-    memory = replace(memory, canary=canary, repair=repair)
     detail = f"proving {home.instance_id} with canary packets"
-    return Step(memory, Reason.HEALING, detail, (tuple(actions),) if actions else ())
+    if failed_at is None:
+        detail += "; it has no public address yet"
+    return Step(memory, Reason.HEALING, detail, (actions,) if actions else ())
 
 
 def _return(view: View, path: Path, home: Instance) -> Step:
@@ -242,10 +251,8 @@ def _return(view: View, path: Path, home: Instance) -> Step:
         return Step(memory, Reason.HEALING, f"{home.instance_id} is proven; quiet until {ready_at:%H:%M:%S}")
     if not path.is_bare:
         text = f"making the landing address of {home.instance_id} bare"
-        stages: Stages = ((TakePublicAddress(path.target),),)
-        return Step(
-            replace(memory, withdrawn_at=view.now), Reason.HEALING, text, stages, records_first=True, looks_again=True
-        )
+        withdrawn, stages = replace(memory, withdrawn_at=view.now), bare_again(view, path, home)
+        return Step(withdrawn, Reason.HEALING, text, stages, records_first=True, looks_again=True)
     stages = stages_to(view, path, is_planned=True)
     memory = replace(memory.moving(path.target, view.now), repair=None)
     text = f"bringing traffic home to {home.instance_id}"

@@ -52,8 +52,25 @@ class Canary:
 
     target: str
     pointed_at: datetime
+    addressed_at: datetime | None = None
+    """Since when a look has shown a public address for it to leave from, where the NAT is being proven."""
+    asked_at: datetime | None = None
+    """When AWS was last asked for such an address."""
     failed_since: datetime | None = None
     """Since when its packets have been lost, as far as anybody looked; None when the last ones came back."""
+
+
+@dataclass(frozen=True)
+class AddressMove:
+    """The group's Elastic IP was asked to move to `target`. AWS answers before packets follow (`core.arrival`)."""
+
+    target: str
+    asked_at: datetime
+    answered_at: datetime | None = None
+    has_canary_of_its_own: bool = False
+    """The canary leaves from another public address of the same NAT, so it tells whether the NAT forwards."""
+    through_at: datetime | None = None
+    """When the first packet of the present row got through."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,8 @@ class Incident:
     address_after: str | None = None
     is_last_resort: bool = False
     recovered_at: datetime | None = None
+    address_took: timedelta | None = None
+    """From the address call's answer to the first packet through; as exact as the probes' interval."""
 
     def downtime(self, clock_error: timedelta) -> Downtime:
         """The interval that contains the true downtime, from what is known now."""
@@ -160,6 +179,12 @@ class Memory:
     target: str | None = None
     """The interface or gateway the traffic belongs on: the recorded intent."""
     moved_at: datetime | None = None
+    has_carried: bool = False
+    """The group's packets have been through `target` since they were moved there."""
+    address_move: AddressMove | None = None
+    """The Elastic IP's last move, until packets have shown that it came."""
+    address_took: timedelta | None = None
+    """What the last move whose end was seen took; told once, when it changes."""
     is_stray: bool = False
     """As far as anybody looked, the prober's table leads elsewhere (somebody edited its route, or a call of natkeeper's
     failed): what gets through proves nothing of `target`."""
@@ -235,7 +260,15 @@ class Memory:
     def moving(self, target: str, now: datetime) -> Memory:
         """The traffic belongs on `target` from now on; what is known of the way there is what its calls answer."""
         return replace(
-            self, target=target, moved_at=now, is_stray=False, led_since=None, stable_since=None, withdrawn_at=None
+            self,
+            target=target,
+            moved_at=now,
+            has_carried=False,
+            address_move=None,
+            is_stray=False,
+            led_since=None,
+            stable_since=None,
+            withdrawn_at=None,
         )
 
     def obeying(self, request_id: str | None) -> Memory:

@@ -7,9 +7,10 @@ anything but the standard library's data types.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
+from natkeeper.core.arrival import is_under_way
 from natkeeper.core.incident import RECENT_ROUNDS, Cause
 from natkeeper.core.model import ControlProbe, InstanceState
 from natkeeper.core.view import View
@@ -49,7 +50,9 @@ def judge(view: View, control: ControlProbe | None) -> Verdict:
     if by_state is not None:
         return by_state
     if view.memory.is_down:
-        return _by_probes(view, control)
+        return _by_probes(view, control, view.memory.down_at)
+    if (heard_at := _owner_down_at(view)) is not None:
+        return _by_probes(view, control, heard_at)
     proof = view.memory.proof_of(target)
     if proof is not None and view.now - proof.at <= view.policy.freshness:
         return Verdict(Health.ALIVE)
@@ -68,8 +71,18 @@ def _by_state(view: View, target: str) -> Verdict | None:
     return None
 
 
-def _by_probes(view: View, control: ControlProbe | None) -> Verdict:
-    heard_at = view.memory.down_at
+def _owner_down_at(view: View) -> datetime | None:
+    """When the packets of the group whose NAT it is were last heard to fail there, while this group's own fail too and
+    its Elastic IP may be under way: what both lose is the NAT's fault, not the address's."""
+    owner = view.network.owner_of(view.target or "")
+    theirs = view.others.get(owner.group) if owner is not None else None
+    last = view.memory.recent[-1:]
+    if theirs is None or not theirs.is_down or theirs.target != view.target or not last or last[0].is_ok:
+        return None
+    return theirs.down_at if is_under_way(view.memory, view.now, view.policy) else None
+
+
+def _by_probes(view: View, control: ControlProbe | None, heard_at: datetime | None) -> Verdict:
     if heard_at is not None and view.now - heard_at > view.policy.rounds_to_fail * view.policy.interval + DELIVERY:
         return Verdict(Health.UNOBSERVED, detail="probes failed a while ago; what they say now is waited for")
     if control is None:

@@ -11,8 +11,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.incident import Memory, Repair
-from natkeeper.core.model import Role
+from natkeeper.core.model import Instance, Role
 
+VISIBLE_AFTER = timedelta(seconds=120)
+"""A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
+WHOLE_SECONDS = timedelta(seconds=2)
+"""EC2 gives an instance's launch time without fractions, by a clock of its own."""
 FIRST_WAIT = timedelta(seconds=15)
 """After a refusal; each further one doubles it. In an outage a pass comes every three seconds: asking in each is no use
 to anybody, and RunInstances has the smallest bucket of all (2 a second, EC2 Developer Guide, "Request throttling")."""
@@ -30,6 +34,19 @@ def repair_of(memory: Memory, role: Role) -> Repair | None:
 def with_repair(memory: Memory, role: Role, repair: Repair) -> Memory:
     """The memory with that attempt under way."""
     return replace(memory, repair=repair) if role is Role.NAT else replace(memory, standby_repair=repair)
+
+
+def may_still_appear(repair: Repair, now: datetime) -> bool:
+    """What it launched, if anything, may not be visible yet."""
+    return repair.may_appear and now - repair.started_at < VISIBLE_AFTER
+
+
+def is_unseen(memory: Memory, role: Role, there: Sequence[Instance], now: datetime) -> bool:
+    """A launch for the role may be on its way that no look has shown yet."""
+    repair = repair_of(memory, role)
+    if repair is None or not may_still_appear(repair, now):
+        return False
+    return all(each.launched_at < repair.started_at - WHOLE_SECONDS for each in there)
 
 
 def accepted(memory: Memory, role: Role) -> Memory:
@@ -72,6 +89,14 @@ def next_type(repair: Repair, types: Sequence[str]) -> str | None:
         return None
     later = types[types.index(repair.instance_type) + 1 :]
     return later[0] if later else None
+
+
+def type_after(repair: Repair, types: Sequence[str]) -> str:
+    """The type to ask for after one that booted and never forwarded: the next, for it may be the machine's fault (too
+    little memory for what it installs), and the first again after the last."""
+    if not repair.is_accepted or repair.instance_type not in types:
+        return types[0]
+    return types[(types.index(repair.instance_type) + 1) % len(types)]
 
 
 def wait_after(repair: Repair) -> timedelta:

@@ -109,6 +109,7 @@ class ElasticIp:
     public: str
     interface_id: str | None = None
     private: str | None = None
+    association_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Reason(Enum):
     NEEDS_CONTROL_PROBE = "needs-control-probe"
     EXTERNAL = "external"
     COMMON_MODE = "common-mode"
+    AWAITING_ADDRESS = "awaiting-address"
     BUDGET_EXHAUSTED = "budget-exhausted"
     NO_CANDIDATE = "no-candidate"
     FAIL_OVER = "fail-over"
@@ -57,6 +58,14 @@ class MoveAddress:
     allocation_id: str
     interface_id: str
     private: str
+
+
+@dataclass(frozen=True)
+class ReleaseAddress:
+    """DisassociateAddress: the stack's proving address off the NAT that it proved. Never a group's own."""
+
+    association_id: str
+    interface_id: str
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,7 @@ class StartWatch:
 Action = (
     PointRoute
     | MoveAddress
+    | ReleaseAddress
     | DisableSourceDestCheck
     | GivePublicAddress
     | TakePublicAddress
@@ -162,7 +172,14 @@ class Warned:
     text: str
 
 
-Happening = IncidentOpened | IncidentClosed | Warned
+@dataclass(frozen=True)
+class AddressArrived:
+    """For telemetry: how long AWS took to let packets follow the group's Elastic IP."""
+
+    took: timedelta
+
+
+Happening = IncidentOpened | IncidentClosed | Warned | AddressArrived
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,14 @@ class Group:
 
 
 @dataclass(frozen=True)
+class ProvingAddress:
+    """The stack's spare Elastic IP: a NAT that AWS gives no public address is proven through it."""
+
+    allocation_id: str
+    public: str
+
+
+@dataclass(frozen=True)
 class Policy:
     """Thresholds and limits, with the groups of the stack in ring order.
 
@@ -47,6 +55,7 @@ class Policy:
     instance_types: tuple[str, ...] = ("t4g.nano", "t4g.micro")
     standby: StandbyMode = StandbyMode.NONE
     canary: str | None = "1.0.0.1"
+    proving: ProvingAddress | None = None
     interval: timedelta = timedelta(seconds=1)
     rounds_to_fail: int = 3
     watch_run: timedelta = timedelta(seconds=55)
@@ -56,8 +65,20 @@ class Policy:
     freshness: timedelta = timedelta(seconds=120)
     exclusion: timedelta = timedelta(seconds=60)
     """How long a candidate that failed its verification is left alone."""
-    repair_after: timedelta = timedelta(seconds=180)
-    """How long a NAT may take from running to forwarding before the next attempt (an AL2023 boot takes 26 s)."""
+    boot_limit: timedelta = timedelta(seconds=450)
+    """How long a launched NAT may take until it forwards before another is launched. Most take 30 s; a first boot that
+    installs packages on 512 MB took minutes (docs/aws.md), and giving up on one that would have come launches the next
+    into the same delay."""
+    start_limit: timedelta = timedelta(seconds=240)
+    """The same for one that was started, or that ran and forwarded nothing: it has its packages."""
+    address_limit: timedelta = timedelta(seconds=60)
+    """How long a NAT that has its public address may lose the canary's packets all the same: the address takes up to
+    10 s to work, a run and its report another 20."""
+    address_arrival: timedelta = timedelta(seconds=11)
+    """How long after AssociateAddress was answered packets may not follow yet. AWS says nothing; reports go up to 6 s
+    (docs/aws.md). 10 s are assumed, and 1 s is for clocks and for the route's own way."""
+    propagation: timedelta = timedelta(seconds=1)
+    """How long after its call was answered a route may still lead where it did (assumed; AWS says nothing)."""
     doom_notice: timedelta = timedelta(minutes=10)
     """How long before an announced stop the traffic leaves."""
     teaching_pause: timedelta = timedelta(milliseconds=120)

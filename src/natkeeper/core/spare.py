@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from natkeeper.core.heal import VISIBLE_AFTER, Step, is_yielding, launch, wake
-from natkeeper.core.incident import Canary
+from natkeeper.core.heal import Step, is_yielding, launch, wake
+from natkeeper.core.incident import Canary, Memory
+from natkeeper.core.launches import may_still_appear
 from natkeeper.core.model import Instance, InstanceState, Role
 from natkeeper.core.move import point_routes
-from natkeeper.core.plan import DisableSourceDestCheck, Reason, StopInstance, TerminateInstance
+from natkeeper.core.plan import Action, DisableSourceDestCheck, Reason, StopInstance, TerminateInstance
 from natkeeper.core.policy import StandbyMode
+from natkeeper.core.proving import canary_on
 from natkeeper.core.view import Path, View
 
 SILENT_AGAIN = timedelta(days=1)
@@ -76,15 +78,17 @@ def _standby(view: View) -> Step:
 
 def _is_stuck(view: View, standby: Instance) -> bool:
     """Still pending when a boot would have been over twice: EC2 will not finish it (simulation, seed 10076)."""
-    return standby.state is InstanceState.PENDING and view.now - standby.launched_at > view.policy.repair_after
+    return standby.state is InstanceState.PENDING and view.now - standby.launched_at > view.boot_time(standby)
 
 
 def _is_silent(view: View, standby: Instance, path: Path) -> bool:
-    """It runs, and its canary's packets have been lost for as long as a NAT may take to begin forwarding."""
+    """It runs, and its canary's packets have been lost for as long as a NAT may take to begin forwarding. One that only
+    waits for a public address is not."""
     canary = view.memory.canary
     if canary is None or canary.target != path.target or canary.failed_since is None:
         return False
-    return view.now - max(canary.failed_since, standby.launched_at) > view.policy.repair_after
+    lacks_address = standby.interface is not None and standby.interface.primary.public is None
+    return not lacks_address and view.now - max(canary.failed_since, standby.launched_at) > view.boot_time(standby)
 
 
 def _replace_silent(view: View, standby: Instance) -> Step:
@@ -93,7 +97,7 @@ def _replace_silent(view: View, standby: Instance) -> Step:
     told, and the alarm `standby-not-ready` rings on."""
     memory, repair = view.memory, view.memory.standby_repair
     is_asked = repair is not None and repair.is_launched and not repair.is_accepted
-    is_on_its_way = repair is not None and repair.is_accepted and view.now - repair.started_at < VISIBLE_AFTER
+    is_on_its_way = repair is not None and repair.is_accepted and may_still_appear(repair, view.now)
     is_tried = memory.standby_replaced_at is not None and view.now - memory.standby_replaced_at < SILENT_AGAIN
     if is_asked or is_on_its_way:
         return launch(view, Role.STANDBY)
@@ -113,12 +117,7 @@ def _is_proven(view: View, path: Path) -> bool:
 
 def _may_wait_stopped(view: View, path: Path) -> bool:
     """Proven, home has been quiet, and nobody's route leads to it: a person may have put one there (seed 500038091)."""
-    return path.target not in _used(view) and _has_rested(view) and _is_proven(view, path)
-
-
-def _used(view: View) -> frozenset[str | None]:
-    """Whatever carries somebody's traffic, by the memories or by any default route of the stack."""
-    return view.network.default_targets.union((view.target,), (each.target for each in view.others.values()))
+    return path.target not in view.used and _has_rested(view) and _is_proven(view, path)
 
 
 def _has_rested(view: View) -> bool:
@@ -128,29 +127,38 @@ def _has_rested(view: View) -> bool:
 
 def _canary_at_rest(view: View) -> Step:
     """The canary watches the path that would be used next, so that it is proven before it is needed."""
-    destination = view.policy.canary_destination
-    if destination is None:
+    if view.policy.canary_destination is None:
         return Step(view.memory)
     running = [each for each in view.paths if each.instance is not None and each.instance.is_running]
     other = [each for each in running if each.target != view.target and not view.is_checked(each)]
     spare = next((each for each in other if each.instance is not view.home), None)
     if spare is None:
         return Step(view.memory)
-    actions = point_routes(view, destination, spare.target)
-    memory = view.memory
+    memory, actions = _watched(view, spare)
     if actions and is_yielding(view):
         # No rest, or it would wait for a tick once the yielding is over (seed 4003998). Meanwhile nobody looks for it.
-        return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target} waits: EC2 throttles this account")
-    if memory.canary is None or memory.canary.target != spare.target:
-        memory = replace(memory, canary=Canary(spare.target, view.now))
+        return Step(
+            view.memory, Reason.TIDYING, f"pointing the canary at {spare.target} waits: EC2 throttles this account"
+        )
     if not actions:
         return Step(memory)
     return Step(memory, Reason.TIDYING, f"pointing the canary at {spare.target}, the next choice", (actions,))
 
 
+def _watched(view: View, spare: Path) -> tuple[Memory, tuple[Action, ...]]:
+    """The canary through it. A standby of the group's own may lack a public address for that, a neighbour's NAT has its
+    own group's."""
+    if spare.instance is not None and spare.instance.role is Role.STANDBY:
+        return canary_on(view, spare, spare.instance)
+    memory = view.memory
+    if memory.canary is None or memory.canary.target != spare.target:
+        memory = replace(memory, canary=Canary(spare.target, view.now))
+    return memory, point_routes(view, view.policy.canary_destination or "", spare.target)
+
+
 def _surplus(view: View) -> Step:
     """Quarantine before kill: a second NAT goes only when home has been quiet, and while nobody's traffic is on it."""
-    used = _used(view)
+    used = view.used
     standby, *old = view.instances(Role.STANDBY) or (None,)
     replaced = old if standby is not None and standby.state is not InstanceState.PENDING else []
     for instance in (*view.instances(Role.NAT), *replaced):

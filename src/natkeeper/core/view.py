@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from natkeeper.core.incident import Exclusion, Memory, Proof
-from natkeeper.core.model import DEFAULT_ROUTE, Instance, InstanceState, Network, Role
+from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp, Instance, InstanceState, Network, Role
 from natkeeper.core.policy import Group, Policy
 
 NOTHING = Memory()
@@ -110,6 +110,24 @@ class View:
         """The traffic belongs on the group's own NAT."""
         home = self.home
         return home is not None and home.interface is not None and home.interface.interface_id == self.target
+
+    @cached_property
+    def used(self) -> frozenset[str | None]:
+        """Whatever carries somebody's traffic, by the memories or by any default route of the stack."""
+        return self.network.default_targets.union((self.target,), (each.target for each in self.others.values()))
+
+    @property
+    def proving_address(self) -> ElasticIp | None:
+        """The stack's spare Elastic IP, if it has one and the look showed it."""
+        spare = self.policy.proving
+        return self.network.addresses.get(spare.allocation_id) if spare is not None else None
+
+    def boot_time(self, instance: Instance) -> timedelta:
+        """How long the instance may take until it forwards: less where the attempt under way only started it."""
+        memory = self.memory
+        repair = memory.repair if instance.role is Role.NAT else memory.standby_repair
+        is_start = repair is not None and not repair.is_launched
+        return self.policy.start_limit if is_start else self.policy.boot_limit
 
     # -- where it could go
 

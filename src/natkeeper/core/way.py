@@ -13,12 +13,15 @@ from datetime import datetime, timedelta
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.news import Round
-from natkeeper.core.plan import Action, Plan, PointRoute
+from natkeeper.core.plan import Action, Plan, PointRoute, Reason
+from natkeeper.core.policy import Policy
 from natkeeper.core.view import View
 
 MENDING = timedelta(seconds=30)
 """How long after a move its failed calls are made up for before the path itself is blamed, and its routes may be shown
 as they were before."""
+LEFT_DEAD = (Reason.FAIL_OVER, Reason.LAST_RESORT)
+"""Moves off a path on which nothing gets through."""
 
 
 def as_seen(view: View) -> Memory:
@@ -29,13 +32,16 @@ def as_seen(view: View) -> Memory:
     return memory if is_stray is memory.is_stray else _with(memory, view.now, is_stray=is_stray)
 
 
-def as_answered(memory: Memory, plan: Plan, action: Action, now: datetime, *, is_done: bool) -> Memory:
+def as_answered(memory: Memory, plan: Plan, action: Action, now: datetime, policy: Policy, *, is_done: bool) -> Memory:
     """The memory after a call of the plan's: what gets through by a route that stayed where it was says nothing of
     where it should lead (simulation, seed 200004304)."""
     if not isinstance(action, PointRoute) or action.destination != DEFAULT_ROUTE:
         return memory
     is_probed = action.table_id in plan.probed_tables
-    return _with(memory, now, is_stray=not is_done) if is_probed else memory
+    if not is_probed:
+        return memory
+    # What was left on purpose still works: until the route has propagated, packets that get through may go the old way.
+    return _with(memory, now if plan.reason in LEFT_DEAD else now + policy.propagation, is_stray=not is_done)
 
 
 def _with(memory: Memory, now: datetime, *, is_stray: bool) -> Memory:

@@ -1,0 +1,77 @@
+"""What one move may follow another for: invariants about an Elastic IP that is slow to follow, each with its number.
+
+Each function is given the book, the invocation and the plan, and returns what is wrong, or None. Called by
+`simulation.invariants.judge`.
+"""
+
+from __future__ import annotations
+
+from natkeeper.core.plan import Plan
+from simulation.book import Book, Move
+from simulation.hub import SECOND
+from simulation.invariants.calls import EYES, RACE
+from simulation.invariants.plans import FAILOVERS, is_default
+from simulation.invocation import Invocation
+
+FRESH = 30 * SECOND
+"""So long after the address has come may what was lost before it still be heard of; whoever is left later than that is
+judged by invariant 8."""
+
+
+def one_cause_brings_one_failover(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """25. One cause brings at most one failover, unless the new path is really dead."""
+    before = _left(book, invocation, plan)
+    if before is None or before.reason not in FAILOVERS or not _works_but_for_its_address(book, plan.group, before):
+        return None
+    return f"{plan.reason.value} away from {before.target}, which forwards and waited for its address only"
+
+
+def planned_move_is_not_rolled_back(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """28. A planned move is not rolled back while the address may be under way."""
+    before = _left(book, invocation, plan)
+    if before is None or before.reason in FAILOVERS or not _works_but_for_its_address(book, plan.group, before):
+        return None
+    return f"{before.reason.value} to {before.target} was rolled back, which waited for its address only"
+
+
+def _left(book: Book, invocation: Invocation, plan: Plan) -> Move | None:
+    """The move to what a failover by packets leaves now; None where nothing is left so, or nobody could remember it."""
+    if plan.reason not in FAILOVERS or not any(is_default(each) for each in plan.actions):
+        return None
+    if book.world.fires["memory-lost"] or (invocation.serial, plan.group) in book.ledgerless:
+        return None
+    incident = plan.memory.incident
+    known = [each for each in book.moves[plan.group] if each not in book.unrecorded[plan.group]]
+    last = known[-1] if known else None
+    if last is None or last.target == plan.memory.target:
+        return None
+    return last if incident is not None and book.world.route_of(_table(book, plan.group)) == last.target else None
+
+
+def _works_but_for_its_address(book: Book, group: str, move: Move) -> bool:
+    """By the truth: the NAT has forwarded ever since the move, and its address came, or would have, a moment ago."""
+    world = book.world
+    since = book.forwards_since.get(move.target)
+    if since is None or since > move.at or not move.target.startswith("eni-"):
+        return False
+    owner = world.ec2.owner(move.target)
+    elastic = world.ec2.elastics[world.policy.group(group).allocation_id]
+    if owner is None or owner.interface is None or elastic.interface_id != move.target:
+        return False
+    if elastic.private != world.packets.landing(owner, owner.interface, group) or owner.loss or owner.latency_ms:
+        return False
+    if owner.is_spot_ending_at is not None or owner.is_doomed_at is not None:
+        return False
+    is_fresh = book.now - elastic.follows_at < FRESH
+    return is_fresh and not _is_deceived(book, group)
+
+
+def _is_deceived(book: Book, group: str) -> bool:
+    """The prober's own way, the targets, or clocks that are seconds apart made it look dead."""
+    world = book.world
+    is_blind = book.now - world.packets.seeing_again_at.get(group, -3600 * SECOND) < EYES
+    return is_blind or book.now - world.packets.targets_back_at < RACE or bool(world.fires["clock-skew"])
+
+
+def _table(book: Book, group: str) -> str:
+    return book.world.policy.group(group).table_ids[0]

@@ -1,0 +1,84 @@
+"""Proving the group's own NAT with canary packets: its route, the public address that they leave from, and how long.
+
+AWS gives an auto-assigned public address within minutes, or never to a NAT that hosts a neighbour's Elastic IP on
+another address (EC2 user guide, "Public IPv4 addresses"). So the stack has one spare Elastic IP, the *proving address*,
+which a NAT without a public address borrows. Called by `heal`. May not import anything but the standard library's data
+types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from natkeeper.core.incident import Canary, Memory
+from natkeeper.core.launches import repair_of
+from natkeeper.core.model import Instance, Role
+from natkeeper.core.move import Stages, point_routes
+from natkeeper.core.plan import Action, GivePublicAddress, MoveAddress, ReleaseAddress, TakePublicAddress
+from natkeeper.core.view import NOTHING, Path, View
+
+
+def canary_on(view: View, path: Path, nat: Instance) -> tuple[Memory, tuple[Action, ...]]:
+    """The canary pointed at it, with a public address to leave from; and the memory of since when it has both."""
+    destination = view.policy.canary_destination
+    assert nat.interface is not None
+    assert destination is not None
+    memory, public = view.memory, nat.interface.primary.public
+    canary = memory.canary
+    if canary is None or canary.target != path.target:
+        canary = Canary(path.target, view.now)
+    actions = point_routes(view, destination, path.target)
+    if public is not None:
+        canary = replace(canary, addressed_at=canary.addressed_at or view.now)
+    elif path.target in view.network.default_targets:
+        # A table that refused to be moved still leads there: the group's packets would leave from that address.
+        canary = replace(canary, addressed_at=None)
+    elif canary.asked_at is None or view.now - canary.asked_at >= view.policy.address_limit:
+        # Asked again only after a while: it is a matter of minutes, and a pass comes every few seconds.
+        asking = _asking_for_address(view, path, nat)
+        actions = (*asking, *actions)
+        canary = replace(canary, asked_at=view.now if asking else None, addressed_at=None)
+    else:
+        canary = replace(canary, addressed_at=None)
+    return replace(memory, canary=canary), actions
+
+
+def fails_at(view: View, home: Instance, canary: Canary) -> datetime | None:
+    """When it has had its time without a packet coming through; None while it only lacks its public address."""
+    if canary.addressed_at is None:
+        return None
+    repair = repair_of(view.memory, Role.NAT)
+    started_at = repair.started_at if repair is not None else view.now
+    begun = max(started_at, canary.pointed_at, home.launched_at)
+    return max(begun + view.boot_time(home), canary.addressed_at + view.policy.address_limit)
+
+
+def bare_again(view: View, path: Path, home: Instance) -> Stages:
+    """Takes every public address off its primary: the proving address if it has that, and whatever AWS may give."""
+    assert home.interface is not None
+    proving = view.proving_address
+    actions: list[Action] = [TakePublicAddress(path.target)]
+    if proving is not None and proving.association_id is not None and proving.interface_id == path.target:
+        actions.append(ReleaseAddress(proving.association_id, path.target))
+    return (tuple(actions),)
+
+
+def _asking_for_address(view: View, path: Path, nat: Instance) -> tuple[Action, ...]:
+    """The stack's proving address unless another group proves with it, else one of AWS's; a standby was launched with
+    that asked for, and keeps it."""
+    proving = view.proving_address
+    assert nat.interface is not None
+    if proving is not None and not _is_lent(view, proving.interface_id):
+        return (MoveAddress(proving.allocation_id, path.target, nat.interface.primary.address),)
+    return (GivePublicAddress(path.target),) if nat.role is Role.NAT else ()
+
+
+def _is_lent(view: View, interface_id: str | None) -> bool:
+    """Another group proves its own NAT with it. One that died with it, or has come home since, does not."""
+    owner = view.network.owner_of(interface_id) if interface_id is not None else None
+    if owner is None or not owner.is_running or owner.group == view.group.name:
+        return False
+    theirs = view.others.get(owner.group, NOTHING)
+    is_proving = theirs.canary is not None and theirs.canary.target == interface_id
+    return is_proving and theirs.target != interface_id and owner.role is Role.NAT
