@@ -184,13 +184,14 @@ class Account:
             self._give_public(interface)
 
     def _give_public(self, interface: Interface) -> None:
-        """An auto-assigned address comes after a while, if the attribute is on and the primary has none."""
+        """An auto-assigned address comes after a while, if the attribute is on and the primary has none; never while
+        any address of the interface has an Elastic IP (EC2 user guide, "Public IPv4 addresses")."""
         if self.paces.public is None:
             return
 
         def come() -> None:
             owner = self.owner(interface.interface_id)
-            is_free = interface.primary not in interface.public and not self._elastic_on(interface, interface.primary)
+            is_free = interface.primary not in interface.public and not self._elastic_on(interface)
             if interface.has_auto_public and is_free and owner is not None and owner.state in ("pending", "running"):
                 interface.public[interface.primary] = f"198.51.100.{self.number() % 250 + 1}"
                 self.on_change()

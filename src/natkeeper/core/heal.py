@@ -34,6 +34,9 @@ from natkeeper.core.proving import bare_again, canary_on, fails_at
 from natkeeper.core.room import failed_one, is_full
 from natkeeper.core.view import Path, View
 
+TURN_SECONDS = 45
+"""Long enough for the canary's address to follow (10 s) and for `Policy.address_limit` after it."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -61,7 +64,16 @@ def heal(view: View) -> Step:
         return Step(_at_home(view))
     if view.is_doomed(home):
         return launch(view, Role.NAT)
-    return _bring_home(view, home)
+    return _bring_home(view, _whose_turn(view, home))
+
+
+def _whose_turn(view: View, home: Instance) -> Instance:
+    """Without egress, several NATs may forward first: a hung one that was rebooted, or its replacement,
+    whose boot may take minutes. The canary goes to each of them in turn."""
+    nats = [each for each in view.instances(Role.NAT) if each.is_running and not view.is_doomed(each)]
+    if view.has_egress or len(nats) < 2:
+        return home
+    return nats[int(view.now.timestamp()) // TURN_SECONDS % len(nats)]
 
 
 def _at_home(view: View) -> Memory:

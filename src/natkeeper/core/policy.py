@@ -71,9 +71,9 @@ class Policy:
     into the same delay."""
     start_limit: timedelta = timedelta(seconds=240)
     """The same for one that was started, or that ran and forwarded nothing: it has its packages."""
-    address_limit: timedelta = timedelta(seconds=60)
+    address_limit: timedelta = timedelta(seconds=30)
     """How long a NAT that has its public address may lose the canary's packets all the same: the address takes up to
-    10 s to work, a run and its report another 20."""
+    10 s to work, three rounds and their report another 10."""
     address_arrival: timedelta = timedelta(seconds=11)
     """How long after AssociateAddress was answered packets may not follow yet. AWS says nothing; reports go up to 6 s
     (docs/aws.md). 10 s are assumed, and 1 s is for clocks and for the route's own way."""

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from natkeeper.core.incident import Canary, Memory
 from natkeeper.core.launches import repair_of
-from natkeeper.core.model import Instance, Role
+from natkeeper.core.model import DEFAULT_ROUTE, Instance, Role
 from natkeeper.core.move import Stages, point_routes
 from natkeeper.core.plan import Action, GivePublicAddress, MoveAddress, ReleaseAddress, TakePublicAddress
 from natkeeper.core.view import NOTHING, Path, View
@@ -31,7 +31,7 @@ def canary_on(view: View, path: Path, nat: Instance) -> tuple[Memory, tuple[Acti
     actions = point_routes(view, destination, path.target)
     if public is not None:
         canary = replace(canary, addressed_at=canary.addressed_at or view.now)
-    elif path.target in view.network.default_targets:
+    elif path.target in view.points_at(DEFAULT_ROUTE).values():
         # A table that refused to be moved still leads there: the group's packets would leave from that address.
         canary = replace(canary, addressed_at=None)
     elif canary.asked_at is None or view.now - canary.asked_at >= view.policy.address_limit:
@@ -69,16 +69,17 @@ def _asking_for_address(view: View, path: Path, nat: Instance) -> tuple[Action, 
     that asked for, and keeps it."""
     proving = view.proving_address
     assert nat.interface is not None
-    if proving is not None and not _is_lent(view, proving.interface_id):
+    if proving is not None and not _is_lent(view, proving.interface_id, nat.role):
         return (MoveAddress(proving.allocation_id, path.target, nat.interface.primary.address),)
     return (GivePublicAddress(path.target),) if nat.role is Role.NAT else ()
 
 
-def _is_lent(view: View, interface_id: str | None) -> bool:
-    """Another group proves its own NAT with it. One that died with it, or has come home since, does not."""
+def _is_lent(view: View, interface_id: str | None, role: Role) -> bool:
+    """Another group proves its own NAT with it, or its standby where it is for a standby only: two of those would take
+    it from each other for ever. One that died with it, or has come home since, does not."""
     owner = view.network.owner_of(interface_id) if interface_id is not None else None
     if owner is None or not owner.is_running or owner.group == view.group.name:
         return False
     theirs = view.others.get(owner.group, NOTHING)
     is_proving = theirs.canary is not None and theirs.canary.target == interface_id
-    return is_proving and theirs.target != interface_id and owner.role is Role.NAT
+    return is_proving and theirs.target != interface_id and (owner.role is Role.NAT or role is Role.STANDBY)
