@@ -15,6 +15,7 @@ from simulation.faults import COMPLICATIONS
 from simulation.hub import SECOND
 from simulation.patience import aws, can_carry
 from simulation.setting import Setting
+from simulation.world import World
 
 UNSEEN = ("targets-down", "names-only", "prober-cut-off", "route-edited", "route-deleted", "all-routes-deleted")
 """Probes cannot tell, or another table than the prober's is dark: that waits for a tick."""
@@ -36,6 +37,11 @@ def is_asked_of(setting: Setting, faults: Sequence[str]) -> bool:
     troubles = [each for each in faults if each != "ledger-down"]
     is_simple = len(troubles) == len(faults) or (len(troubles), len(faults)) == (1, 2)
     return is_plain and is_simple and not any(each in COMPLICATIONS or each in UNSEEN for each in troubles)
+
+
+def stranded_within(world: World) -> int:
+    """So long at the most, with what AWS takes."""
+    return STRANDED + aws(world)
 
 
 class Promptness:
@@ -72,7 +78,7 @@ class Promptness:
         for group in list(self._since):
             self._end(group)
         longest, group = self._longest
-        most = STRANDED + aws(self._book.world) + (WITHOUT_A_LEDGER if self._book.world.fires["ledger-down"] else 0)
+        most = stranded_within(self._book.world) + (WITHOUT_A_LEDGER if self._book.world.fires["ledger-down"] else 0)
         if longest > most and not is_held(self._book):
             text = f"zone {group} had no egress for {longest / 1e6:.1f} s while a NAT of the stack forwarded"
             self._book.broke(21, text)

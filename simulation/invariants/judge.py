@@ -184,7 +184,10 @@ class Invariants(Judge):
 
     def changed(self) -> None:
         """Nothing is judged by state alone; who forwards since when is kept for what is."""
-        world, since = self.book.world, self.book.forwards_since
+        book = vars(self).get("book")
+        if book is None:
+            return  # the world is still being furnished
+        world, since = book.world, book.forwards_since
         for machine in world.ec2.machines.values():
             interface = machine.interface
             if interface is None:
@@ -192,4 +195,4 @@ class Invariants(Judge):
             if world.packets.guest(machine, interface) is not None:
                 since.pop(interface.interface_id, None)
             else:
-                since.setdefault(interface.interface_id, self.book.now)
+                since.setdefault(interface.interface_id, book.now)

@@ -10,6 +10,7 @@ import pytest
 from simulation import patience
 from simulation.hub import SECOND
 from simulation.machines import FOREVER, Machine
+from simulation.paces import Paces
 from simulation.packets import TIMEOUT_MS
 from simulation.setting import Setting
 from simulation.world import World
@@ -21,7 +22,12 @@ def world() -> World:
 
 
 def shortest(world: World) -> int:
-    return patience.HEALED_WITHIN + patience.microseconds(world.policy.quiet_period)
+    quiet = patience.microseconds(world.policy.quiet_period)
+    return patience.HEALED_WITHIN + quiet + patience.aws(world) + boot_of(world)
+
+
+def boot_of(world: World) -> int:
+    return world.ec2.paces.to_running[1] + world.ec2.paces.script[1]
 
 
 def machine_of(world: World) -> Machine:
@@ -51,7 +57,8 @@ def test_with_nothing_to_wait_for_it_is_healing_and_the_quiet_period(world: Worl
 def test_a_nat_that_only_a_reboot_mends_is_given_the_time_of_a_boot(world: World, illness: dict[str, Any]) -> None:
     for name, value in illness.items():
         setattr(machine_of(world), name, value)
-    assert patience.home_within(world) == shortest(world) + patience.microseconds(world.policy.repair_after)
+    another = patience.microseconds(world.policy.boot_limit) + boot_of(world)
+    assert patience.home_within(world) == shortest(world) + another
     machine_of(world).state = "terminated"
     assert patience.home_within(world) == shortest(world)
 
@@ -100,8 +107,16 @@ def test_a_lease_that_a_wrong_clock_made_longer_is_waited_for(world: World) -> N
 
 def test_egress_is_back_sooner_while_some_nat_can_carry_it(world: World) -> None:
     assert patience.can_carry(world)
-    assert patience.egress_within(world) == patience.FAST_WITHIN
+    assert patience.egress_within(world) == patience.FAST_WITHIN + patience.aws(world)
     for machine in world.ec2.machines.values():
         machine.latency_ms = TIMEOUT_MS
     assert not patience.can_carry(world)
-    assert patience.egress_within(world) == patience.UP_WITHIN
+    launches = 2 * (patience.microseconds(world.policy.boot_limit) + boot_of(world))
+    assert patience.egress_within(world) == launches + patience.FOUND_WITHIN + patience.aws(world)
+
+
+def test_slow_calls_results_on_their_way_and_addresses_are_added() -> None:
+    kind = patience.aws(World(0, Setting()))
+    slow = Paces(remap=(0, 10 * SECOND), destination=(0, 5 * SECOND), slow_calls=0.1)
+    added = 2 * 9 * SECOND + 4 * 5 * SECOND + patience.SLOW_CALLS
+    assert patience.aws(World(0, Setting(), paces=slow)) == kind + added

@@ -12,7 +12,7 @@ from simulation.book import Book
 from simulation.faults import FAULTS
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
-from simulation.promptness import CHAINED_FOR, STRANDED, Promptness, is_asked_of
+from simulation.promptness import CHAINED_FOR, Promptness, is_asked_of, stranded_within
 from simulation.setting import Setting
 from simulation.world import World
 
@@ -26,6 +26,7 @@ class Idle:
         judge.watch(self.world)
         self.book: Book = judge.book
         self.promptness = Promptness(self.book)
+        self.most = stranded_within(self.world) / SECOND
 
     def hang(self, *names: str, is_hung: bool = True) -> None:
         for each in names:
@@ -50,13 +51,13 @@ def idle() -> Idle:
 
 def test_a_group_that_is_left_in_the_dark_beside_a_nat_that_forwards_is_told_of(idle: Idle) -> None:
     idle.hang("a")
-    idle.later(STRANDED / SECOND + 1)
-    assert idle.judged() == ["zone a had no egress for 46.0 s while a NAT of the stack forwarded"]
+    idle.later(idle.most + 1)
+    assert idle.judged() == [f"zone a had no egress for {idle.most + 1:.1f} s while a NAT of the stack forwarded"]
 
 
 def test_it_counts_although_egress_came_back_meanwhile(idle: Idle) -> None:
     idle.hang("a")
-    idle.later(STRANDED / SECOND + 1)
+    idle.later(idle.most + 1)
     idle.hang("a", is_hung=False)
     idle.later(60)
     assert len(idle.judged()) == 1
@@ -65,18 +66,18 @@ def test_it_counts_although_egress_came_back_meanwhile(idle: Idle) -> None:
 def test_a_tick_more_is_allowed_where_the_ledger_was_down(idle: Idle) -> None:
     idle.world.fired("ledger-down")
     idle.hang("a")
-    idle.later(STRANDED / SECOND + 59)
+    idle.later(idle.most + 59)
     idle.hang("a", is_hung=False)
     assert idle.judged() == []
     idle.hang("a")
-    idle.later(STRANDED / SECOND + 61)
+    idle.later(idle.most + 61)
     assert len(idle.judged()) == 1
 
 
 def test_two_short_ones_are_not_a_long_one(idle: Idle) -> None:
     for _ in range(2):
         idle.hang("a")
-        idle.later(STRANDED / SECOND - 1)
+        idle.later(idle.most - 1)
         idle.hang("a", is_hung=False)
         idle.later(1)
     assert idle.judged() == []
@@ -90,7 +91,7 @@ def test_where_nothing_forwards_nothing_is_asked(idle: Idle) -> None:
 
 def test_it_counts_from_when_a_nat_forwards_again_and_while_runs_follow_each_other(idle: Idle) -> None:
     idle.hang(*groups(idle.world))
-    idle.later(CHAINED_FOR / SECOND - STRANDED / SECOND)
+    idle.later(CHAINED_FOR / SECOND - idle.most)
     idle.hang("b", is_hung=False)
     idle.later(200)
     assert idle.judged() == []
