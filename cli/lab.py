@@ -40,6 +40,8 @@ class Wanted:
     scale: float = 1.0
     jobs: int | None = None
     repeat: int = 1
+    times: Mapping[str, float | str] | None = None
+    """AWS's own, by name (`lab.scenario.times`)."""
 
 
 def run(wanted: Wanted) -> int:
@@ -51,20 +53,20 @@ def run(wanted: Wanted) -> int:
         return lacks
     sandbox.enter()
     if len(scenarios) == 1 and wanted.repeat == 1:
-        code, record = _play(scenarios[0], wanted.scale)
+        code, record = _play(scenarios[0], wanted)
         _write(record, [record], wanted)
         return code
     return _run_many(scenarios, wanted)
 
 
 def _play(
-    scenario: Scenario, scale: float, while_building: AbstractContextManager[None] | None = None
+    scenario: Scenario, wanted: Wanted, while_building: AbstractContextManager[None] | None = None
 ) -> tuple[int, dict[str, Any]]:
     """In this process, which is inside the sandbox."""
     from lab.scenario.run import play
 
     print(f"--- {scenario.name}: {' '.join(scenario.why.split())}", flush=True)
-    outcome = play(scenario, scale, lambda line: print(line, flush=True), while_building)
+    outcome = play(scenario, wanted.scale, lambda line: print(line, flush=True), while_building, wanted.times)
     _tell(outcome)
     return BAD if outcome.void else HOLDS if outcome.passed else BROKEN, outcome.record
 
@@ -76,7 +78,7 @@ def _run_many(scenarios: Sequence[Scenario], wanted: Wanted) -> int:
     many.warm_up()
 
     def one(scenario: Scenario, out: IO[bytes], builders: many.Builders) -> int:
-        code, record = _play(scenario, wanted.scale, builders.turn())
+        code, record = _play(scenario, wanted, builders.turn())
         out.write(json.dumps(record).encode())
         out.flush()
         return code

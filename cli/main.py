@@ -45,6 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=1,
         help="play each file N times and tell how often each passed; what the first failure of each was is kept",
     )
+    run.add_argument(
+        "--aws",
+        metavar="NAME=SECONDS,…",
+        type=_times,
+        help="AWS's own times from the clock's zero on, such as remap=3,model=dark,public=never,boot=300,start=60",
+    )
     run.add_argument("--simulate", action="store_true", help="on virtual time, without packets (and without a sandbox)")
     run.add_argument(
         "--seed", metavar="S", type=int, default=1, help="with --simulate: another course of the same story"
@@ -68,11 +74,10 @@ def _do(options: argparse.Namespace) -> int:
     if options.lab_command == "run" and options.simulate:
         from simulation.scenario.run import run as simulated
 
-        return simulated(options.files, options.json, options.seed)
+        return simulated(options.files, options.json, options.seed, options.aws)
     if options.lab_command == "run":
-        return lab.run(
-            lab.Wanted(options.files, options.json, options.report, options.time_scale, options.jobs, options.repeat)
-        )
+        given = options.files, options.json, options.report, options.time_scale, options.jobs, options.repeat
+        return lab.run(lab.Wanted(*given, options.aws))
     return lab.listing() if options.lab_command == "list" else lab.shell()
 
 
@@ -125,6 +130,15 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 
 def _numbers(text: str) -> list[int]:
     return [int(each) for each in text.split(",")]
+
+
+def _times(text: str) -> dict[str, float | str]:
+    from lab.scenario.times import parse
+
+    try:
+        return parse(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
 
 
 def _scale(text: str) -> float:

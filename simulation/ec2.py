@@ -136,6 +136,17 @@ class Ec2(Account):
             self._end(machine, "stopping")
             self._later(machine, self.draw(self.paces.to_stopped), "stopping", "stopped")
 
+    def reboot(self, machine: Machine) -> None:
+        """It stays running, and forwards again once it has started as after a stop; user data runs no second time."""
+        if machine.state != "running":
+            raise ApiError("IncorrectInstanceState", f"The instance is {machine.state}")
+        if machine.forwards_from < FOREVER:
+            delay = self.draw(self.paces.to_running) + self.draw(self.paces.start_script)
+            machine.forwards_from = self.hub.now + delay
+            self.hub.after(delay, self.on_change, "script")
+        machine.reboot()
+        self.on_change()
+
     def _terminate(self, params: Mapping[str, Any]) -> dict[str, Any]:
         self.terminate(self._machine(params["InstanceIds"][0]))
         return {"TerminatingInstances": []}

@@ -6,6 +6,7 @@ May not import boto3.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lab.api.options import ApiOptions
@@ -17,6 +18,28 @@ class AddressWorld(Protocol):
 
     options: ApiOptions
     auto_pool: AddressPool
+
+
+@dataclass(frozen=True, eq=False)
+class UnderWay:
+    """An association that packets do not follow yet. `former`: interface and private address to which they still go;
+    None is nowhere."""
+
+    former: tuple[Any, str] | None
+
+
+def under_way(eip: Any) -> UnderWay | None:
+    """The Elastic IP's association that packets do not follow yet, if it is one."""
+    found: UnderWay | None = getattr(eip, "lab_under_way", None)
+    return found
+
+
+def packets_at(eip: Any) -> tuple[Any, str] | None:
+    """Interface and private address to which packets for the Elastic IP go now, whatever the API shows."""
+    if eip.eni is None:
+        return None
+    waiting = under_way(eip)
+    return (eip.eni, eip.private_ip_address) if waiting is None else waiting.former
 
 
 def auto_address(eni: Any) -> str | None:
@@ -47,12 +70,24 @@ def is_auto_wanted(eni: Any) -> bool:
 
 
 def grow_auto_address(world: AddressWorld, eni: Any) -> None:
-    """Assign an auto-assigned public address if the interface wants one and its primary address is bare."""
+    """Assign an auto-assigned public address if the interface wants one and its primary address is bare.
+
+    None comes while a secondary private address has an Elastic IP:
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html
+    """
+    if has_elastic_on_a_secondary(eni):
+        return
     primary = getattr(eni, "private_ip_address", None)
     if not is_auto_wanted(eni) or auto_address(eni) or (primary and elastic_at(eni, primary)):
         return
     used = {auto_address(other) for other in eni.ec2_backend.enis.values()}
     eni.lab_auto_address = world.auto_pool.take({address for address in used if address})
+
+
+def has_elastic_on_a_secondary(eni: Any) -> bool:
+    """A new interface is asked before it has addresses, and has none."""
+    primary = getattr(eni, "private_ip_address", None)
+    return any(eip.eni is eni and eip.private_ip_address != primary for eip in eni.ec2_backend.addresses)
 
 
 def drop_auto_address(eni: Any) -> None:

@@ -16,14 +16,16 @@ from typing import Any
 from lab.api.agenda import Agenda
 from lab.api.functions import Functions, name_of
 from lab.api.options import ApiOptions
+from lab.api.paces import Paces
 
 Event = dict[str, Any]
 STATE_CHANGE = "EC2 Instance State-change Notification"
 
 
 class EventBus:
-    def __init__(self, options: ApiOptions, account: str, agenda: Agenda, functions: Functions) -> None:
+    def __init__(self, options: ApiOptions, paces: Paces, account: str, agenda: Agenda, functions: Functions) -> None:
         self._options = options
+        self._paces = paces
         self._account = account
         self._agenda = agenda
         self._functions = functions
@@ -83,7 +85,7 @@ class EventBus:
             watcher(event, fate)
         for number, each in enumerate(events):
             # A hundredth between two, so that threads cannot undo an order that was chosen.
-            delay = self._options.event_delay + late + number / 100
+            delay = self._paces.event + late + number / 100
             self._agenda.after(delay, lambda each=each: self.deliver(each))  # type: ignore[misc]
 
     def deliver(self, event: Event) -> None:

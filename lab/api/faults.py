@@ -68,15 +68,18 @@ class _Fault:
     until: float | None = None
 
     def matches(self, service: str, operation: str, params: Mapping[str, Any]) -> bool:
-        subject = f"{service}:{operation}" if ":" in self.operation else operation
         is_over = self.until is not None and time.monotonic() >= self.until
-        if is_over or self.times == 0 or not fnmatchcase(subject, self.operation):
+        if is_over or self.times == 0 or not _fits(self.operation, service, operation):
             return False
         if self.where is None:
             return True
         if callable(self.where):
             return self.where(params)
         return all(_contains(params.get(key), wanted) for key, wanted in self.where.items())
+
+
+def _fits(pattern: str, service: str, operation: str) -> bool:
+    return fnmatchcase(f"{service}:{operation}" if ":" in pattern else operation, pattern)
 
 
 def _contains(actual: object, wanted: object) -> bool:
@@ -92,7 +95,14 @@ class Faults:
 
     def __init__(self) -> None:
         self._faults: list[_Fault] = []
+        self._paces: dict[str, float] = {}
         self._lock = threading.Lock()
+
+    def pace(self, seconds: float, operation: str = "*") -> None:
+        """From now on a call of this takes so long. Of several that match, the one set last counts."""
+        with self._lock:
+            self._paces.pop(operation, None)
+            self._paces[operation] = seconds
 
     def delay(
         self, seconds: float, operation: str = "*", *, times: int | None = None, where: Where | None = None
@@ -125,13 +135,15 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
+            self._paces.clear()
 
     def judge(self, service: str, operation: str, params: Mapping[str, Any]) -> Verdict:
         """Every matching delay, and the first matching failure; each one used counts down."""
-        if not self._faults:
+        if not self._faults and not self._paces:
             return Verdict()
-        delay, chosen = 0.0, None
+        chosen = None
         with self._lock:
+            delay = self._pace_of(service, operation)
             for fault in self._faults:
                 is_failure = fault.refusal is not None or fault.is_reply_lost
                 if (is_failure and chosen) or not fault.matches(service, operation, params):
@@ -144,6 +156,10 @@ class Faults:
         if chosen is None:
             return Verdict(delay)
         return Verdict(delay, chosen.refusal, chosen.is_reply_lost, chosen.hold)
+
+    def _pace_of(self, service: str, operation: str) -> float:
+        fitting = [seconds for pattern, seconds in self._paces.items() if _fits(pattern, service, operation)]
+        return fitting[-1] if fitting else 0.0
 
     def _add(self, fault: _Fault) -> None:
         with self._lock:

@@ -28,6 +28,7 @@ from lab.api.asynchronous import (
 )
 from lab.api.lineage import Lineage
 from lab.api.options import ApiOptions
+from lab.api.paces import Paces
 from lab.runtime import CURRENT, FunctionResult, Invocation
 
 Invoke = Callable[[bytes], FunctionResult]
@@ -69,8 +70,9 @@ def name_of(function: str) -> str:
 
 
 class Functions:
-    def __init__(self, options: ApiOptions, account: str, send_message: SendMessage) -> None:
+    def __init__(self, options: ApiOptions, paces: Paces, account: str, send_message: SendMessage) -> None:
         self._options = options
+        self._paces = paces
         self._account = account
         self._send_message = send_message
         self._functions: dict[str, _Function] = {}
@@ -171,7 +173,8 @@ class Functions:
         end = carry_out(event)
         if end is None or self._closing.is_set():
             return
-        if target := function.terms.on_success if end.is_success else function.terms.on_failure:
+        target = function.terms.on_success if end.is_success else function.terms.on_failure
+        if target and not self._closing.wait(self._paces.destination):
             self._deliver(function, target, json.dumps(record(event, function.arn, end)), invocation.trace)
 
     def _wait(self, seconds: float) -> bool:

@@ -67,7 +67,8 @@ class Gateway:
         verdict = Verdict() if is_by_hand else self._faults.judge(wire.service, wire.operation, wire.params)
         if verdict.delay:
             time.sleep(verdict.delay / 2)
-        reply = self._answer(wire, http, verdict)
+        with self._world.answering_in(verdict.delay / 2):
+            reply = self._answer(wire, http, verdict)
         if verdict.delay:
             time.sleep(verdict.delay / 2)
         self._log(wire, started_at, reply, verdict.is_reply_lost, is_by_hand)

@@ -30,8 +30,21 @@ class ApiOptions:
     power_off_at: Literal["start", "end"] = "start"
     """Whether the guest dies when `stopping`/`shutting-down` begins (the worst case) or when it ends."""
     event_delay: float = 0.0
-    auto_address_delay: float = 0.0
-    """From the Elastic IP leaving a primary address to the new auto-assigned public address."""
+    launch_seconds: float | None = None
+    """From RunInstances to a guest on the wire. None: `boot_seconds` and `guest_boot_seconds`."""
+    start_seconds: float | None = None
+    """The same from StartInstances and RebootInstances."""
+    remap_seconds: float = 0.0
+    """From the answer to AssociateAddress until packets follow the Elastic IP. AWS names no figure."""
+    remap_model: Literal["late", "dark"] = "late"
+    """Whether the former mapping works meanwhile, or neither does."""
+    route_delay: float = 0.0
+    """From the answer to a call that changes a route until packets follow it."""
+    auto_address_delay: float | None = 0.0
+    """From the Elastic IP leaving a primary address, or AssociatePublicIpAddress set, to the new auto-assigned public
+    address; None is never."""
+    destination_delay: float = 0.0
+    """From the end of an asynchronous Lambda invocation until its destination is invoked."""
     async_retry_seconds: float = 1.0
     """Between the first two attempts of an asynchronous Lambda invocation (60 on AWS); what else Lambda waits for is
     scaled alike."""

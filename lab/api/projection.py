@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lab.api.addresses import auto_address
+from lab.api.addresses import auto_address, packets_at
 from lab.api.plane import Interface, Plane, Subnet
 from lab.packets import SecurityRule
 
@@ -93,5 +93,6 @@ def _cidrs(rule: Any, enis: list[Any]) -> Iterator[str]:
 
 def _public(backend: Any, enis: list[Any]) -> dict[str, str]:
     known = {eni.id for eni in enis}
-    maps = {eip.public_ip: eip.private_ip_address for eip in backend.addresses if eip.eni and eip.eni.id in known}
+    ways = [(eip.public_ip, way) for eip in backend.addresses if (way := packets_at(eip))]
+    maps = {public: private for public, (eni, private) in ways if eni.id in known}
     return maps | {auto: eni.private_ip_address for eni in enis if (auto := auto_address(eni))}

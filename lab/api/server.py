@@ -21,6 +21,7 @@ from lab.api.gateway import Gateway
 from lab.api.machines import Machine, machine_of
 from lab.api.mends import install, status
 from lab.api.options import ApiOptions, Call
+from lab.api.paces import Paces
 from lab.api.patches import Patches
 from lab.api.stale import StaleReads
 from lab.api.world import ACCOUNT, World
@@ -72,6 +73,11 @@ class Api:
     def end_invocations(self) -> None:
         """For whoever runs the functions and is about to end them: nothing asynchronous starts any more."""
         self._world.functions.begin_closing()
+
+    @property
+    def paces(self) -> Paces:
+        """How long AWS takes; whatever is set here holds for what begins after it."""
+        return self._world.paces
 
     def environment(self) -> dict[str, str]:
         """What an AWS SDK needs to talk to this Api. The credentials mean nothing."""
@@ -181,9 +187,19 @@ class Api:
         with self._world.reading():
             return [machine_of(each) for each in self._world.ec2.all_instances()]
 
-    def schedule_retirement(self, instance_id: str, not_before: datetime) -> None:
-        """AWS announces that it will retire the instance's host."""
-        status.schedule_retirement(self._world, instance_id, not_before)
+    def schedule_retirement(self, instance_id: str, not_before: datetime, others: Sequence[str] = ()) -> None:
+        """AWS announces that it will retire the instance's host, and those of `others` of the account."""
+        status.schedule_retirement(self._world, instance_id, not_before, others)
+
+    def know_foreign(self, instance_ids: Sequence[str]) -> None:
+        """Other people's instances of the same account: there is nothing of them but their ids."""
+        with self._world.reading():
+            self._world.foreign.update(instance_ids)
+
+    def change_state_of_foreign(self, instance_id: str, state: str) -> None:
+        """EC2 announces that somebody else's instance is in another state now."""
+        self.know_foreign([instance_id])
+        self._world.bus.emit_state(instance_id, state)
 
     def mark_spot(self, instance_id: str, code: str) -> None:
         """AWS changes the status code of the instance's spot request, for instance to `marked-for-termination`."""

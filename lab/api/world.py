@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -17,6 +19,7 @@ from lab.api.events import EventBus
 from lab.api.functions import Functions
 from lab.api.options import ApiOptions
 from lab.api.outbox import Outbox
+from lab.api.paces import Paces
 from lab.api.plane import Plane, Verb, difference
 from lab.api.pool import AddressPool
 from lab.api.projection import project
@@ -29,11 +32,12 @@ ACCOUNT: str = DEFAULT_ACCOUNT_ID
 class World:
     def __init__(self, packets: Packets, options: ApiOptions) -> None:
         self.options = options
+        self.paces = Paces.of(options)
         self.packets = packets
         self.agenda = Agenda()
         self.outbox = Outbox(packets)
-        self.functions = Functions(options, ACCOUNT, self._send_message)
-        self.bus = EventBus(options, ACCOUNT, self.agenda, self.functions)
+        self.functions = Functions(options, self.paces, ACCOUNT, self._send_message)
+        self.bus = EventBus(options, self.paces, ACCOUNT, self.agenda, self.functions)
         self.scheduler = Scheduler(options, self.agenda, self.functions)
         self.elastic_pool = AddressPool(*options.elastic_addresses)
         self.auto_pool = AddressPool(*options.auto_addresses)
@@ -41,6 +45,10 @@ class World:
         self._plane = Plane()
         self._owed: list[str] = []
         self._depth = 0
+        self._answer = threading.local()
+        self._routes_due: dict[tuple[str, str], tuple[str | None, float]] = {}
+        self.foreign: set[str] = set()
+        """Instances of the account that are not in the lab: events name them, and describe calls know them."""
         self.before_change: Callable[[], None] = lambda: None
         self.rewrite_user_data: Callable[[Any, str], str] = lambda _instance, text: text
         """What an instance really boots: scenarios break it here."""
@@ -56,6 +64,22 @@ class World:
 
         with self.reading():
             sqs_backends[ACCOUNT][self.options.region].send_message(queue_arn.rsplit(":", 1)[-1], text)
+
+    @contextmanager
+    def answering_in(self, seconds: float) -> Iterator[None]:
+        """The call that this thread applies now is answered so much later: what AWS takes counts from its answer."""
+        self._answer.seconds = seconds
+        try:
+            yield
+        finally:
+            self._answer.seconds = 0.0
+
+    def after_the_answer(self, seconds: float, job: Callable[[], None]) -> None:
+        """Run `job` once, so long after the call of this thread is answered."""
+        self.agenda.after(self._from_now(seconds), job)
+
+    def _from_now(self, seconds_after_the_answer: float) -> float:
+        return seconds_after_the_answer + float(getattr(self._answer, "seconds", 0.0))
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -94,7 +118,29 @@ class World:
     def _tell(self) -> list[str]:
         if not self.options.is_mended:
             return []
-        plane = project(self.ec2)
+        plane = self._propagated(project(self.ec2))
         lanes = self._owed + self.outbox.put(difference(self._plane, plane))
         self._plane, self._owed = plane, []
         return lanes
+
+    def _propagated(self, wanted: Plane) -> Plane:
+        """With the routes that packets follow now: a change takes `paces.route` to reach them."""
+        if self.paces.route <= 0 and not self._routes_due:
+            return wanted
+        keys = wanted.routes.keys() | self._plane.routes.keys()
+        followed = {key: self._followed(key, self._plane.routes.get(key), wanted.routes.get(key)) for key in keys}
+        return replace(wanted, routes={key: target for key, target in followed.items() if target is not None})
+
+    def _followed(self, key: tuple[str, str], former: str | None, target: str | None) -> str | None:
+        if former == target:
+            self._routes_due.pop(key, None)
+            return target
+        if key not in self._routes_due or self._routes_due[key][0] != target:
+            seconds = self._from_now(self.paces.route)
+            self._routes_due[key] = target, time.monotonic() + seconds
+            self.agenda.after(seconds, self._tell_again)
+        return former if time.monotonic() < self._routes_due[key][1] else self._followed(key, target, target)
+
+    def _tell_again(self) -> None:
+        with self.changing():
+            pass

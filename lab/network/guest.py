@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.network.disk import INSTALLED, Disk
 from lab.network.interface import Interface
 from lab.network.kernel import Kernel
 from lab.network.metadata import Metadata
@@ -53,6 +54,7 @@ class Faults:
 class Guest:
     def __init__(self, kernel: Kernel, instance_id: str, interface: Interface, user_data: str) -> None:
         self._kernel = kernel
+        self.volume: Disk
         self.instance_id = instance_id
         self.interface = interface
         self.user_data = user_data
@@ -81,15 +83,28 @@ class Guest:
     def adopt(self, process: subprocess.Popen[Any]) -> None:
         self._processes = [known for known in self._processes if known.poll() is None] + [process]
 
+    def boot(self) -> BootResult:
+        """User data at the instance's first boot; later what that installed, as its unit would.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html
+        """
+        is_first, self.volume.has_booted = not self.volume.has_booted, True
+        if not is_first:
+            return self._run("", f"/{INSTALLED}") if self.volume.has_installed else BootResult(None, "", 0.0)
+        result = self.run_user_data()
+        self.volume.install(self.user_data)
+        return result
+
     def run_user_data(self) -> BootResult:
         """Runs the script to its end. Never raises for what the script does: an instance boots all the same."""
-        if not self.user_data.startswith("#!"):
-            return BootResult(None, "", 0.0)
+        return self._run(self.user_data) if self.user_data.startswith("#!") else BootResult(None, "", 0.0)
+
+    def _run(self, script: str, *installed: str) -> BootResult:
         started = time.monotonic()
-        process = self._kernel.inside(self.namespace, self._start_user_data)
+        process = self._kernel.inside(self.namespace, lambda: self._isolated(*installed))
         self.adopt(process)
         try:
-            console, _ = process.communicate(self.user_data.encode(), USER_DATA_SECONDS)
+            console, _ = process.communicate(script.encode(), USER_DATA_SECONDS)
         except subprocess.TimeoutExpired:
             _kill(process)
             console, _ = process.communicate()
@@ -104,9 +119,9 @@ class Guest:
         self._kernel.nft(self.namespace, "flush ruleset\n")
         self.suffer(self.faults)
 
-    def _start_user_data(self) -> subprocess.Popen[Any]:
+    def _isolated(self, *installed: str) -> subprocess.Popen[Any]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(ISOLATE)],
+            [sys.executable, "-I", "-S", str(ISOLATE), str(self.volume.root), *installed],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -19,6 +19,7 @@ from typing import Any
 
 from lab import sandbox
 from lab.network import gateway, router
+from lab.network.disk import Disk
 from lab.network.guest import BootResult, Faults, Guest
 from lab.network.interface import Interface
 from lab.network.kernel import Kernel
@@ -54,6 +55,7 @@ class Network:
         self._interfaces: dict[str, Interface] = {}
         self._guests: dict[str, Guest] = {}
         self._boots: dict[str, BootResult] = {}
+        self._disks: dict[str, Disk] = {}
         self._count = 0
         self._processes: list[subprocess.Popen[Any]] = []
         self._router.build()
@@ -79,6 +81,8 @@ class Network:
             for namespace in (router.NAMESPACE, gateway.NAMESPACE, gateway.INTERNET):
                 self._kernel.delete(namespace)
             self._kernel.close()
+            for instance_id in list(self._disks):
+                self.forget(instance_id)
 
     # The verbs of lab.packets.Packets
 
@@ -155,7 +159,8 @@ class Network:
             guest = Guest(self._kernel, instance_id, self._interfaces[interface_id], user_data)
             guest.power_on(self._guest_device)
             self._guests[instance_id] = guest
-        self._boots[instance_id] = guest.run_user_data()
+            guest.volume = self._volume_of(instance_id)
+        self._boots[instance_id] = guest.boot()
 
     def power_off(self, instance_id: str) -> None:
         with self._lock:
@@ -166,13 +171,17 @@ class Network:
     # What the lab has beside EC2
 
     def boot_result(self, instance_id: str) -> BootResult:
-        """How the last run of the user data went. KeyError when it has not ended yet."""
+        """How the last boot's script went. KeyError when it has not ended yet."""
         return self._boots[instance_id]
 
     def console_output(self, instance_id: str) -> str:
         """What the user data printed, kept when the guest is gone; empty while it runs."""
         result = self._boots.get(instance_id)
         return result.console if result else ""
+
+    def forget(self, instance_id: str) -> None:
+        """The instance's disk is gone: its next boot is a first one."""
+        self._disks.pop(instance_id).wipe()
 
     def run_user_data(self, instance_id: str) -> BootResult:
         """Run it again, as the timer on a real instance does every minute."""
@@ -247,6 +256,12 @@ class Network:
         rules = f"chain arriving {{ type filter hook input priority 0; policy accept; {listed}\n }}"
         script = f"table ip silent\ndelete table ip silent\ntable ip silent {{\n{rules}\n}}\n"
         self._kernel.nft(gateway.INTERNET, script)
+
+    def _volume_of(self, instance_id: str) -> Disk:
+        """The same at each boot of an instance."""
+        if instance_id not in self._disks:
+            self._disks[instance_id] = Disk()
+        return self._disks[instance_id]
 
     def _suffer(self, instance_id: str, **change: Any) -> None:
         with self._lock:

@@ -5,12 +5,12 @@ Called by `lab.scenario.run` and the command line. Needs no sandbox; touches not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.scenario.checks import check_event, check_one, event_in
 from lab.scenario.parameters import complaint
 from lab.scenario.reading import BadScenario, Entry, choices, read
 from lab.scenario.targets import Target, parse_target
@@ -21,7 +21,6 @@ ZONES = ("a", "b", "c")
 MOST_FLOWS = 2000
 """Each is a file descriptor of one process, of which Linux gives 4096 to an ordinary user's by default (hard limit)."""
 SPEAKS = ("client", "server", "both")
-EVENTS = Path(__file__).resolve().parents[2] / "events"
 
 __all__ = ["BadScenario", "Expectation", "Flow", "Scenario", "Step", "parse"]
 
@@ -98,6 +97,12 @@ class Scenario:
         """Private route tables per zone: as many as the file speaks of."""
         spoken = [step.target.index for step in self.timeline if step.target and step.target.kind == "table"]
         return 1 + max(spoken, default=0)
+
+    def groups_asked(self, kind: str) -> list[str]:
+        """Of which groups an expectation of this kind speaks."""
+        return [
+            group for group in self.zones if any((each.kind, each.subject) == (kind, group) for each in self.expect)
+        ]
 
 
 def parse(path: Path) -> Scenario:
@@ -211,38 +216,16 @@ def _step(entry: Entry, zones: Sequence[str]) -> Step:
     elif verb.needs_target:
         raise entry.wrong(f"step {do} needs a target; it may be {', '.join(verb.targets)} (forms: {TARGET_FORMS})")
     args = {key: _given(entry, key, arg, zones) for key, arg in verb.args.items()}
+    if verb.one_of:
+        check_one(entry, args, do, verb.one_of)
     if do == "send_event":
-        _check_event(entry, args)
+        check_event(entry, args)
     return Step(_given(entry, "at", Arg("seconds"), zones), do, target, args, entry.line)
-
-
-def _check_event(entry: Entry, args: Mapping[str, Any]) -> None:
-    if (args["file"] is None) is (args["event"] is None):
-        raise entry.wrong("send_event: give either file or event")
-    if args["file"] is not None and not _event_file(entry.path, args["file"]):
-        listed = ", ".join(sorted(each.name for each in EVENTS.glob("*.json")))
-        raise entry.wrong(
-            f"file: {args['file']!r} is neither beside the scenario nor in events/; there: {listed}", "file"
-        )
 
 
 def event_of(scenario: Path, step: Step) -> dict[str, Any]:
     """The envelope that a `send_event` sends, as it is."""
-    name = step.args["file"]
-    if name is None:
-        return dict(step.args["event"])
-    found = _event_file(scenario, name)
-    assert found is not None  # the file was read with the scenario's check of it
-    return dict(json.loads(found.read_text(encoding="utf-8")))
-
-
-def _event_file(scenario: Path, name: str) -> Path | None:
-    """An event's file: beside the scenario, or in the project's events/."""
-    for place in (scenario.parent, EVENTS, EVENTS.parent):
-        for found in (place / name, place / f"{name}.json"):
-            if found.is_file():
-                return found
-    return None
+    return event_in(scenario, step.args["file"], step.args["event"])
 
 
 def _expectation(entry: Entry, zones: Sequence[str], steps: int) -> Expectation:

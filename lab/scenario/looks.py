@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
-from lab.scenario import ledger_looks, metric_looks
+from lab.scenario import counts, ledger_looks, metric_looks
 from lab.scenario.file import Expectation
 from lab.scenario.sight import GONE, CannotJudge, Sight
 from lab.scenario.targets import Target
 from lab.scenario.vocabulary import EXPECTATIONS
 
+THROUGHOUT = (
+    *("never_down", "downtime", "dark", "writes", "calls", "instances", "failovers", "moves", "egress_addresses"),
+    "messages",
+)
 CALM = 1.0
 """So long new connections must have worked before egress counts as restored."""
 
@@ -42,7 +45,7 @@ def is_throughout(expectation: Expectation) -> bool:
         return bool(expectation.args["is"] == "unchanged")
     if expectation.kind == "instance":
         return bool(expectation.args["is"] == "kept")
-    return expectation.kind in ("never_down", "downtime", "writes", "instances")
+    return expectation.kind in THROUGHOUT
 
 
 def is_steady(expectation: Expectation) -> bool:
@@ -55,7 +58,13 @@ def is_steady(expectation: Expectation) -> bool:
 
 def lag(expectation: Expectation) -> float:
     """How long after a moment it can be known: a connection begun then has ended."""
-    return 1.2 if expectation.kind in ("restored", "downtime") else 2.4 if expectation.kind == "never_down" else 0.0
+    return (
+        1.2
+        if expectation.kind in ("restored", "downtime", "dark")
+        else 2.4
+        if expectation.kind == "never_down"
+        else 0.0
+    )
 
 
 # -- packets
@@ -158,23 +167,6 @@ def _unchanged(scene: Sight, group: str, since: float, until: float) -> Look:
     return Look(not changed, expected, seen or "they are")
 
 
-def _writes(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
-    operation, limit = expectation.args["operation"], expectation.args["at_most"]
-    pattern = (operation or "*").rpartition(":")[2]
-    group = expectation.subject
-    calls = scene.journal.writes(since) if operation is None else scene.journal.own_calls(since)
-    found = [
-        each
-        for each in calls
-        if fnmatchcase(each.operation, pattern) and each.error_code is None and each.ended_at <= until
-        if not group or group in scene.journal.groups_of(each)
-    ]
-    what = f"{operation or 'EC2 writes'}{f' for zone {group}' if group else ''}"
-    times = [f"{each.operation} at {scene.seconds(each.ended_at):.2f} s" for each in found[:6]]
-    first = found[limit].ended_at if len(found) > limit else None
-    return Look(len(found) <= limit, f"at most {limit} {what}", f"{len(found)}: {', '.join(times)}", first)
-
-
 def _instances(scene: Sight, expectation: Expectation, since: float, until: float) -> Look:
     group, limit = expectation.subject, expectation.args["at_most"]
     counts = [(count, at) for at, each, count in scene.invariants.counts if each == group and since <= at <= until]
@@ -221,6 +213,24 @@ def _invariants(scene: Sight, expectation: Expectation, _since: float, _until: f
     return Look(not broken, "every invariant to hold after every API call", "; ".join(broken) or "they hold")
 
 
+_COUNTS: Mapping[str, Callable[[Sight, Expectation, float, float], counts.Seen]] = {
+    "dark": counts.dark,
+    "failovers": counts.failovers,
+    "moves": counts.moves,
+    "egress_addresses": counts.egress_addresses,
+    "message": counts.message,
+    "messages": counts.messages,
+    "calls": counts.calls,
+    "writes": counts.writes,
+}
+
+
+def _counted(
+    count: Callable[[Sight, Expectation, float, float], counts.Seen],
+) -> Callable[[Sight, Expectation, float, float], Look]:
+    return lambda *given: Look(*count(*given))
+
+
 _LOOKS: Mapping[str, Callable[[Sight, Expectation, float, float], Look]] = {
     "restored": _restored,
     "never_down": _never_down,
@@ -229,7 +239,7 @@ _LOOKS: Mapping[str, Callable[[Sight, Expectation, float, float], Look]] = {
     "flows": _flows,
     "route": _route,
     "incidents": lambda *given: Look(*ledger_looks.incidents(*given)),
-    "writes": _writes,
+    **{kind: _counted(look) for kind, look in _COUNTS.items()},
     "instances": _instances,
     "metric": lambda *given: Look(*metric_looks.metric(*given)),
     "alarm": lambda *given: Look(*metric_looks.alarm(*given)),

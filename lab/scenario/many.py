@@ -31,6 +31,8 @@ SERVICES = ("ec2", "dynamodb", "cloudformation", "lambda", "events", "scheduler"
 LOOK_AGAIN = 0.05
 """Seconds between two looks for a free place."""
 HOLDS, BROKEN, VOID = 0, 1, 2
+SLOW = ("boot", "start", "public_address", "address_remap")
+"""Verbs whose seconds a scenario that comes home waits for."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,9 @@ def expected_seconds(scenario: Scenario, scale: float) -> float:
     last = max((each.at for each in scenario.timeline), default=0.0)
     waits = [each.within or 0.0 for each in scenario.expect] + [OBSERVED]
     heals = 2 * own.quiet + own.run + own.boot if any(each.eventually for each in scenario.expect) else 0.0
+    slow = max((each.args["seconds"] or 0.0 for each in scenario.timeline if each.do in SLOW), default=0.0)
     alarms = 15 * own.tick if any(each.kind == "alarm" for each in scenario.expect) else 0.0
-    return last + max(waits) + heals + alarms + own.run
+    return last + max(waits) + heals + slow + alarms + own.run
 
 
 def _start(scenario: Scenario, number: int, play: Play, builders: Builders) -> tuple[int, _Lab]:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lab.scenario import expect, ledger_looks, metric_looks, record, steps
+from lab.scenario import expect, ledger_looks, metric_looks, paces, record, steps
 from lab.scenario.expect import Verdict
 from lab.scenario.file import Expectation, Scenario
 from lab.scenario.invariants import Invariants
 from lab.scenario.scene import CannotJudge, Scene
+from lab.scenario.times import Times
 
 ALL = Expectation("invariants", True, {}, None, None, None, 0)
 DRAINING = 2.5
@@ -50,10 +51,11 @@ def play(
     scale: float = 1.0,
     say: Say = lambda _line: None,
     while_building: AbstractContextManager[None] | None = None,
+    times: Times | None = None,
 ) -> Outcome:
     """Plays one scenario. What the lab itself cannot do ends in `void`, never in a pass.
 
-    `while_building` is held until the VPC stands.
+    `while_building` is held until the VPC stands. `times`: AWS's own, from the clock's zero on.
     """
     began, started_at = time.monotonic(), datetime.now(UTC)
     run: Run | None = None
@@ -62,7 +64,7 @@ def play(
     document: dict[str, Any] = {}
     try:
         with while_building or nullcontext():
-            run = Run(scenario, scale, say)
+            run = Run(scenario, scale, say, times or {})
         verdicts = run.play()
     except (CannotJudge, TimeoutError, ValueError, RuntimeError) as problem:
         void = f"{type(problem).__name__}: {problem}" if not isinstance(problem, CannotJudge) else str(problem)
@@ -81,8 +83,8 @@ def play(
 class Run:
     """Made when the VPC stands and natkeeper is not yet switched on."""
 
-    def __init__(self, scenario: Scenario, scale: float, say: Say) -> None:
-        self.scenario, self.say = scenario, say
+    def __init__(self, scenario: Scenario, scale: float, say: Say, times: Times) -> None:
+        self.scenario, self.say, self.times = scenario, say, times
         self.scene = Scene(scenario, scale)
         self._step_at: list[float] = []
         self._verdicts: dict[int, Verdict] = {}
@@ -95,6 +97,7 @@ class Run:
         scene.settle()
         metric_looks.warm_up(scene)
         scene.start_watching()
+        paces.change(scene, self.times)
         self._timeline()
         self._await()
         self._finish()

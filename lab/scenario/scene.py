@@ -22,8 +22,9 @@ from lab.scenario.pace import Pace, pace
 from lab.scenario.sight import CannotJudge as CannotJudge
 from lab.scenario.sight import moment
 from lab.scenario.targets import Target
+from lab.scenario.unsettled import why_unsettled
 from lab.scenario.vocabulary import PARAMETERS
-from lab.scenario.watch import PATIENT_MS, Fate, Flows, Ruler
+from lab.scenario.watch import PATIENT_MS, FarEnd, Fate, Flows, Ruler
 from lab.stack import ANYWHERE, Choices, Stack
 from natkeeper.adapters import ec2_facts as adapter
 
@@ -48,6 +49,7 @@ class Scene:
         self.flows: Flows | None = None
         self.rulers: dict[str, Ruler] = {}
         self.patient: dict[str, Ruler] = {}
+        self.far_ends: dict[str, FarEnd] = {}
         self.zero = 0.0
         self.blocked: set[int] = set()
         self.down: set[str] = set()
@@ -66,7 +68,7 @@ class Scene:
             for group in self.stack.groups:
                 self.stack.set_source_dest_check(self.stack.launch_nat(group), False)
                 self.stack.put_home(group)
-            self.stack.api.faults.delay(CALL_SECONDS, "ec2:*")
+            self.stack.api.faults.pace(CALL_SECONDS, "ec2:*")
             self.journal = Journal(self.stack)
         except BaseException:
             self.stack.close()
@@ -124,20 +126,7 @@ class Scene:
         try:
             self.until("natkeeper at rest before the first step", self.is_settled, SETTLING)
         except CannotJudge as problem:
-            raise CannotJudge(f"{problem}{self._why_unsettled()}") from None
-
-    def _why_unsettled(self) -> str:
-        """Each group's last decision, and what a NAT's boot script said when it failed."""
-        last = {each.fields["group"]: each.fields for each in self.journal.decisions()}
-        said = [f"; zone {group}: {each['reason_code']}, {each['message']}" for group, each in sorted(last.items())]
-        for machine in self.stack.api.machines():
-            try:
-                boot = self.stack.network.boot_result(machine.instance_id)
-            except KeyError:
-                continue
-            if not boot.is_ok:
-                said.append(f"; user data of {machine.instance_id} ended with {boot.exit_code}: {boot.console[-300:]}")
-        return "".join(said) or "; it decided nothing"
+            raise CannotJudge(f"{problem}{why_unsettled(self)}") from None
 
     def is_settled(self) -> bool:
         decisions = self.journal.decisions()
@@ -161,11 +150,13 @@ class Scene:
 
     def start_watching(self) -> None:
         """Rulers and flows; then the clock's zero."""
-        never_down = {each.subject for each in self.scenario.expect if each.kind == "never_down"}
+        asked_of = self.scenario.groups_asked
         self.rulers = {group: Ruler(self.stack, group) for group in self.scenario.zones}
-        self.patient = {group: Ruler(self.stack, group, PATIENT_MS) for group in sorted(never_down)}
+        self.patient = {group: Ruler(self.stack, group, PATIENT_MS) for group in asked_of("never_down")}
+        self.far_ends = {group: FarEnd(self.stack, group) for group in asked_of("egress_addresses")}
         self.flows = Flows(self.stack, self.scenario.flows)
         self.until("connections from every zone", lambda: all(each.since(0) for each in self.rulers.values()), 10)
+        self.until("an answer of the far end", lambda: all(each.seen for each in self.far_ends.values()), 10)
         self.initial = {group: [*self.of(group, "nat"), *self.of(group, "standby")] for group in self.scenario.zones}
         self.before_targets = dict(self.journal.targets)
         self.before_addresses = {group: self.fetch(group) for group in self.scenario.zones}
@@ -177,6 +168,8 @@ class Scene:
         self.fates = self.flows.stop() if self.flows is not None else []
         for each in (*self.rulers.values(), *self.patient.values()):
             each.stop()
+        for far_end in self.far_ends.values():
+            far_end.stop()
         self.invariants.stop()
 
     def until(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
@@ -221,6 +214,10 @@ class Scene:
         code, text = self.stack.curl(group, f"http://{WEB}/", 2)
         return text.split("came from ")[1].split()[0] if code == 0 and "came from " in text else None
 
+    def addresses_seen(self, group: str) -> list[tuple[float, str]]:
+        """Each answer of the far end."""
+        return list(self.far_ends[group].seen)
+
     def incidents(self, group: str) -> list[dict[str, Any]]:
         """The group's incidents in the ledger in which something was wrong, since the clock's zero."""
         since = time.time() - (time.monotonic() - self.zero)
@@ -260,7 +257,7 @@ class Scene:
         return {"groups": groups}
 
     def on_controllers(self, change: Callable[[FunctionHost], None]) -> None:
-        """The same to every controller there is."""
+        """To every one there is."""
         for each in (self.stack.hosts["controller"], *self.spares):
             change(each)
 

@@ -72,6 +72,10 @@ class Calls(Protocol):
     """One answered call."""
 
     @property
+    def service(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
     def operation(self) -> str: ...
     @property
     def error_code(self) -> str | None: ...
@@ -175,6 +179,9 @@ class Sight(Protocol):
 
     def fetch(self, group: str) -> str | None:
         """The address from which the far end sees the group now."""
+
+    def addresses_seen(self, group: str) -> Sequence[tuple[float, str]]:
+        """Whom the far end saw the group as, and when, in order; at least each time that it changed."""
 
     def machine(self, target: Target) -> Machines:
         """The instance a target means now. CannotJudge when there is none."""

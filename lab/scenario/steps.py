@@ -16,8 +16,9 @@ from botocore.exceptions import ClientError
 
 from lab.api import Machine
 from lab.network import TARGETS
-from lab.scenario import mishaps
+from lab.scenario import mishaps, paces
 from lab.scenario.file import Step, event_of
+from lab.scenario.foreign import foreign_changes, foreign_ids
 from lab.scenario.scene import CannotJudge, Scene
 from lab.scenario.targets import Target
 from lab.scenario.vocabulary import STEPS
@@ -161,6 +162,15 @@ def _add_table(scene: Scene, step: Step) -> None:
     scene.stack.ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, NetworkInterfaceId=interface)
 
 
+def _disassociate(scene: Scene, step: Step) -> None:
+    """Somebody takes the group's Elastic IP off what it is on; it still belongs to the account."""
+    allocation = scene.stack.groups[step.args["group"]].allocation
+    found = scene.stack.ec2.describe_addresses(AllocationIds=[allocation])["Addresses"][0]
+    if "AssociationId" not in found:
+        raise CannotJudge(f"step {step.text}: it is on nothing at this moment")
+    scene.stack.ec2.disassociate_address(AssociationId=found["AssociationId"])
+
+
 # -- events
 
 
@@ -183,13 +193,32 @@ def _rebalance(scene: Scene, step: Step) -> None:
 
 
 def _health(scene: Scene, step: Step) -> None:
-    """A retirement is confirmed by EC2 itself; any other notice is only a notice."""
+    """A retirement is confirmed by EC2 itself; any other notice is only a notice. AWS names every affected instance of
+    the account, in no order that anybody could rely on: ours comes last."""
     found, code = _machine(scene, step).instance_id, step.args["code"]
+    others = foreign_ids(step.args["foreign"] or 0)
+    scene.stack.api.know_foreign(others)
     if "RETIREMENT" in code:
-        scene.stack.api.schedule_retirement(found, datetime.now(UTC) + RETIRES_IN)
+        scene.stack.api.schedule_retirement(found, datetime.now(UTC) + RETIRES_IN, others)
         return
-    detail = {"service": "EC2", "eventTypeCode": code, "affectedEntities": [{"entityValue": found}]}
+    entities = [{"entityValue": each} for each in (*others, found)]
+    detail = {"service": "EC2", "eventTypeCode": code, "affectedEntities": entities}
     _announce(scene, "AWS Health Event", detail, "aws.health")
+
+
+def _foreign_events(scene: Scene, step: Step) -> None:
+    """Other people's instances of the same account and region start and stop, at a steady rate from now on."""
+    count, pause = step.args["count"], 1 / step.args["per_second"]
+
+    def run() -> None:
+        began = time.monotonic()
+        for number, (found, state) in enumerate(foreign_changes(count)):
+            time.sleep(max(0.0, began + number * pause - time.monotonic()))
+            if scene.is_closing:
+                return
+            scene.stack.api.change_state_of_foreign(found, state)
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def _announce(scene: Scene, kind: str, detail: Mapping[str, Any], source: str = "aws.ec2") -> None:
@@ -225,6 +254,10 @@ VERBS: Mapping[str, Callable[[Scene, Step], None]] = {
     "rebalance_recommendation": _rebalance,
     "health_event": _health,
     "remove_tag": _remove_tag,
+    "foreign_events": _foreign_events,
+    "reboot": lambda scene, step: scene.stack.ec2.reboot_instances(InstanceIds=[_machine(scene, step).instance_id]),
+    "disassociate_address": _disassociate,
     **mishaps.VERBS,
+    **paces.VERBS,
 }
 assert VERBS.keys() == STEPS.keys()

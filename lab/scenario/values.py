@@ -152,6 +152,8 @@ _KINDS: Mapping[str, Callable[[Any, Sequence[str]], Any]] = {
     "number": _number,
     "seconds": _seconds,
     "percent": _between(0, 100),
+    "processor": _between(1, 100),
+    "rate": _between(0.01, 1000),
     "share": _between(0, 1),
     "count": _whole(1),
     "natural": _whole(0),

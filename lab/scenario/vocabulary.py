@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+REMAPS = ("late", "dark")
 INSTANCE = ("active", "standby", "nat")
 GROUPED = (*INSTANCE, "table", "zone", "prober")
 TARGET_KINDS = (*GROUPED, "probe_target", "probe_targets", "controller", "ledger")
@@ -34,6 +35,8 @@ class Verb:
     targets: tuple[str, ...] = ()
     needs_target: bool = False
     args: Mapping[str, Arg] = field(default_factory=dict)
+    one_of: tuple[str, ...] = ()
+    """Exactly one of these must be given."""
 
 
 def _to(*targets: str, **args: Arg) -> Verb:
@@ -47,6 +50,7 @@ def _of(*targets: str, **args: Arg) -> Verb:
 SECONDS, COUNT, OPERATION = Arg("seconds"), Arg("count", False, 1), Arg("operation")
 ONCE, ALWAYS = Arg("count", False, 1), Arg("count", False, None)
 GROUP = Arg("group", False)
+TIME: Mapping[str, Arg] = {"seconds": SECONDS}
 
 STEPS: Mapping[str, Verb] = {
     "stop_instance": _to(*INSTANCE),
@@ -73,7 +77,12 @@ STEPS: Mapping[str, Verb] = {
     "send_event": _of("controller", file=Arg("file", False), event=Arg("object", False)),
     "spot_warning": _to(*INSTANCE),
     "rebalance_recommendation": _to(*INSTANCE),
-    "health_event": _to(*INSTANCE, code=Arg("text", False, "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED")),
+    "health_event": _to(
+        *INSTANCE,
+        code=Arg("text", False, "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED"),
+        foreign=Arg("count", False),
+    ),
+    "foreign_events": _of(count=Arg("count"), per_second=Arg("rate")),
     "api_error": _of(operation=OPERATION, code=Arg("text"), times=ONCE),
     "api_throttle": _of(operation=OPERATION, times=ONCE),
     "api_slow": _of(operation=OPERATION, seconds=SECONDS, times=ALWAYS),
@@ -92,6 +101,17 @@ STEPS: Mapping[str, Verb] = {
     "failover": _of("controller", group=Arg("group")),
     "new_generation": _of("controller"),
     "remove_tag": _to(*INSTANCE),
+    "address_remap": _of(**TIME, model=Arg("choice", False, "late", REMAPS)),
+    "public_address": Verb(
+        args={"seconds": Arg("seconds", False), "never": Arg("flag", False)}, one_of=("seconds", "never")
+    ),
+    "boot": _of(**TIME),
+    "start": _of(**TIME),
+    "api_time": _of(operation=OPERATION, **TIME),
+    "destination_delay": _of(**TIME),
+    "cpu_share": _to("controller", "prober", percent=Arg("processor")),
+    "reboot": _to(*INSTANCE),
+    "disassociate_address": _of(group=Arg("group")),
 }
 
 INSTANCE_STATES = ("pending", "running", "stopping", "stopped", "terminated", "kept")
@@ -151,6 +171,13 @@ EXPECTATIONS: Mapping[str, Expect] = {
         is_moment=True,
     ),
     "log": Expect("any-group", {"reason_code": Arg("reason")}, "reason_code"),
+    "dark": Expect("group", {"at_most": Arg("number")}),
+    "failovers": Expect("group", {"at_most": Arg("natural")}),
+    "moves": Expect("group", {"at_most": Arg("natural")}),
+    "egress_addresses": Expect("group", {"at_most": Arg("natural")}),
+    "message": Expect("any-group", {"contains": Arg("text")}),
+    "messages": Expect("any-group", {"at_most": Arg("natural")}),
+    "calls": Expect("none", {"operation": Arg("operation"), "at_most": Arg("natural")}, "operation"),
 }
 CLOCKS = ("within", "eventually", "after")
 

@@ -65,6 +65,30 @@ class Ruler:
         return time.monotonic() - self.deadline - 0.1
 
 
+class FarEnd:
+    """Whom the far end sees one zone's private host as, several times a second."""
+
+    def __init__(self, stack: Stack, group: str) -> None:
+        self.seen: list[tuple[float, str]] = []
+        argv = ["python", "-m", "lab.far_end", "--target", f"{WEB}:80"]
+        pipe = subprocess.PIPE
+        self._process = stack.network.spawn(stack.groups[group].host, argv, stdout=pipe, text=True)
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            asked_ns, address = line.split()
+            self.seen.append((int(asked_ns) / 1e9, address))
+
+    def stop(self) -> None:
+        """Ends it; what was seen stays."""
+        self._process.kill()
+        self._process.wait(timeout=60)
+        self._thread.join(timeout=60)
+
+
 @dataclass(frozen=True)
 class Fate:
     """What became of one set of flows. `opened_at`: when all of them stood."""

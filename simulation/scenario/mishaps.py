@@ -49,9 +49,12 @@ class Trouble:
 
     def concerns(self, call: Call, now: int) -> bool:
         """It is this call's."""
-        subject = f"{call.service}:{call.operation}" if ":" in self.operation else call.operation
         is_over = self.times == 0 or (self.until is not None and now >= self.until)
-        return not is_over and fnmatchcase(subject, self.operation) and self.where(call)
+        return not is_over and _fits(self.operation, call) and self.where(call)
+
+
+def _fits(operation: str, call: Call) -> bool:
+    return fnmatchcase(f"{call.service}:{call.operation}" if ":" in operation else call.operation, operation)
 
 
 def _harmless(_call: Call) -> bool:
@@ -64,6 +67,7 @@ class Mishaps:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.troubles: list[Trouble] = []
+        self.paces: dict[str, int] = {}
         api = stage.world.api
         api._rule = self.judge  # type: ignore[method-assign]
         api.rules.append(Rule("scenario", _harmless))  # an API without rules does not ask for one
@@ -74,10 +78,16 @@ class Mishaps:
         """`way`: what `simulation.api.Rule` may be given."""
         self.troubles.append(Trouble(operation, times, Rule("scenario", _harmless, **way), where, until))
 
+    def pace(self, operation: str, microseconds: int) -> None:
+        """From now on a call of this takes so long. Of several that match, the one set last counts."""
+        self.paces.pop(operation, None)
+        self.paces[operation] = microseconds
+
     def judge(self, call: Call) -> Rule | None:
-        """Every delay and lag, and the first refusal or lost reply; each one used counts down."""
-        found = Rule("scenario", _harmless)
-        has_failed = is_any = False
+        """The call's own time, every delay and lag, and the first refusal or lost reply; each one used counts down."""
+        own = [pace for operation, pace in self.paces.items() if _fits(operation, call)]
+        found = Rule("scenario", _harmless, delay=max(0, own[-1] - self._stage.world.api.latency[0]) if own else 0)
+        has_failed, is_any = False, bool(own)
         for each in self.troubles:
             fails = each.rule.refuses is not None or each.rule.loses
             if (fails and has_failed) or not each.concerns(call, self._stage.world.hub.now):

@@ -16,8 +16,9 @@ from lab.scenario import expect, ledger_looks, metric_looks
 from lab.scenario.expect import Verdict
 from lab.scenario.file import BadScenario, Expectation, Scenario, parse
 from lab.scenario.sight import CannotJudge
+from lab.scenario.times import Times
 from simulation.hub import SECOND, Task
-from simulation.scenario import steps
+from simulation.scenario import paces, steps
 from simulation.scenario.mishaps import Mishaps
 from simulation.scenario.stage import POLL, Stage
 
@@ -66,10 +67,11 @@ class Outcome:
         return {HOLDS: "PASS", BROKEN: "FAIL", NOT_JUDGED: "NOT JUDGED"}[self.code]
 
 
-def play(scenario: Scenario, seed: int = 1, say: Say = lambda _line: None) -> Outcome:
-    """Plays one scenario. What the simulation cannot do ends in `void` or `not_judged`, never in a pass."""
+def play(scenario: Scenario, seed: int = 1, say: Say = lambda _line: None, times: Times | None = None) -> Outcome:
+    """Plays one scenario. What the simulation cannot do ends in `void` or `not_judged`, never in a pass. `times`: AWS's
+    own, from the clock's zero on."""
     try:
-        playing = Run(scenario, seed, say)
+        playing = Run(scenario, seed, say, times or {})
     except ValueError as problem:  # BadSettings: a template parameter that natkeeper refuses
         return Outcome(scenario, seed, (), (), 0.0, f"{type(problem).__name__}: {problem}")
     return playing.play()
@@ -78,8 +80,8 @@ def play(scenario: Scenario, seed: int = 1, say: Say = lambda _line: None) -> Ou
 class Run:
     """Made when the account stands and natkeeper is not yet switched on."""
 
-    def __init__(self, scenario: Scenario, seed: int, say: Say) -> None:
-        self.scenario, self.say = scenario, say
+    def __init__(self, scenario: Scenario, seed: int, say: Say, times: Times) -> None:
+        self.scenario, self.say, self.times = scenario, say, times
         self.stage = Stage(scenario, seed)
         self.stage.mishaps = Mishaps(self.stage)
         self._step_at: list[float] = []
@@ -108,6 +110,7 @@ class Run:
         stage.settle()
         metric_looks.warm_up(stage)
         stage.start_watching()
+        paces.change(stage, self.times)
         self._timeline()
         self._await()
         self._finish()
@@ -174,7 +177,7 @@ class Run:
 # -- the command
 
 
-def run(files: Sequence[Path], json_out: Path | None = None, seed: int = 1) -> int:
+def run(files: Sequence[Path], json_out: Path | None = None, seed: int = 1, times: Times | None = None) -> int:
     """Plays every file (or folder of them). 0: everything judged holds; 1: something does not; 2: a bad file, or a run
     in which nothing could be judged."""
     paths = [path for each in files for path in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]
@@ -190,7 +193,7 @@ def run(files: Sequence[Path], json_out: Path | None = None, seed: int = 1) -> i
             codes.append(NOT_JUDGED)
             continue
         print(f"--- {scenario.name}: {' '.join(scenario.why.split())}", flush=True)
-        outcome = play(scenario, seed, print if len(paths) == 1 else lambda _line: None)
+        outcome = play(scenario, seed, print if len(paths) == 1 else lambda _line: None, times)
         tell(outcome)
         codes.append(outcome.code)
         records.append(record(outcome))

@@ -82,6 +82,7 @@ class Stage:
         self.pace = pace(scenario.stack, 1.0)
         self.setting = setting(scenario, self.pace)
         self._paths: dict[str, Fate] = {}
+        self._addresses: dict[str, list[tuple[float, str]]] = {group: [] for group in scenario.zones}
         self.bench = _Bench(self._turned)
         self.world = World(seed, self.setting, cast(Judge, self.bench), paces(self.pace))
         self.world.api.latency = CALL
@@ -134,11 +135,12 @@ class Stage:
     def start_watching(self) -> None:
         """Rulers; then the clock's zero, anywhere in the course of a watch run."""
         self.sleep(self.world.dice.random() * self.pace.run)
-        hub, asked = self.world.hub, self.scenario.expect
+        hub = self.world.hub
         self._paths = {group: self._path(group) for group in self.scenario.zones}
         for number, (group, fate) in enumerate(self._paths.items()):
+            self._note(group, fate)
             self.rulers[group] = Ruler(hub, self.seed + number, fate, STRICT_MS)
-            if any(each.kind == "never_down" and each.subject == group for each in asked):
+            if group in self.scenario.groups_asked("never_down"):
                 self.patient[group] = Ruler(hub, self.seed + number, fate, PATIENT_MS)
         self.sleep(1.0)
         self.initial = {group: [*self.of(group, "nat"), *self.of(group, "standby")] for group in self.scenario.zones}
@@ -155,9 +157,14 @@ class Stage:
             fate = self._path(group)
             if fate != before:
                 self._paths[group] = fate
+                self._note(group, fate)
                 for each in (self.rulers, self.patient):
                     if group in each:
                         each[group].turned(fate)
+
+    def _note(self, group: str, fate: Fate) -> None:
+        if fate.is_ok and fate.address is not None:
+            self._addresses[group].append((self.now(), fate.address))
 
     def until(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
         """Waits; CannotJudge names what did not come."""
@@ -195,6 +202,10 @@ class Stage:
             self.sleep(REPEAT / SECOND)
         fate = self._path(group)
         return fate.address if fate.is_ok else None
+
+    def addresses_seen(self, group: str) -> list[tuple[float, str]]:
+        """Whom the far end saw the group as, each time that its path changed."""
+        return self._addresses[group]
 
     def machine(self, target: Target) -> Machine:
         """The instance a target means now."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab.scenario.file import Step, event_of
+from lab.scenario.foreign import foreign_changes, foreign_ids
 from lab.scenario.sight import CannotJudge
 from lab.scenario.targets import PROBE_TARGETS, Target
 from lab.scenario.vocabulary import STEPS
@@ -18,7 +19,7 @@ from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE, Machine, Table
 from simulation.paces import Span
-from simulation.scenario import mishaps
+from simulation.scenario import mishaps, paces
 from simulation.scenario.stage import Stage
 
 RETIRES_IN = 300 * SECOND
@@ -212,9 +213,27 @@ def _health(stage: Stage, step: Step) -> None:
     machine, code = _machine(stage, step), step.args["code"]
     if "RETIREMENT" in code:
         machine.is_doomed_at = stage.world.hub.now + RETIRES_IN
-    entities = [{"entityValue": machine.instance_id}]
+    entities = [{"entityValue": each} for each in (*foreign_ids(step.args["foreign"] or 0), machine.instance_id)]
     detail = {"service": "EC2", "eventTypeCode": code, "affectedEntities": entities}
     stage.world.bus.publish("aws.health", "AWS Health Event", detail)
+
+
+def _foreign_events(stage: Stage, step: Step) -> None:
+    """Other people's instances of the same account and region start and stop, at a steady rate from now on."""
+    world = stage.world
+    for number, (found, state) in enumerate(foreign_changes(step.args["count"])):
+        delay = int(number / step.args["per_second"] * SECOND)
+        world.hub.after(delay, lambda found=found, state=state: world.bus.state_changed(found, state), "foreign")  # type: ignore[misc]
+
+
+def _disassociate(stage: Stage, step: Step) -> None:
+    """Somebody takes the group's Elastic IP off what it is on; it still belongs to the account."""
+    ec2 = stage.world.ec2
+    elastic = ec2.elastics[stage.world.policy.group(step.args["group"]).allocation_id]
+    if elastic.interface_id is None:
+        raise CannotJudge(f"step {step.text}: it is on nothing at this moment")
+    ec2.release(elastic)
+    ec2.on_change()
 
 
 def _delay(stage: Stage, step: Step) -> None:
@@ -256,6 +275,10 @@ VERBS: Mapping[str, Callable[[Stage, Step], None]] = {
     "rebalance_recommendation": _rebalance,
     "health_event": _health,
     "remove_tag": _remove_tag,
+    "foreign_events": _foreign_events,
+    "reboot": lambda stage, step: stage.world.ec2.reboot(_machine(stage, step)),
+    "disassociate_address": _disassociate,
     **mishaps.VERBS,
+    **paces.VERBS,
 }
 assert VERBS.keys() == STEPS.keys()

@@ -42,7 +42,9 @@ def dropped(vpc: Vpc, comment: str, where: str = "i-nat-a") -> int:
 
 
 def boot_again(vpc: Vpc, script: str) -> BootResult:
+    """A first boot with another script."""
     vpc.network.power_off("i-nat-a")
+    vpc.network.forget("i-nat-a")
     vpc.network.boot("i-nat-a", "eni-nat-a", script)
     return vpc.network.boot_result("i-nat-a")
 
@@ -205,6 +207,7 @@ while ping.recvfrom(99)[0][20] != 0: pass
 def test_a_guest_switched_off_in_the_middle_of_its_boot_ends_the_boot(vpc: Vpc) -> None:
     for moment in (0.3, 1.0, 5.0, 20.0):  # until this machine is fast enough for the script to begin by then
         vpc.network.power_off("i-nat-a")
+        vpc.network.forget("i-nat-a")
         booting = threading.Thread(
             target=vpc.network.boot, args=("i-nat-a", "eni-nat-a", "#!/bin/bash\necho up\nsleep 60\n")
         )
@@ -228,6 +231,20 @@ def test_running_the_script_again_picks_up_an_address_assigned_later(vpc: Vpc) -
     vpc.network.map_public_address(ELASTIC_A, LANDING_A_ON_B)
     vpc.network.set_route("rtb-a", "0.0.0.0/0", "eni-nat-b")
     assert vpc.seen_from("eni-db-a")[0] == ELASTIC_A
+
+
+def test_a_later_boot_runs_what_the_first_installed_and_not_the_user_data(vpc: Vpc) -> None:
+    vpc.network.power_off("i-nat-a")
+    vpc.network.boot("i-nat-a", "eni-nat-a", "#!/bin/bash\nexit 3\n")
+    assert vpc.network.boot_result("i-nat-a").is_ok
+    assert vpc.seen_from("eni-db-a")[0] == ELASTIC_A
+
+
+def test_user_data_that_installed_nothing_is_not_run_at_a_later_boot(vpc: Vpc) -> None:
+    assert boot_again(vpc, "#!/bin/bash\nexit 0\n").is_ok
+    vpc.network.power_off("i-nat-a")
+    vpc.network.boot("i-nat-a", "eni-nat-a", vpc.user_data["i-nat-a"])
+    assert vpc.attempt("eni-db-a") == "silent"
 
 
 def test_a_timeout_says_so_instead_of_hanging_the_lab(vpc: Vpc, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from moto.ec2.responses.elastic_ip_addresses import ElasticIPAddresses
 from moto.ec2.utils import random_eip_association_id
 
 from lab.api import addresses
+from lab.api.mends.public_addresses import grow_later
 from lab.api.mends.refusals import parameter_value, refused, several_interfaces
 from lab.api.patches import Patches
 from lab.api.world import World
@@ -59,7 +60,7 @@ def associate(world: World, eip: Any, eni: Any, private: str | None, *, may_move
         raise parameter_value(f"Address {private} is not assigned to network interface {eni.id}")
     if eip.eni is eni and eip.private_ip_address == private:
         return
-    displaced = addresses.elastic_at(eni, private)
+    displaced, former = addresses.elastic_at(eni, private), addresses.packets_at(eip)
     if not may_move and (eip.eni is not None or displaced is not None):
         raise refused(
             "Resource.AlreadyAssociated", f"resource {eip.allocation_id} is already associated with another resource"
@@ -69,8 +70,24 @@ def associate(world: World, eip: Any, eni: Any, private: str | None, *, may_move
     _leave(world, eip)
     eip.eni, eip.lab_private, eip.instance = eni, private, eni.instance
     eip.association_id = random_eip_association_id()
+    _follow(world, eip, former)
     if private == eni.private_ip_address:
         addresses.drop_auto_address(eni)
+
+
+def _follow(world: World, eip: Any, former: tuple[Any, str] | None) -> None:
+    """Packets follow an association only after a while; moto knows no packets."""
+    paces = world.paces
+    if paces.remap <= 0:
+        return
+    waiting = eip.lab_under_way = addresses.UnderWay(former if paces.remap_model == "late" else None)
+
+    def arrive() -> None:
+        with world.changing():
+            if addresses.under_way(eip) is waiting:
+                eip.lab_under_way = None
+
+    world.after_the_answer(paces.remap, arrive)
 
 
 def associate_primary(world: World) -> Any:
@@ -135,23 +152,12 @@ def _interface(backend: Any, params: Any) -> Any:
 
 
 def _clear(eip: Any) -> None:
-    eip.eni = eip.instance = eip.association_id = eip.lab_private = None
+    eip.eni = eip.instance = eip.association_id = eip.lab_private = eip.lab_under_way = None
 
 
 def _leave(world: World, eip: Any) -> None:
     """Take the Elastic IP away; the interface that lost it may grow an auto-assigned address after a while."""
     eni, private = eip.eni, private_address_of(eip)
     _clear(eip)
-    if eni is None or private != eni.private_ip_address or not addresses.is_auto_wanted(eni):
-        return
-
-    def grow() -> None:
-        with world.changing():
-            is_alive = eni.id in eni.ec2_backend.enis and eni.instance is not None
-            if is_alive and eni.instance._state.name in ("pending", "running"):
-                addresses.grow_auto_address(world, eni)
-
-    if world.options.auto_address_delay > 0:
-        world.agenda.after(world.options.auto_address_delay, grow)
-    else:
-        grow()
+    if eni is not None and private == eni.private_ip_address:
+        grow_later(world, eni)

@@ -15,6 +15,7 @@ from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.elastic_network_interfaces import ElasticNetworkInterfaces
 
 from lab.api import addresses
+from lab.api.mends.public_addresses import grow_later
 from lab.api.mends.refusals import parameter_value, refused, several_interfaces
 from lab.api.patches import Patches
 from lab.api.world import World
@@ -217,7 +218,7 @@ def give_or_take_auto_address(world: World, original: Any) -> Any:
         if not eni.public_ip_auto_assign:
             addresses.drop_auto_address(eni)
         elif eni.instance._state.name in ("pending", "running"):
-            addresses.grow_auto_address(world, eni)
+            grow_later(world, eni)
         return original(self)
 
     return modify

@@ -60,21 +60,25 @@ def later(world: World, seconds: float, instance: Any, stay: int, job: Callable[
     world.agenda.after(seconds, run)
 
 
-def boot(world: World, instance: Any) -> None:
-    """pending, then running; the guest is on the wire by then, or `guest_boot_seconds` later."""
+def boot(world: World, instance: Any, seconds: float | None) -> None:
+    """pending, then running; the guest is on the wire by then, or `guest_boot_seconds` later. `seconds`, if given: from
+    here to the guest, whatever EC2 shows; a long boot is one that EC2 shows as running."""
+    options = world.options
+    to_running = options.boot_seconds if seconds is None else min(options.boot_seconds, seconds)
+    to_guest = options.guest_boot_seconds if seconds is None else seconds - to_running
     stay = enter(world, instance, "pending")
 
     def run() -> None:
-        if world.options.guest_boot_seconds == 0:
+        if to_guest == 0:
             guests.boot(world, instance, stay)
         with world.changing():
             if instance.lab_stay != stay:
                 return
             now = enter(world, instance, "running")
-        if world.options.guest_boot_seconds > 0:
-            world.agenda.after(world.options.guest_boot_seconds, lambda: guests.boot(world, instance, now))
+        if to_guest > 0:
+            world.agenda.after(to_guest, lambda: guests.boot(world, instance, now))
 
-    world.agenda.after(world.options.boot_seconds, run)
+    world.agenda.after(to_running, run)
 
 
 def halt(world: World, instance: Any, state: str, finish: Callable[[], None]) -> None:
@@ -98,7 +102,7 @@ def launch_slowly(world: World, original: Any) -> Any:
     def run_instances(self: Any, *args: Any, **kwargs: Any) -> Any:
         reservation = original(self, *args, **kwargs)
         for instance in reservation.instances:
-            boot(world, instance)
+            boot(world, instance, world.paces.launch)
         return reservation
 
     return run_instances
@@ -137,7 +141,7 @@ def start_slowly(world: World, _original: Any) -> Any:
             self.launch_time = utcnow()
             for nic in self.nics.values():
                 nic.start()
-            boot(world, self)
+            boot(world, self, world.paces.start)
         return previous
 
     return start
@@ -189,8 +193,10 @@ def reboot_in_place(world: World, _original: Any) -> Any:
         if self._state.name != "running":
             raise incorrect_state(self.id, "rebooted")
         guests.power_off(world, self)
-        stay = self.lab_stay
-        world.agenda.after(world.options.boot_seconds, lambda: guests.boot(world, self, stay))
+        stay, seconds = self.lab_stay, world.paces.start
+        options = world.options
+        away = options.boot_seconds + options.guest_boot_seconds if seconds is None else seconds
+        world.agenda.after(away, lambda: guests.boot(world, self, stay))
 
     return reboot
 

@@ -43,6 +43,27 @@ def assign_from_the_lab(world: World) -> Any:
     return check_auto_public_ip
 
 
+def grow_later(world: World, eni: Any) -> None:
+    """An Elastic IP left the primary address, or the attribute was set: an auto-assigned address comes after a while.
+
+    Moto gives it at once; AWS "within a few minutes", and at once only at a launch or start.
+    """
+    seconds = world.paces.public_address
+    if seconds is None or not addresses.is_auto_wanted(eni):
+        return
+
+    def grow() -> None:
+        with world.changing():
+            is_alive = eni.id in eni.ec2_backend.enis and eni.instance is not None
+            if is_alive and eni.instance._state.name in ("pending", "running"):
+                addresses.grow_auto_address(world, eni)
+
+    if seconds > 0:
+        world.after_the_answer(seconds, grow)
+    else:
+        grow()
+
+
 def release_when_stopped(self: Any) -> None:
     """A stopped instance loses its auto-assigned address and keeps its Elastic IPs; moto drops the latter too."""
     addresses.drop_auto_address(self)

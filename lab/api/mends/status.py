@@ -5,24 +5,48 @@ Installed by `lab.api.mends`; `Api.schedule_retirement` and `Api.mark_spot` feed
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from moto.ec2.models.instances import Instance
+from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.models.spot_requests import SpotRequestBackend
 from moto.ec2.utils import generic_filter
 
+from lab.api.mends.refusals import parameter_value
 from lab.api.patches import Patches
 from lab.api.world import ACCOUNT, World
 
+MOST_IDS = 100
+"""https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html (InstanceId.N)"""
 
-def install(patches: Patches, _world: World) -> None:
+
+def install(patches: Patches, world: World) -> None:
+    patches.wrap(InstanceBackend, "describe_instance_status", partial(take_few_ids, world))
     patches.replace(Instance, "events", property(lambda self: getattr(self, "lab_events", [])))
     patches.wrap(SpotRequestBackend, "describe_spot_instance_requests", show_marked_spots)
 
 
-def schedule_retirement(world: World, instance_id: str, not_before: datetime) -> None:
-    """Show the event in DescribeInstanceStatus and send AWS Health's notice.
+def take_few_ids(world: World, original: Any) -> Any:
+    """Moto takes any number of ids. AWS's page names the limit; the error's code is unproven.
+
+    Instances of the account that the lab only tells of (`World.foreign`) are known, and left out of the answer.
+    """
+
+    def describe(self: Any, instance_ids: list[str], include_all_instances: bool, filters: Any) -> Any:
+        if len(instance_ids) > MOST_IDS:
+            raise parameter_value(f"At most {MOST_IDS} instance ids may be named, not {len(instance_ids)}")
+        ours = [each for each in instance_ids if each not in world.foreign]
+        if instance_ids and not ours:
+            return []
+        return original(self, ours, include_all_instances, filters)
+
+    return describe
+
+
+def schedule_retirement(world: World, instance_id: str, not_before: datetime, others: Sequence[str] = ()) -> None:
+    """Show the event in DescribeInstanceStatus and send AWS Health's notice, which names `others` of the account too.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instances-status-check_sched.html
     """
@@ -42,7 +66,7 @@ def schedule_retirement(world: World, instance_id: str, not_before: datetime) ->
         "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
         "eventTypeCategory": "scheduledChange",
         "startTime": not_before.strftime("%a, %d %b %Y %H:%M:%S GMT"),
-        "affectedEntities": [{"entityValue": instance_id}],
+        "affectedEntities": [{"entityValue": each} for each in (*others, instance_id)],
         "affectedAccount": ACCOUNT,
     }
     world.bus.emit("AWS Health Event", detail, [world.bus.instance_arn(instance_id)], "aws.health")
