@@ -9,7 +9,7 @@ from typing import Any
 
 from natkeeper import acting
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import decide, failover, heal, launches, spare
+from natkeeper.core import decide, failover, heal, launches
 from natkeeper.core.incident import Memory
 from natkeeper.core.plan import DisableSourceDestCheck
 from natkeeper.core.view import View
@@ -30,7 +30,7 @@ NAT_LOST = ("nat-stops", "nat-terminated")
     among=("not-found-after-launch", "tags-come-late", "stuck-pending"),
 )
 def _impatient() -> Sequence[Patch]:
-    return [Patch(each, "VISIBLE_AFTER", ZERO) for each in (heal, spare)]
+    return [Patch(launches, "VISIBLE_AFTER", ZERO)]
 
 
 @mutant(
@@ -104,6 +104,17 @@ def _not_quiet() -> Sequence[Patch]:
         return bring(replace(view, policy=replace(view.policy, quiet_period=ZERO)), *rest)
 
     return [Patch(heal, "_return", hurry)]
+
+
+@mutant(
+    "launched-beside-the-failed-one",
+    "a replacement that failed is left where it is, and the next is launched beside it",
+    breaks=(26,),
+    among=("user-data-fails",),
+    home=True,
+)
+def _no_room() -> Sequence[Patch]:
+    return [Patch(heal, "is_full", lambda _view: False)]
 
 
 @mutant(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import absorb, decide, failover, heal, incident, judge, spare
+from natkeeper.core import absorb, arrival, decide, failover, heal, incident, judge, spare
 from natkeeper.core.move import point_routes
 from natkeeper.core.plan import MoveAddress, Reason, TerminateInstance
 from natkeeper.core.view import View
@@ -185,6 +185,37 @@ def _kill_first() -> Sequence[Patch]:
         return heal.Step(view.memory, Reason.HEALING, "it does not forward", kill)
 
     return [Patch(heal, "_prove", prove)]
+
+
+def _impatient(*, with_failovers: bool) -> Sequence[Patch]:
+    speaking = arrival.speaking
+
+    def at_once(memory: incident.Memory, failed: Sequence[Any], policy: Any) -> Any:
+        is_failover = memory.moved_at is not None and memory.moved_at in memory.failovers
+        return tuple(failed) if is_failover is with_failovers else speaking(memory, failed, policy)
+
+    return [Patch(absorb, "speaking", at_once)]
+
+
+@mutant(
+    "slow-address-is-a-dead-path",
+    "after a failover, packets that are lost while the Elastic IP is on its way condemn the new path",
+    breaks=(25,),
+    among=NAT_LOST,
+)
+def _slow_is_dead() -> Sequence[Patch]:
+    return _impatient(with_failovers=True)
+
+
+@mutant(
+    "planned-move-is-rolled-back",
+    "after a planned move, packets that are lost while the Elastic IP is on its way take the traffic back",
+    breaks=(28,),
+    among=NAT_LOST,
+    home=True,
+)
+def _rolled_back() -> Sequence[Patch]:
+    return _impatient(with_failovers=False)
 
 
 @mutant(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from natkeeper.adapters.ec2_facts import GROUP_TAG
 from natkeeper.core.incident import Canary, Repair
 from natkeeper.core.plan import Reason
 from simulation.bus import TICK
 from simulation.hub import SECOND
 from simulation.scene import LONG_AGO, Scene
+from simulation.setting import PROVING
 from simulation.situations.table import situation
 
 
@@ -53,7 +55,7 @@ def _canary(scene: Scene) -> dict[str, Any]:
     return TICK
 
 
-@situation("heal, a public address for the canary of a NAT that lost it", Reason.HEALING)
+@situation("heal, a public address of AWS's for the canary of a NAT that lost it", Reason.HEALING, has_proving=False)
 def _public(scene: Scene) -> dict[str, Any]:
     scene.go_away()
     scene.launch("a", public=False)
@@ -65,8 +67,8 @@ def _no_good(scene: Scene) -> dict[str, Any]:
     scene.go_away(ago=400 * SECOND)
     bad = scene.launch("a", ago=300 * SECOND, forwards=False)
     scene.aim_canary("a", bad)
-    pointed = scene.moment(200 * SECOND)
-    scene.remember("a", canary=Canary(scene.eni(bad), pointed), repair=Repair("a-before", 1, pointed))
+    pointed = scene.moment(260 * SECOND)
+    scene.remember("a", canary=Canary(scene.eni(bad), pointed, pointed), repair=Repair("a-before", 1, pointed))
     return TICK
 
 
@@ -82,6 +84,17 @@ def _proven(scene: Scene, *, public: bool) -> dict[str, Any]:
 @situation("heal, the landing address made bare, and home", Reason.HEALING)
 def _bare(scene: Scene) -> dict[str, Any]:
     return _proven(scene, public=True)
+
+
+@situation("heal, the proving address is taken off again, and home", Reason.HEALING)
+def _returned(scene: Scene) -> dict[str, Any]:
+    event = _proven(scene, public=False)
+    (home,) = [each for each in scene.world.ec2.machines.values() if each.tag(GROUP_TAG) == "a"]
+    assert home.interface is not None
+    elastic = scene.world.ec2.elastics[PROVING]
+    elastic.interface_id, elastic.private = home.interface.interface_id, home.interface.primary
+    home.interface.public[home.interface.primary] = elastic.public
+    return event
 
 
 @situation("go home", Reason.GO_HOME)

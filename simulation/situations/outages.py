@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from natkeeper.core.incident import Canary
+from natkeeper.core.incident import AddressMove, Canary
 from natkeeper.core.plan import Reason
 from simulation.api import READS, Call, Rule
 from simulation.bus import TICK
@@ -46,6 +46,32 @@ def _hangs(scene: Scene) -> dict[str, Any]:
 def _needs_control(scene: Scene) -> dict[str, Any]:
     scene.nat("a").is_hung = True
     scene.remember("a", is_down=True, proofs=(), stable_since=None)
+    return TICK
+
+
+@situation("awaiting the address, which has not followed yet", Reason.AWAITING_ADDRESS)
+def _awaited(scene: Scene) -> dict[str, Any]:
+    host = scene.go_away(ago=5 * SECOND)
+    asked = scene.moment(3 * SECOND)
+    scene.remember("a", proofs=(), stable_since=None, address_move=AddressMove(scene.eni(host), asked, asked))
+    world = scene.world
+    elastic = world.ec2.elastics[world.policy.group("a").allocation_id]
+    interface = host.interface
+    assert interface is not None
+    public = interface.public.pop(elastic.private or "")
+    report = scene.report()
+    elastic.follows_at = world.hub.now + SECOND
+    world.hub.after(SECOND, lambda: interface.public.update({elastic.private or "": public}), "remap")
+    world.hub.after(SECOND, world._changed, "remap")
+    asked = scene.moment(5 * SECOND)
+    scene.remember("a", address_move=AddressMove(scene.eni(host), asked, asked))
+    return report
+
+
+@situation("proving a NAT that has no public address", Reason.HEALING)
+def _lent(scene: Scene) -> dict[str, Any]:
+    scene.go_away()
+    scene.launch("a", public=False)
     return TICK
 
 
