@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from natkeeper.adapters.aws import LAUNCHING
 from natkeeper.adapters.ec2 import Ec2
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.prober import LambdaProber
@@ -144,7 +145,9 @@ class _Eyes(Ec2):
     """The EC2 adapter; the invariants are told what it saw."""
 
     def __init__(self, invocation: Invocation, together: Any) -> None:
-        super().__init__(cast(Any, Ec2Client(invocation)), invocation.policy, invocation.world.launches, together)
+        client, launching = Ec2Client(invocation), lambda: Ec2Client(invocation, LAUNCHING)
+        launches = invocation.world.launches
+        super().__init__(cast(Any, client), invocation.policy, launches, together, cast(Any, launching))
         self._invocation = invocation
 
     def look(self, *asked: Any, **how: Any) -> Network:

@@ -11,6 +11,10 @@ That a refused request takes no token is *unproven*; EC2's page says that an exh
 refills (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html)."""
 
 
+UNSENT = frozenset({"Attempt", "Lease"})
+"""What a call is named in place of AWS's operation when it never left (`adapters.attempts`, `acting`)."""
+
+
 class Trouble(Exception):
     """A call that failed. `operation` is AWS's name for it, `code` AWS's error code or the kind of time-out."""
 
@@ -29,6 +33,21 @@ class Trouble(Exception):
     def is_refusal(self) -> bool:
         """AWS answered that it did nothing: no machine, not allowed, or something the request names is not there."""
         return isinstance(self, (NoCapacity, Refused)) or (isinstance(self, Stale) and "NotFound" in self.code)
+
+    @property
+    def is_unsent(self) -> bool:
+        """natkeeper did not make the call: the lease or the pass was nearly over."""
+        return self.operation in UNSENT
+
+    @property
+    def is_unsupported(self) -> bool:
+        """The zone does not have this instance type, however often it is asked."""
+        return self.code == "Unsupported"
+
+    @property
+    def is_spent(self) -> bool:
+        """A launch's token is used up: the instance that it launched has been terminated since."""
+        return self.code == "IdempotentInstanceTerminated"
 
 
 class TryAgain(Trouble):

@@ -17,7 +17,7 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 
 from natkeeper import nat_instance
-from natkeeper.adapters.aws import CALL
+from natkeeper.adapters.aws import CALL, LAUNCHING
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.parallel import Threads
@@ -29,6 +29,7 @@ from natkeeper.ports import Clock, Ports
 from natkeeper.settings import Settings, parse
 
 if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_sns import SNSClient
 
 VERIFYING = CALL.merge(Config(read_timeout=8, retries={"mode": "standard", "total_max_attempts": 1}))
@@ -86,7 +87,7 @@ def build(env: Mapping[str, str] = os.environ) -> Controller:
         settings=settings,
         logger=logger,
         telemetry=CloudTelemetry(logger, policy.stack, settings.topic, _sns),
-        _vpc=Ec2(boto3.client("ec2", config=CALL), policy, launches, together),
+        _vpc=Ec2(boto3.client("ec2", config=CALL), policy, launches, together, _launching),
         _prober=LambdaProber(boto3.client("lambda", config=VERIFYING), probes),
         _together=together,
     )
@@ -115,6 +116,10 @@ def user_data(settings: Settings, group: str, role: Role) -> tuple[str, str]:
 @cache
 def _dynamodb():  # type: ignore[no-untyped-def]
     return boto3.client("dynamodb", config=LEDGER)
+
+
+def _launching() -> EC2Client:
+    return boto3.client("ec2", config=LAUNCHING)
 
 
 @cache

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
+from threading import Lock
 from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from natkeeper.adapters.attempts import attend, certain_refusals, while_it
@@ -52,6 +54,10 @@ if TYPE_CHECKING:
 
 ADDRESSES_PER_INTERFACE = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
 """Private IPv4 addresses per interface of the t4g sizes (FACTS: The NAT instance); other types are asked for two."""
+LONGEST_TOKEN = 64
+"""Characters of a ClientToken (botocore's model says nothing; EC2 API reference, "Ensuring idempotency")."""
+HASHED = 24
+"""Hexadecimal digits kept of a hash: 96 bits."""
 SPOT_ENDING = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"})
 _MISSING_ROUTE = frozenset({"InvalidRoute.NotFound", "InvalidParameterValue"})
 """ReplaceRoute on a destination without a route answers with either of the two (FACTS: Routes and addresses)."""
@@ -71,12 +77,34 @@ class LaunchSettings:
 class Ec2:
     """`ports.Vpc` on a boto3 client."""
 
-    def __init__(self, client: EC2Client, policy: Policy, launches: LaunchSettings, together: Together) -> None:
+    def __init__(
+        self,
+        client: EC2Client,
+        policy: Policy,
+        launches: LaunchSettings,
+        together: Together,
+        launching: Callable[[], EC2Client] | None = None,
+    ) -> None:
+        """`launching`: the client that starts machines, with its own patience (`aws.LAUNCHING`), made when it is first
+        wanted. None: the same client."""
         self._client = client
+        self._make_launching = launching
+        self._launching: EC2Client | None = None
+        self._making = Lock()
         self._policy = policy
         self._launches = launches
         self._together = together
         attend(client.meta.events)
+
+    def _patient(self) -> EC2Client:
+        """For starting machines. Groups start theirs side by side, and boto3 must not make two clients at once."""
+        if self._make_launching is None:
+            return self._client
+        with self._making:
+            if self._launching is None:
+                self._launching = self._make_launching()
+                attend(self._launching.meta.events)
+            return self._launching
 
     # -- looking
 
@@ -221,7 +249,7 @@ class Ec2:
                     )
             case StartInstance():
                 with typed_errors("StartInstances"):
-                    self._client.start_instances(InstanceIds=[action.instance_id])
+                    self._patient().start_instances(InstanceIds=[action.instance_id])
             case StopInstance():
                 with typed_errors("StopInstances"):
                     self._client.stop_instances(InstanceIds=[action.instance_id])
@@ -259,7 +287,6 @@ class Ec2:
             )
 
     def _launch(self, action: LaunchInstance) -> None:
-        """The token carries the type, for a token may not be used with two."""
         group = self._policy.group(action.group)
         script, generation = self._launches.user_data(action.group, action.role)
         spare = ADDRESSES_PER_INTERFACE.get(action.instance_type.rpartition(".")[2], 2) - 1
@@ -282,8 +309,9 @@ class Ec2:
         }
         pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
         kinds = ("instance", "network-interface", "volume")
+        client = self._patient()
         with certain_refusals(), typed_errors("RunInstances"):
-            self._client.run_instances(
+            client.run_instances(
                 LaunchTemplate={
                     "LaunchTemplateId": self._launches.template_id,
                     "Version": self._launches.template_version,
@@ -291,11 +319,24 @@ class Ec2:
                 InstanceType=cast(Any, action.instance_type),
                 MinCount=1,
                 MaxCount=1,
-                ClientToken=f"{action.token}-{action.instance_type}"[:64],
+                ClientToken=client_token(self._policy.stack, action),
                 NetworkInterfaces=[cast(Any, interface)],
                 UserData=script,
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
+
+
+def client_token(stack: str, action: LaunchInstance) -> str:
+    """The launch's own, in all of the account: of stack, attempt (which is of a group and an incident) and type, for a
+    token may not be used with two. `/` is in none of their names, so two different launches never share one.
+
+    EC2 takes 64 characters (API reference, RunInstances); of what is longer the end is replaced by its hash.
+    """
+    whole = f"{stack}/{action.token}/{action.instance_type}"
+    if len(whole) <= LONGEST_TOKEN:
+        return whole
+    digest = sha256(whole.encode()).hexdigest()[:HASHED]
+    return f"{whole[: LONGEST_TOKEN - HASHED - 1]}/{digest}"
 
 
 def _held(goes_on: Callable[[], bool], call: Callable[[], object]) -> object:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from natkeeper.core.absorb import absorb
 from natkeeper.core.failover import PASSING, fail_over, gather, leave, make_way_for, planned, present_path, repair_check
 from natkeeper.core.finish import RELOOK, WATCH_WINDOW, describe, from_step, plan_for, with_incident, with_watch
-from natkeeper.core.heal import heal
+from natkeeper.core.heal import heal, held_back
 from natkeeper.core.incident import Cause, Doom, Memory
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Unknown
@@ -232,7 +232,7 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
 
 def _healing_beside(view: View, plan: Plan) -> Plan:
     """A table that refuses every call is mended again in every pass; the own NAT must not wait for it."""
-    step = heal(view)
+    step = held_back(view, heal(view))
     if step.reason is not Reason.HEALING:
         return plan
     stages = (*plan.stages, *step.stages)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.backoff import waits, without_waiting
 from natkeeper.core.incident import Canary, Memory, Repair
-from natkeeper.core.launches import TELLING, next_type, repair_of, wait_after, with_repair
+from natkeeper.core.launches import TELLING, next_type, repair_of, types_left, wait_after, with_repair
 from natkeeper.core.model import Instance, InstanceState, Role
 from natkeeper.core.move import Stages, point_routes, stages_to
 from natkeeper.core.plan import (
@@ -43,6 +44,18 @@ class Step:
     pause: timedelta = timedelta(0)
     looks_again: bool = False
     warning: str = ""
+
+
+def held_back(view: View, step: Step, otherwise: Step | None = None) -> Step:
+    """The step without what EC2 refused a short while ago (`core.backoff`). Where nothing is left of what it was to do,
+    it is not taken, nor remembered: `otherwise` instead, or waiting."""
+    stages = without_waiting(view.memory, step.stages, view.now)
+    if stages == step.stages:
+        return step
+    if stages:
+        return replace(step, stages=stages)
+    waiting = Step(view.memory, step.reason, f"{step.detail}: EC2 refused it; asked for again later")
+    return otherwise or waiting
 
 
 def heal(view: View) -> Step:
@@ -101,14 +114,18 @@ def replace_hung(view: View) -> Step:
 def rouse_standby(view: View) -> tuple[Action, ...]:
     """With nothing left to carry the traffic, a standby that waits stopped is started beside everything else."""
     standbys = view.instances(Role.STANDBY)
-    return tuple(StartInstance(each.instance_id) for each in standbys if each.state is InstanceState.STOPPED)
+    starts = (StartInstance(each.instance_id) for each in standbys if each.state is InstanceState.STOPPED)
+    return tuple(each for each in starts if not waits(view.memory, each, view.now))
 
 
 def launch(view: View, role: Role) -> Step:
     memory = view.memory
     repair = repair_of(memory, role)
     warning = ""
-    other_type = None if repair is None else next_type(repair, view.policy.instance_types)
+    left = types_left(memory, view.policy.instance_types, view.now)
+    other_type = None if repair is None else next_type(repair, view.policy.instance_types, left)
+    if not left and not (repair is not None and _may_still_appear(view, repair)):
+        return _no_type(view, role)
     if repair is not None and repair.refused_at is not None and other_type is None:
         again_at = repair.refused_at + wait_after(repair)
         if view.now < again_at:
@@ -131,9 +148,21 @@ def launch(view: View, role: Role) -> Step:
     if repair is not None and other_type is not None:
         repair = replace(repair, refusals=repair.refusals - 1)  # of all types in a row, it is one refusal
     repair = _next_attempt(view, repair)
-    repair = replace(repair, is_launched=True, instance_type=other_type or view.policy.instance_types[0])
+    repair = replace(repair, is_launched=True, instance_type=other_type or left[0])
     memory = replace(memory, launches=(*memory.launches, view.now))
     return replace(_launch_step(view, role, repair, with_repair(memory, role, repair)), warning=warning)
+
+
+def _no_type(view: View, role: Role) -> Step:
+    """The zone has none of the user's types: nothing is asked for, and a person is told once what to do."""
+    types = ", ".join(view.policy.instance_types)
+    text = (
+        f"group {view.group.name}: its zone does not have any of InstanceTypes ({types}); add one that it has, see "
+        "`aws ec2 describe-instance-type-offerings --location-type availability-zone`"
+    )
+    repair = repair_of(view.memory, role) or _next_attempt(view, None)
+    memory = with_repair(view.memory, role, replace(repair, is_told=True))
+    return Step(memory, Reason.HEALING, text, warning="" if repair.is_told else text)
 
 
 def _paid_for(memory: Memory, role: Role) -> Role | None:
@@ -159,7 +188,8 @@ def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step
     token = f"{repair.repair_id}-{role.value}-{repair.attempt}"
     types = view.policy.instance_types
     instance_type = repair.instance_type or types[0]
-    has_alternative = next_type(replace(repair, is_short=True), types) is not None
+    left = types_left(memory, types, view.now)
+    has_alternative = next_type(replace(repair, is_short=True), types, left) is not None
     launch = LaunchInstance(view.group.name, role, token, instance_type, has_alternative)
     text = f"launching a {role.value} for group {view.group.name}, attempt {repair.attempt}"
     return Step(memory, Reason.HEALING, text, ((launch,),), records_first=True)
@@ -167,7 +197,8 @@ def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step
 
 def _next_attempt(view: View, repair: Repair | None) -> Repair:
     if repair is not None:
-        return Repair(repair.repair_id, repair.attempt + 1, view.now, refusals=repair.refusals)
+        fresh = Repair(repair.repair_id, repair.attempt + 1, view.now, refusals=repair.refusals)
+        return replace(fresh, is_told=repair.is_told)
     incident = view.memory.incident
     name = incident.incident_id if incident is not None else f"{view.group.name}-{view.now:%Y%m%dT%H%M%S}"
     return Repair(name, 1, view.now)

@@ -88,12 +88,31 @@ class Repair:
     """EC2 throttled the last request for it, which is as if it had not been made."""
     is_short: bool = False
     """It was refused for want of capacity, of which there may be some for another type."""
+    is_told: bool = False
+    """A person was told that the zone has none of the types."""
 
     @property
     def may_appear(self) -> bool:
         """Its launch may be on its way: accepted, not answered, or refused only after a call that was not answered."""
         is_refused = self.refused_at is not None and not self.is_repeated
         return self.is_accepted or (self.is_launched and not is_refused)
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """EC2 answered at `at` that the group's zone does not have the type."""
+
+    instance_type: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """EC2 refused actions of this kind, so many times in a row, the last time at `refused_at`."""
+
+    kind: str
+    refused_at: datetime
+    refusals: int
 
 
 @dataclass(frozen=True)
@@ -196,6 +215,10 @@ class Memory:
     """When EC2 last refused a call for this group in its trouble because the account's request rate was used up."""
     failovers: tuple[datetime, ...] = ()
     launches: tuple[datetime, ...] = ()
+    unsupported: tuple[Unsupported, ...] = ()
+    """Instance types that the zone does not have."""
+    back_offs: tuple[BackOff, ...] = ()
+    """What EC2 refuses of healing and tidying (`core.backoff`)."""
     stable_since: datetime | None = None
     """When the traffic last became verified where it is now: the quiet period counts from here."""
     incident: Incident | None = None
