@@ -12,6 +12,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from natkeeper.ports import OwnInstances
 from simulation.api import Call
 from simulation.errors import NoAnswer
 from simulation.hub import SECOND
@@ -40,6 +41,8 @@ class Functions:
         self._world = world
         self.probers: list[Run] = []
         self.invocations: list[Invocation] = []
+        self.environments: list[OwnInstances] = []
+        """What the controller's warm environments know that have nothing to do now."""
         self.throttled_until = 0
         self.probers_fail_until = 0
         self.duplicates = 0
@@ -75,6 +78,8 @@ class Functions:
             return
         self.queued -= 1
         invocation = Invocation(world, event, request_id, world.controller_skew + self._clock_error())
+        if self.environments:
+            invocation.own = self.environments.pop()
         self.invocations.append(invocation)
         task = world.hub.spawn(invocation.run, label="begin")
         invocation.task = task
@@ -84,7 +89,9 @@ class Functions:
             invocation.is_over = True
             timer.cancel()
             self.invocations.remove(invocation)
-            if task.error is not None:
+            if task.error is None:
+                self.environments.append(invocation.own)
+            else:
                 self._failed(invocation, attempt, task.error)
             world.ended(invocation, task.error)
 

@@ -20,7 +20,7 @@ from natkeeper.core.model import ControlProbe, Network
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
-from natkeeper.ports import Outcome, Ports
+from natkeeper.ports import Outcome, OwnInstances, Ports
 from natkeeper.reconcile import reconcile
 from natkeeper.triggers import Foreign, Malformed, parse
 from simulation.answers import BEGINNING, instant
@@ -62,6 +62,8 @@ class Invocation:
         self.plans: dict[str, Plan] = {}
         self.policy = world.policy
         self.refused: str | None = None
+        self.own = OwnInstances()
+        """What its environment knows: of an earlier invocation, where it is a warm one."""
 
     def run(self) -> None:
         """The handler's body."""
@@ -99,6 +101,7 @@ class Invocation:
             clock=clock,
             telemetry=_Telemetry(self, world),
             together=together,
+            own=self.own,
         )
 
     def _together(self, calls: Sequence[Callable[[], object]]) -> list[object]:
@@ -154,6 +157,12 @@ class _Eyes(Ec2):
         self._invocation.seen = None
         found = super().look(*asked, **how)
         self._invocation.seen = found
+        return found
+
+    def stops(self, *asked: Any, **how: Any) -> Mapping[str, datetime]:
+        found = super().stops(*asked, **how)
+        if self._invocation.seen is not None:
+            self._invocation.seen = self._invocation.seen.with_stops(found)
         return found
 
 

@@ -18,7 +18,7 @@ from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Action, LaunchInstance, Plan, PointRoute, StartInstance, StartWatch, Warned
 from natkeeper.core.way import as_answered
 from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
-from natkeeper.opening import LAST_CALL, GroupPass
+from natkeeper.opening import LAST_CALL, GroupPass, has_time
 from natkeeper.ports import Outcome, Ports
 
 LAST_TRY = timedelta(seconds=9)
@@ -65,15 +65,16 @@ def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
     if not _may_write(group, ports):
         trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
         return Outcome(action, trouble, timedelta(0))
+    made = None
     try:
         if isinstance(action, StartWatch):
             ports.prober.start(action)
         else:
             least = LAST_LAUNCH if isinstance(action, (LaunchInstance, StartInstance)) else LAST_CALL
-            ports.vpc.do(action, lambda: _may_write(group, ports) and ports.clock.remaining() >= least)
+            made = ports.vpc.do(action, lambda: _may_write(group, ports) and has_time(ports, least))
     except Trouble as trouble:
         return Outcome(action, trouble, ports.clock.now() - started)
-    return Outcome(action, None, ports.clock.now() - started)
+    return Outcome(action, None, ports.clock.now() - started, made)
 
 
 def _may_write(group: GroupPass, ports: Ports) -> bool:
@@ -103,7 +104,7 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
         group.memory = replace(memory, watch=None)
     _back_off(group, outcome, ports)
     if isinstance(action, LaunchInstance):
-        _judge_launch(group, action, outcome.trouble, ports)
+        _judge_launch(group, action, outcome, ports)
 
 
 def _back_off(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
@@ -118,10 +119,12 @@ def _back_off(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
             ports.telemetry.happened(group.name, Warned(text))
 
 
-def _judge_launch(group: GroupPass, action: LaunchInstance, trouble: Trouble | None, ports: Ports) -> None:
+def _judge_launch(group: GroupPass, action: LaunchInstance, outcome: Outcome, ports: Ports) -> None:
+    trouble = outcome.trouble
     memory, role, now = group.memory, action.role, ports.clock.now()
     if trouble is None:
-        group.memory = accepted(memory, role)
+        group.memory = accepted(memory, role, outcome.made)
+        ports.own.add(group.memory.instances or ())
     elif trouble.is_unsupported:
         group.memory = unsupported(memory, role, action.instance_type, now)
     elif trouble.is_refusal:

@@ -25,7 +25,7 @@ from natkeeper.adapters.prober import LambdaProber, ProbeSettings
 from natkeeper.adapters.telemetry import CloudTelemetry
 from natkeeper.core.model import Role
 from natkeeper.nat_instance import NatProfile
-from natkeeper.ports import Clock, Ports
+from natkeeper.ports import Clock, OwnInstances, Ports
 from natkeeper.settings import Settings, parse
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Controller:
     _vpc: Ec2
     _prober: LambdaProber
     _together: Threads
+    _own: OwnInstances
 
     def ports(self, clock: Clock, holder: str) -> Ports:
         """The ports of one invocation; `holder` names it in the lease."""
@@ -59,6 +60,7 @@ class Controller:
             clock=clock,
             telemetry=self.telemetry,
             together=self._together,
+            own=self._own,
         )
 
 
@@ -90,6 +92,7 @@ def build(env: Mapping[str, str] = os.environ) -> Controller:
         _vpc=Ec2(boto3.client("ec2", config=CALL), policy, launches, together, _launching),
         _prober=LambdaProber(boto3.client("lambda", config=VERIFYING), probes),
         _together=together,
+        _own=OwnInstances(),
     )
 
 

@@ -6,6 +6,7 @@ the standard library's data types.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -17,6 +18,8 @@ RECENT_ROUNDS = 4
 """Rounds kept at rest, so that an incident knows the last success before it."""
 KEPT_RUNS = 8
 """Run ids kept to recognise a report that is delivered twice."""
+KEPT_INSTANCES = 8
+"""Ids of a group's own instances that are kept: a NAT, a standby, what replaces them, and what these replaced."""
 KEPT_COMMANDS = 8
 """Request ids kept to recognise a command that is delivered twice: more than a person gives within minutes."""
 
@@ -178,6 +181,8 @@ class Memory:
 
     target: str | None = None
     """The interface or gateway the traffic belongs on: the recorded intent."""
+    instances: tuple[str, ...] | None = None
+    """The group's own instances, by which an event about somebody else's is known. None: nobody has looked yet."""
     moved_at: datetime | None = None
     is_stray: bool = False
     """As far as anybody looked, the prober's table leads elsewhere (somebody edited its route, or a call of natkeeper's
@@ -260,6 +265,15 @@ class Memory:
         return replace(
             self, target=target, moved_at=now, is_stray=False, led_since=None, stable_since=None, withdrawn_at=None
         )
+
+    def knowing(self, ids: Sequence[str]) -> Memory:
+        """Remembers the group's own instances. One that a look does not show stays until others push it out, because
+        the look may be old."""
+        before = self.instances or ()
+        found = (*before, *(each for each in ids if each not in before))
+        surplus = [each for each in found if each not in ids][: max(len(found) - KEPT_INSTANCES, 0)]
+        found = tuple(each for each in found if each not in surplus)
+        return self if found == self.instances else replace(self, instances=found)
 
     def obeying(self, request_id: str | None) -> Memory:
         """Remembers that the command of this request was answered."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from natkeeper.core.incident import Memory, Repair, Unsupported
+from natkeeper.core.incident import KEPT_INSTANCES, Memory, Repair, Unsupported
 from natkeeper.core.model import Role
 
 FIRST_WAIT = timedelta(seconds=15)
@@ -36,8 +36,10 @@ def with_repair(memory: Memory, role: Role, repair: Repair) -> Memory:
     return replace(memory, repair=repair) if role is Role.NAT else replace(memory, standby_repair=repair)
 
 
-def accepted(memory: Memory, role: Role) -> Memory:
-    """AWS answered the launch with an instance."""
+def accepted(memory: Memory, role: Role, instance_id: str | None = None) -> Memory:
+    """AWS answered the launch with an instance, whose events are the group's own from now on."""
+    if instance_id is not None:
+        memory = memory.knowing((*(memory.instances or ()), instance_id)[-KEPT_INSTANCES:])
     repair = repair_of(memory, role)
     if repair is None:
         return memory
