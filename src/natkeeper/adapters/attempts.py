@@ -56,7 +56,7 @@ def certain_refusals() -> Iterator[None]:
         if not is_about_the_last or not _ACTION.get().is_unheard:
             raise
         text = f"an earlier attempt was not answered, and may have launched; then {trouble.code}: {trouble.detail}"
-        raise TryAgain(trouble.operation, "NotAnswered", text) from trouble
+        raise TryAgain("RunInstances", "NotAnswered", text) from trouble
 
 
 def _hold_what_is_late(**_: object) -> None:
@@ -68,6 +68,8 @@ def _hold_what_is_late(**_: object) -> None:
 def _note_what_is_unheard(
     exception: Exception | None = None, parsed_response: Mapping[str, Any] | None = None, **_: object
 ) -> None:
+    if isinstance(exception, Trouble) and exception.is_unsent:
+        return  # held by the handler above, so nothing left that could go unheard
     if exception is not None:
         _ACTION.get().is_unheard = True
     elif parsed_response is not None and "Error" in parsed_response:
