@@ -17,6 +17,7 @@ from simulation.api import Call
 from simulation.errors import NoAnswer
 from simulation.hub import SECOND
 from simulation.invocation import Invocation, destination
+from simulation.limits import EVENT, check, size
 from simulation.probes import Run
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Functions:
 
     def wake(self, event: Any, request_id: str | None = None, attempt: int = 0) -> None:
         """Queues one asynchronous invocation of the controller."""
+        assert size(event) <= EVENT, "Lambda takes no event of that size"
         world = self._world
         if request_id is None:
             request_id = f"r{self.next_number()}"
@@ -129,6 +131,7 @@ class Functions:
         world.sending(call)
         if call.invocation.is_over:
             return
+        check(call.operation, call.params)
         rule = world.api._rule(call)
         if rule is not None and rule.refuses is not None:
             refusal = rule.refuses
