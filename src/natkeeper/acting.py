@@ -127,10 +127,10 @@ def _judge_launch(group: GroupPass, action: LaunchInstance, outcome: Outcome, po
         ports.own.add(group.memory.instances or ())
     elif trouble.is_unsupported:
         group.memory = unsupported(memory, role, action.instance_type, now)
-    elif trouble.is_refusal:
-        group.memory = refused(memory, role, now, is_short=isinstance(trouble, NoCapacity))
     elif trouble.is_spent:
         group.memory = spent(memory, role, now)
+    elif trouble.is_refusal:
+        group.memory = refused(memory, role, now, is_short=isinstance(trouble, NoCapacity))
     elif trouble.is_throttle or trouble.is_unsent:
         group.memory = turned_away(memory, role)
     if isinstance(trouble, NoCapacity) and action.has_alternative and group.plan is not None:
