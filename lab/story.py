@@ -259,7 +259,7 @@ def terminate(story: Story, result: Result) -> Result:
     result = replace(with_incident(result, incident, measured), flows_survived=survived(measured.client))
     same_address(result)
     launched = [each for each in stack.api.calls() if each.operation == "RunInstances" and "ClientToken" in each.params]
-    tokens = {str(each.params["ClientToken"]) for each in launched if str(each.params["ClientToken"]).startswith("a-")}
+    tokens = {str(each.params["ClientToken"]) for each in launched if "/a-" in str(each.params["ClientToken"])}
     if len(tokens) != 1:
         raise NotSo(f"expected one replacement, saw launches with {sorted(tokens)}")
     return replace(result, notes=(*result.notes, "a replacement was launched and carries the traffic"))

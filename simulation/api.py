@@ -16,6 +16,7 @@ from simulation.dynamo import Table
 from simulation.ec2 import Ec2
 from simulation.errors import ApiError, NoAnswer
 from simulation.hub import SECOND, Hub
+from simulation.limits import check
 
 if TYPE_CHECKING:
     from simulation.invocation import Invocation
@@ -171,6 +172,7 @@ class Api:
         if bucket is not None and not bucket.take(self.hub.now):
             self.watcher.fired("throttled-by-buckets")
             raise THROTTLED
+        check(call.operation, call.params)
         if call.service == "dynamodb":
             return self.table.apply(call.operation, call.params)
         if call.operation in READS:

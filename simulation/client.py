@@ -125,8 +125,8 @@ def _exception(answer: ApiError | NoAnswer, operation: str, service: str) -> Exc
 class Ec2Client:
     """boto3.client("ec2")."""
 
-    def __init__(self, invocation: Invocation) -> None:
-        self._wire = Wire(invocation, "ec2", CALL)
+    def __init__(self, invocation: Invocation, config: Config = CALL) -> None:
+        self._wire = Wire(invocation, "ec2", config)
         self.meta = SimpleNamespace(events=self._wire)
 
     def get_paginator(self, name: str) -> SimpleNamespace:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from simulation.errors import ApiError
+from simulation.limits import check_item
 
 Item = dict[str, Any]
 Values = Mapping[str, Any]
@@ -51,6 +52,7 @@ class Table:
         changed = dict(item) or {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
         for each in changes(params["UpdateExpression"]):
             each(changed, values)
+        check_item(changed)
         self.items[key] = changed
         return {"Attributes": dict(changed)}
 

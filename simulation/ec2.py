@@ -51,6 +51,8 @@ class Ec2(Account):
             instance_id, before = self.tokens[token]
             if before != asked:
                 raise ApiError("IdempotentParameterMismatch", "The client token was used with other parameters")
+            if self.machines[instance_id].state == "terminated":
+                raise ApiError("IdempotentInstanceTerminated", f"{instance_id} has been terminated since")
             return self._launched(self.machines[instance_id])
         wanted = params["NetworkInterfaces"][0]
         zone, kind = self.subnets[wanted["SubnetId"]], params["InstanceType"]

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from natkeeper.ports import OwnInstances
 from simulation.api import Call
 from simulation.errors import NoAnswer
 from simulation.hub import SECOND
 from simulation.invocation import Invocation, destination
+from simulation.limits import EVENT, check, size
 from simulation.probes import Run
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Functions:
         self._world = world
         self.probers: list[Run] = []
         self.invocations: list[Invocation] = []
+        self.environments: list[OwnInstances] = []
+        """What the controller's warm environments know that have nothing to do now."""
         self.throttled_until = 0
         self.probers_fail_until = 0
         self.duplicates = 0
@@ -58,6 +62,7 @@ class Functions:
 
     def wake(self, event: Any, request_id: str | None = None, attempt: int = 0) -> None:
         """Queues one asynchronous invocation of the controller."""
+        assert size(event) <= EVENT, "Lambda takes no event of that size"
         world = self._world
         if request_id is None:
             request_id = f"r{self.next_number()}"
@@ -75,6 +80,8 @@ class Functions:
             return
         self.queued -= 1
         invocation = Invocation(world, event, request_id, world.controller_skew + self._clock_error())
+        if self.environments:
+            invocation.own = self.environments.pop()
         self.invocations.append(invocation)
         task = world.hub.spawn(invocation.run, label="begin")
         invocation.task = task
@@ -84,7 +91,9 @@ class Functions:
             invocation.is_over = True
             timer.cancel()
             self.invocations.remove(invocation)
-            if task.error is not None:
+            if task.error is None:
+                self.environments.append(invocation.own)
+            else:
                 self._failed(invocation, attempt, task.error)
             world.ended(invocation, task.error)
 
@@ -122,6 +131,7 @@ class Functions:
         world.sending(call)
         if call.invocation.is_over:
             return
+        check(call.operation, call.params)
         rule = world.api._rule(call)
         if rule is not None and rule.refuses is not None:
             refusal = rule.refuses

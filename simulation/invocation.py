@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from natkeeper.adapters.aws import LAUNCHING
 from natkeeper.adapters.ec2 import Ec2
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.prober import LambdaProber
@@ -19,7 +20,7 @@ from natkeeper.core.model import ControlProbe, Network
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
-from natkeeper.ports import Outcome, Ports
+from natkeeper.ports import Outcome, OwnInstances, Ports
 from natkeeper.reconcile import reconcile
 from natkeeper.triggers import Foreign, Malformed, parse
 from simulation.answers import BEGINNING, instant
@@ -61,6 +62,8 @@ class Invocation:
         self.plans: dict[str, Plan] = {}
         self.policy = world.policy
         self.refused: str | None = None
+        self.own = OwnInstances()
+        """What its environment knows: of an earlier invocation, where it is a warm one."""
 
     def run(self) -> None:
         """The handler's body."""
@@ -98,6 +101,7 @@ class Invocation:
             clock=clock,
             telemetry=_Telemetry(self, world),
             together=together,
+            own=self.own,
         )
 
     def _together(self, calls: Sequence[Callable[[], object]]) -> list[object]:
@@ -144,13 +148,21 @@ class _Eyes(Ec2):
     """The EC2 adapter; the invariants are told what it saw."""
 
     def __init__(self, invocation: Invocation, together: Any) -> None:
-        super().__init__(cast(Any, Ec2Client(invocation)), invocation.policy, invocation.world.launches, together)
+        client, launching = Ec2Client(invocation), lambda: Ec2Client(invocation, LAUNCHING)
+        launches = invocation.world.launches
+        super().__init__(cast(Any, client), invocation.policy, launches, together, cast(Any, launching))
         self._invocation = invocation
 
     def look(self, *asked: Any, **how: Any) -> Network:
         self._invocation.seen = None
         found = super().look(*asked, **how)
         self._invocation.seen = found
+        return found
+
+    def stops(self, *asked: Any, **how: Any) -> Mapping[str, datetime]:
+        found = super().stops(*asked, **how)
+        if self._invocation.seen is not None:
+            self._invocation.seen = self._invocation.seen.with_stops(found)
         return found
 
 

@@ -203,6 +203,7 @@ def _settle(ec2: Ec2, policy: Policy, group: Group, nats: dict[str, Machine]) ->
     )
     return Memory(
         target=home.interface_id,
+        instances=(nats[group.name].instance_id,),
         recent=recent,
         proofs=tuple(proofs),
         egress_address=group.public_address,

@@ -6,6 +6,7 @@ from simulation.api import DESCRIBES, READS, THROTTLED, Call
 from simulation.errors import ApiError
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
+from simulation.setting import CANARY_ROUTE
 
 WRITES = (
     *("ReplaceRoute", "CreateRoute", "AssociateAddress", "ModifyNetworkInterfaceAttribute"),
@@ -137,6 +138,25 @@ def _partial(act: Act) -> None:
         return call.params.get("RouteTableId") == table
 
     act.rule("one-table-refuses", ("ReplaceRoute", "CreateRoute"), refuses=UNAUTHORIZED, only=is_its)
+
+
+@fault(
+    "canary-route-refused",
+    "API",
+    complicates=True,
+    weight=2,
+    sees="`EC2 refuses the canary route (RouteLimitExceeded)` in the log, once, with what to do; no alarm",
+    does="asks for the canary again after 15 s, then ever more slowly, in the end every two minutes; moves traffic as "
+    "always",
+    never="spends the account's ReplaceRoute tokens on a route that is refused in every pass",
+)
+def _table_full(act: Act) -> None:
+    refusal = ApiError("RouteLimitExceeded", "The maximum number of routes in the table has been reached.")
+
+    def is_canary(call: Call) -> bool:
+        return call.params.get("DestinationCidrBlock") == CANARY_ROUTE
+
+    act.rule("canary-route-refused", ("CreateRoute", "ReplaceRoute"), refuses=refusal, only=is_canary)
 
 
 @fault(

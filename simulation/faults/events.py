@@ -83,6 +83,52 @@ def _burst(act: Act) -> None:
 
 
 @fault(
+    "foreign-events",
+    "Events",
+    complicates=True,
+    weight=2,
+    sees="nothing",
+    does="knows its own instances by the ledger, and answers for all others without a call to EC2 and without a write",
+    never="looks, takes a lease or leaves news because of somebody else's instance",
+)
+def _crowd(act: Act) -> None:
+    world, dice = act.world, act.dice
+    act.fired("foreign-events")
+    a_second = dice.choice((10, 30, 100))
+    for number in range(2 * a_second):
+        detail = {"instance-id": foreign_id(number), "state": dice.choice(("pending", "running", "terminated"))}
+        at = number * SECOND // a_second
+        world.hub.after(at, lambda detail=detail: world.functions.wake(_event(detail)), "crowd")  # type: ignore[misc]
+
+
+def foreign_id(number: int) -> str:
+    """An instance of the account that is none of the stack's."""
+    return f"i-{0xF0000000000000000 + number:017x}"
+
+
+@fault(
+    "health-notice-of-hundreds",
+    "Events",
+    complicates=True,
+    weight=2,
+    sees="nothing, or a planned move where one of the stack's own is among them and EC2 confirms it",
+    does="asks EC2 about its own instances only, at most a hundred a call; a status call that fails leaves the look "
+    "known, and the notice to be asked about again",
+    never="becomes blind by a notice that names the whole account's instances, or keeps their ids",
+)
+def _notice_of_hundreds(act: Act) -> None:
+    found = act.running(act.group())
+    act.fired("health-notice-of-hundreds")
+    ids = [foreign_id(number) for number in range(act.dice.choice((101, 700)))]
+    if found and act.dice.random() < 0.5:
+        ids.insert(len(ids) // 2, found[0].instance_id)
+    notice = _notice(act, "")
+    notice["detail"]["affectedEntities"] = [{"entityValue": each} for each in ids]
+    for _ in range(act.dice.randint(1, 3)):  # AWS Health sends one event for each page
+        act.world.functions.wake(notice)
+
+
+@fault(
     "event-malformed",
     "Events",
     complicates=True,

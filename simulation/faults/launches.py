@@ -89,6 +89,65 @@ for _name, _code, _what in (
 
 
 @fault(
+    "type-unsupported",
+    "Launch",
+    weight=1,
+    sees="a replacement of another type; `EC2 refuses` in the log names `Unsupported`",
+    does="remembers for a day that the zone does not have the type, and asks for the next of InstanceTypes; where none "
+    "is left it says once what to do, and asks again after an hour",
+    never="asks for the same type again and again as if it were for want of capacity",
+)
+def _unsupported(act: Act) -> None:
+    first, *others = act.world.policy.instance_types
+    if not others:
+        return
+
+    def wants_first(call: Call) -> bool:
+        return call.params.get("InstanceType") == first and not _is_repeat(act, call)
+
+    refusal = ApiError("Unsupported", "Your requested instance type is not supported in your requested zone.")
+    act.rule("type-unsupported", ("RunInstances",), refuses=refusal, only=wants_first)
+    _terminate(act)
+
+
+@fault(
+    "slow-launch",
+    "Launch",
+    weight=3,
+    sees="a replacement some seconds later",
+    does="waits up to 8 s for RunInstances' answer, and does not begin one that could outlast the pass",
+    never="gives a launch up that AWS is still making, or repeats it under another token",
+)
+def _slow_launch(act: Act) -> None:
+    act.rule("slow-launch", STARTS, delay=act.dice.randrange(1_400_000, 8_500_000))
+    _terminate(act)
+
+
+@fault(
+    "launched-and-terminated",
+    "Launch",
+    weight=2,
+    sees="nothing; one more of the day's launches is used",
+    does="learns by `IdempotentInstanceTerminated` that the launch is over, and makes the next under another token",
+    never="repeats a token whose instance is gone",
+)
+def _launched_and_terminated(act: Act) -> None:
+    world = act.world
+    act.rule("launched-and-terminated", ("RunInstances",), loses=True, times=1)
+
+    def end(call: Call) -> None:
+        if call.operation == "RunInstances" and not ended:
+            newborn = [each for each in world.ec2.machines.values() if each.token == call.params["ClientToken"]]
+            for each in newborn:
+                ended.append(each.instance_id)
+                world.hub.after(500_000, lambda each=each: world.ec2.terminate(each), "terminated")  # type: ignore[misc]
+
+    ended: list[str] = []
+    world.after_call.append(end)
+    _terminate(act)
+
+
+@fault(
     "kms-key-disabled",
     "Launch",
     weight=1,

@@ -35,12 +35,12 @@ NAT_LOST = ("nat-stops", "nat-terminated")
 def _confides() -> Sequence[Patch]:
     begin = Ec2.__init__
 
-    def __init__(self: Ec2, client: Any, policy: Any, launches: LaunchSettings, together: Any) -> None:  # noqa: N807
+    def __init__(self: Ec2, client: Any, policy: Any, launches: LaunchSettings, *rest: Any) -> None:  # noqa: N807
         def confiding(group: str, role: Any) -> tuple[str, str]:
             script, generation = launches.user_data(group, role)
             return f"{script}export AWS_SESSION_TOKEN={SECRET}\n", generation
 
-        begin(self, client, policy, replace(launches, user_data=confiding), together)
+        begin(self, client, policy, replace(launches, user_data=confiding), *rest)
 
     return [Patch(Ec2, "__init__", __init__)]
 
@@ -103,7 +103,7 @@ def _outlives() -> Sequence[Patch]:
             group.lease = lease
 
     # Its time ends before its lease, so either of the two holds it back.
-    return [Patch(acting, "_try", at_any_time), Patch(acting, "has_time", lambda _ports: True)]
+    return [Patch(acting, "_try", at_any_time), Patch(acting, "has_time", lambda *_: True)]
 
 
 @mutant(

@@ -12,20 +12,34 @@ from functools import partial
 from typing import cast
 
 from natkeeper.core.arrival import as_address_answered
+from natkeeper.core.backoff import complaint, on_done, on_refused
 from natkeeper.core.incident import Memory
-from natkeeper.core.launches import accepted, refused, turned_away
+from natkeeper.core.launches import accepted, refused, spent, turned_away, unsupported
 from natkeeper.core.model import DEFAULT_ROUTE
-from natkeeper.core.plan import Action, LaunchInstance, MoveAddress, Plan, PointRoute, StartWatch
+from natkeeper.core.plan import (
+    Action,
+    LaunchInstance,
+    MoveAddress,
+    Plan,
+    PointRoute,
+    StartInstance,
+    StartWatch,
+    Warned,
+)
 from natkeeper.core.policy import Policy
 from natkeeper.core.way import as_answered
-from natkeeper.errors import NoCapacity, Stale, Trouble, TryAgain
-from natkeeper.opening import GroupPass, has_time
+from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
+from natkeeper.opening import LAST_CALL, GroupPass, has_time
 from natkeeper.ports import Outcome, Ports
 
 LAST_TRY = timedelta(seconds=9)
 """A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
 in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick. Nor is a
 verification begun, which is waited for for 8 s: the watch run that was started beside the move tells as well."""
+LAST_LAUNCH = timedelta(seconds=12)
+"""No try of RunInstances or StartInstances leaves with less of the pass left: it takes up to 9 s (`aws.LAUNCHING`),
+botocore waits up to 2 s before it asks for the next one, which is refused, and the ledger's last write takes its own
+time. The next pass then sends it, as the first under its token."""
 LEAST_PAUSE = 4
 """Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
 THROTTLED_FOR = timedelta(seconds=1)
@@ -62,14 +76,16 @@ def _try(group: GroupPass, action: Action, ports: Ports) -> Outcome:
     if not _may_write(group, ports):
         trouble = Stale("Lease", "Expired", "the lease is over; the next pass goes on")
         return Outcome(action, trouble, timedelta(0))
+    made = None
     try:
         if isinstance(action, StartWatch):
             ports.prober.start(action)
         else:
-            ports.vpc.do(action, lambda: _may_write(group, ports) and has_time(ports))
+            least = LAST_LAUNCH if isinstance(action, (LaunchInstance, StartInstance)) else LAST_CALL
+            made = ports.vpc.do(action, lambda: _may_write(group, ports) and has_time(ports, least))
     except Trouble as trouble:
         return Outcome(action, trouble, ports.clock.now() - started)
-    return Outcome(action, None, ports.clock.now() - started)
+    return Outcome(action, None, ports.clock.now() - started, made)
 
 
 def _may_write(group: GroupPass, ports: Ports) -> bool:
@@ -100,16 +116,39 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports, policy: Poli
         group.memory = memory = as_answered(memory, group.plan, action, ports.clock.now(), policy, is_done=is_done)
     if outcome.trouble is not None and isinstance(action, StartWatch):
         group.memory = replace(memory, watch=None)
+    _back_off(group, outcome, ports)
     if isinstance(action, LaunchInstance):
-        if outcome.trouble is None:
-            group.memory = accepted(memory, action.role)
-        elif outcome.trouble.is_refusal:
-            is_short = isinstance(outcome.trouble, NoCapacity)
-            group.memory = refused(memory, action.role, ports.clock.now(), is_short=is_short)
-            if is_short and action.has_alternative and group.plan is not None:
-                group.plan = replace(group.plan, wake_at=ports.clock.now())
-        elif outcome.trouble.is_throttle:
-            group.memory = turned_away(memory, action.role)
+        _judge_launch(group, action, outcome, ports)
+
+
+def _back_off(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
+    """What EC2 refuses is asked for less and less often, and said once. What failed otherwise is not refused."""
+    action, trouble = outcome.action, outcome.trouble
+    if trouble is None:
+        group.memory = on_done(group.memory, action)
+    elif isinstance(trouble, (Refused, NoCapacity)):
+        group.memory = on_refused(group.memory, action, ports.clock.now())
+        text = complaint(group.name, group.memory, action, trouble.code)
+        if text is not None:
+            ports.telemetry.happened(group.name, Warned(text))
+
+
+def _judge_launch(group: GroupPass, action: LaunchInstance, outcome: Outcome, ports: Ports) -> None:
+    trouble = outcome.trouble
+    memory, role, now = group.memory, action.role, ports.clock.now()
+    if trouble is None:
+        group.memory = accepted(memory, role, outcome.made)
+        ports.own.add(group.memory.instances or ())
+    elif trouble.is_unsupported:
+        group.memory = unsupported(memory, role, action.instance_type, now)
+    elif trouble.is_spent:
+        group.memory = spent(memory, role, now)
+    elif trouble.is_refusal:
+        group.memory = refused(memory, role, now, is_short=isinstance(trouble, NoCapacity), is_quota=trouble.is_quota)
+    elif trouble.is_throttle or trouble.is_unsent:
+        group.memory = turned_away(memory, role)
+    if isinstance(trouble, NoCapacity) and action.has_alternative and group.plan is not None:
+        group.plan = replace(group.plan, wake_at=now)
 
 
 def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:

@@ -11,6 +11,15 @@ That a refused request takes no token is *unproven*; EC2's page says that an exh
 refills (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html)."""
 
 
+UNSENT = frozenset({"Attempt", "Lease"})
+"""What a call is named in place of AWS's operation when it never left (`adapters.attempts`, `acting`)."""
+
+
+QUOTAS = frozenset({"InstanceLimitExceeded", "VcpuLimitExceeded"})
+"""What RunInstances and StartInstances say (EC2 API reference, "Error codes"); stopped instances do not count (EC2 user
+guide, "On-Demand Instance quotas")."""
+
+
 class Trouble(Exception):
     """A call that failed. `operation` is AWS's name for it, `code` AWS's error code or the kind of time-out."""
 
@@ -26,9 +35,29 @@ class Trouble(Exception):
         return self.code in THROTTLES
 
     @property
+    def is_quota(self) -> bool:
+        """Refused for want of instances or processors in the account: stopping one makes room."""
+        return self.code in QUOTAS
+
+    @property
     def is_refusal(self) -> bool:
         """AWS answered that it did nothing: no machine, not allowed, or something the request names is not there."""
         return isinstance(self, (NoCapacity, Refused)) or (isinstance(self, Stale) and "NotFound" in self.code)
+
+    @property
+    def is_unsent(self) -> bool:
+        """natkeeper did not make the call: the lease or the pass was nearly over."""
+        return self.operation in UNSENT
+
+    @property
+    def is_unsupported(self) -> bool:
+        """The zone does not have this instance type, however often it is asked."""
+        return self.code == "Unsupported"
+
+    @property
+    def is_spent(self) -> bool:
+        """A launch's token is used up: the instance that it launched has been terminated since."""
+        return self.code == "IdempotentInstanceTerminated"
 
 
 class TryAgain(Trouble):

@@ -7,7 +7,7 @@ import boto3, adapters or handlers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
@@ -29,6 +29,7 @@ from natkeeper.core.plan import Plan
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Trouble
 from natkeeper.ports import Held, Known, Lease, Ports
+from natkeeper.sifting import narrowed, suspects_of
 
 Answer = Lease | Held | Trouble
 """To asking for a lease."""
@@ -118,6 +119,7 @@ def open_pass(
         ]
     )
     network = cast(Network | Unknown, looked)
+    news = narrowed(news, ports)
     known = _readable(read, ports)
     others = {name: each.memory for name, each in known.items()}
     leases = {**early, **dict(zip(asking, answered, strict=True))}
@@ -136,7 +138,8 @@ def open_pass(
         groups[groups.index(group)] = _admit(group.name, answer, others, news, ports)
     left = suspects_of([each for group in groups for each in group.news])
     if left - suspects:
-        network = look(ports, left)  # a notice that an inbox came with is asked about too, for nobody else will
+        # A notice that an inbox came with is asked about too, for nobody else will.
+        network = look(ports, left) if isinstance(network, Unknown) else _with_stops(network, left, ports)
     return network, groups, others
 
 
@@ -158,6 +161,7 @@ def open_calm(early: Mapping[str, Answer], news: Sequence[News], ports: Ports, p
     """The pass that needs no look (`core.decide.watch_on`), with its plan made. None: somebody must look."""
     for name, lease in early.items():
         if isinstance(lease, Lease) and not lease.inbox:
+            ports.own.add(lease.memory.instances or ())
             plan = watch_on(name, lease.memory, cast(ProbeReport, news[0]), ports.clock.now(), policy)
             if plan is not None:
                 return GroupPass(name, plan.unclosed, lease, (), plan, reasons=[plan.reason.value])
@@ -171,15 +175,30 @@ def look(ports: Ports, suspects: frozenset[str], *, is_urgent: bool = False) -> 
         return is_urgent and ports.clock.remaining() > LOOKED_BY
 
     try:
-        return ports.vpc.look(suspects, insists, partial(has_time, ports))
+        network = ports.vpc.look(insists, partial(has_time, ports))
     except Trouble as trouble:
         ports.telemetry.troubled(None, trouble)
         return Unknown(str(trouble), trouble.is_throttle)
+    ports.own.see(network.own_ids, ports.clock.now())
+    return _with_stops(network, suspects, ports)
 
 
-def has_time(ports: Ports) -> bool:
+def _with_stops(network: Network, suspects: frozenset[str], ports: Ports) -> Network:
+    """The look with what EC2 says of announced stops of the stack's own instances, and of no others: a notice of AWS
+    Health names the whole account's. Where EC2 does not answer, everything else of the look stays known."""
+    own = suspects & network.own_ids
+    if not own:
+        return network
+    try:
+        return network.with_stops(ports.vpc.stops(own, partial(has_time, ports)))
+    except Trouble as trouble:
+        ports.telemetry.troubled(None, trouble)
+        return replace(network, unasked=own)
+
+
+def has_time(ports: Ports, least: timedelta = LAST_CALL) -> bool:
     """For one more call, and for ending well after it."""
-    return ports.clock.remaining() >= LAST_CALL
+    return ports.clock.remaining() >= least
 
 
 def _nothing() -> None:
@@ -209,6 +228,7 @@ def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequen
     if isinstance(answer, _Again):
         answer, news = answer.answer, ()
     if isinstance(answer, Lease):
+        ports.own.add(answer.memory.instances or ())
         return GroupPass(name, answer.memory, answer, (*answer.inbox, *news))
     if isinstance(answer, Held):
         return GroupPass(name, answer.memory, None, (), reasons=["held-by-another-pass"])
@@ -259,12 +279,6 @@ def _is_alarming(news: News) -> bool:
     if isinstance(news, ProbeReport):
         return news.is_down
     return isinstance(news, (InstanceChanged, SpotInterruption))
-
-
-def suspects_of(news: Sequence[News]) -> frozenset[str]:
-    """The instances that AWS is said to stop."""
-    spots = [each.instance_id for each in news if isinstance(each, SpotInterruption)]
-    return frozenset(spots).union(*(each.instance_ids for each in news if isinstance(each, HealthNotice)))
 
 
 def look_again(groups: Sequence[GroupPass], ports: Ports) -> Network | Unknown:

@@ -5,8 +5,8 @@ Every method may raise the four errors of `natkeeper.errors` and nothing else th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -24,6 +24,8 @@ class Outcome:
     action: Action
     trouble: Trouble | None
     took: timedelta
+    made: str | None = None
+    """The instance that a launch made."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,16 @@ class Known:
 class Vpc(Protocol):
     """EC2, as far as natkeeper uses it."""
 
-    def look(
-        self, suspects: frozenset[str], insists: Callable[[], bool] = ..., goes_on: Callable[[], bool] = ...
-    ) -> Network:
-        """One complete look, in one round trip. `suspects`: instances whose announced stop is to be confirmed. What is
-        throttled is asked for again while it `insists`; nothing leaves unless it `goes_on`."""
+    def look(self, insists: Callable[[], bool] = ..., goes_on: Callable[[], bool] = ...) -> Network:
+        """One complete look, in one round trip. What is throttled is asked for again while it `insists`; nothing leaves
+        unless it `goes_on`."""
 
-    def do(self, action: Action, goes_on: Callable[[], bool] = ...) -> None:
-        """Carry out one action that concerns EC2. Where it takes a second call, `goes_on` is asked before."""
+    def stops(self, instance_ids: frozenset[str], goes_on: Callable[[], bool] = ...) -> Mapping[str, datetime]:
+        """When AWS will stop which of these instances of the stack, as EC2 itself says."""
+
+    def do(self, action: Action, goes_on: Callable[[], bool] = ...) -> str | None:
+        """Carry out one action that concerns EC2. Where it takes a second call, `goes_on` is asked before. The answer
+        is the instance that a launch made."""
 
 
 class Ledger(Protocol):
@@ -143,6 +147,50 @@ class Together(Protocol):
     def __call__(self, calls: Sequence[Callable[[], object]]) -> list[object]: ...
 
 
+class OwnInstances:
+    """What a process knows of which instances are the stack's, from one wake-up to the next. It saves the ledger a read
+    for each event; it is never the only reason to know something (`natkeeper.sifting`)."""
+
+    def __init__(self) -> None:
+        self._remembered: frozenset[str] = frozenset()
+        self._seen: frozenset[str] = frozenset()
+        self._known_at: datetime | None = None
+        self._asked_at: datetime | None = None
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """By the ledger when it was last read, or by the last look."""
+        return self._remembered | self._seen
+
+    @property
+    def is_known(self) -> bool:
+        """Somebody has told, at some time."""
+        return self._known_at is not None
+
+    def add(self, ids: Iterable[str]) -> None:
+        """What one group's memory says, or a launch."""
+        self._remembered |= frozenset(ids)
+
+    def remember(self, ids: Iterable[str], now: datetime) -> None:
+        """What the ledger says, of every group."""
+        self._remembered, self._known_at = frozenset(ids), now
+
+    def see(self, ids: Iterable[str], now: datetime) -> None:
+        """What a look shows."""
+        self._seen, self._known_at = frozenset(ids), now
+
+    def was_told_since(self, instant: datetime, now: datetime) -> bool:
+        """By ledger or look. A clock that was set back makes it ask again."""
+        return self._known_at is not None and instant <= self._known_at <= now
+
+    def may_ask(self, since: datetime, now: datetime) -> bool:
+        """True once in the time since then: where nobody knows, one event may cost a look, and not each."""
+        if self._asked_at is not None and since <= self._asked_at <= now:
+            return False
+        self._asked_at = now
+        return True
+
+
 @dataclass(frozen=True)
 class Ports:
     """All of the world that a pass touches."""
@@ -153,3 +201,4 @@ class Ports:
     clock: Clock
     telemetry: Telemetry
     together: Together
+    own: OwnInstances = field(default_factory=OwnInstances)

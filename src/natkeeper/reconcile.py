@@ -38,9 +38,9 @@ from natkeeper.opening import (
     look_again,
     open_calm,
     open_pass,
-    suspects_of,
 )
 from natkeeper.ports import Outcome, Ports
+from natkeeper.sifting import once_more, sift, unanswered
 
 MAX_TURNS = 6
 """Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
@@ -53,10 +53,14 @@ LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 
 
 def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, list[str]]:
-    """Runs one wake-up for all groups; returns each group's reason codes, in order."""
+    """Runs one wake-up for all groups; returns each group's reason codes, in order. None where the news is about other
+    people's instances, for which nothing is looked at and nothing written."""
     for each in news:
         if isinstance(each, ProbeReport):
             ports.telemetry.reported(each)
+    news = sift(news, ports, policy)
+    if not news:
+        return {}
     early = ask_early(news, ports, policy)
     calm = open_calm(early, news, ports, policy)
     if calm is not None and calm.plan is not None:
@@ -101,8 +105,7 @@ def _turn(
     group: GroupPass, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
 ) -> None:
     before, news = group.memory, group.news
-    notices = tuple(each for each in (*group.unconfirmed, *news) if suspects_of([each]))
-    group.unconfirmed = notices if isinstance(network, Unknown) else ()
+    group.unconfirmed = unanswered((*group.unconfirmed, *news), network, ports)
     plan = _restrict(decide_for(group, network, others, ports, policy), group)
     group.plan, group.memory, group.news = plan, plan.unclosed, ()
     group.reasons.append(plan.reason.value)
@@ -225,8 +228,11 @@ def _leave(group: GroupPass, ports: Ports, policy: Policy) -> None:
 def _hand_on(group: GroupPass, ports: Ports) -> None:
     """Notices that could not be asked about are left for the next pass: AWS gives each only once (simulation, seed
     30000218: a spot warning came while no look got through, and traffic stayed until the instance was taken)."""
+    kept = [each for notice in group.unconfirmed if (each := once_more(notice)) is not None]
+    if len(kept) < len(group.unconfirmed):
+        ports.telemetry.troubled(group.name, TryAgain("DescribeInstanceStatus", "GivenUp", "asked in vain too often"))
     try:
-        for each in group.unconfirmed:
+        for each in kept:
             ports.ledger.leave(group.name, each)
     except Trouble as trouble:
         ports.telemetry.troubled(group.name, trouble)

@@ -17,7 +17,7 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 
 from natkeeper import nat_instance
-from natkeeper.adapters.aws import CALL
+from natkeeper.adapters.aws import CALL, LAUNCHING
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.parallel import Threads
@@ -25,10 +25,11 @@ from natkeeper.adapters.prober import LambdaProber, ProbeSettings
 from natkeeper.adapters.telemetry import CloudTelemetry
 from natkeeper.core.model import Role
 from natkeeper.nat_instance import NatProfile
-from natkeeper.ports import Clock, Ports
+from natkeeper.ports import Clock, OwnInstances, Ports
 from natkeeper.settings import Settings, parse
 
 if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_sns import SNSClient
 
 VERIFYING = CALL.merge(Config(read_timeout=8, retries={"mode": "standard", "total_max_attempts": 1}))
@@ -48,6 +49,7 @@ class Controller:
     _vpc: Ec2
     _prober: LambdaProber
     _together: Threads
+    _own: OwnInstances
 
     def ports(self, clock: Clock, holder: str) -> Ports:
         """The ports of one invocation; `holder` names it in the lease."""
@@ -58,6 +60,7 @@ class Controller:
             clock=clock,
             telemetry=self.telemetry,
             together=self._together,
+            own=self._own,
         )
 
 
@@ -86,9 +89,10 @@ def build(env: Mapping[str, str] = os.environ) -> Controller:
         settings=settings,
         logger=logger,
         telemetry=CloudTelemetry(logger, policy.stack, settings.topic, _sns),
-        _vpc=Ec2(boto3.client("ec2", config=CALL), policy, launches, together),
+        _vpc=Ec2(boto3.client("ec2", config=CALL), policy, launches, together, _launching),
         _prober=LambdaProber(boto3.client("lambda", config=VERIFYING), probes),
         _together=together,
+        _own=OwnInstances(),
     )
 
 
@@ -115,6 +119,10 @@ def user_data(settings: Settings, group: str, role: Role) -> tuple[str, str]:
 @cache
 def _dynamodb():  # type: ignore[no-untyped-def]
     return boto3.client("dynamodb", config=LEDGER)
+
+
+def _launching() -> EC2Client:
+    return boto3.client("ec2", config=LAUNCHING)
 
 
 @cache

@@ -15,6 +15,7 @@ from botocore.stub import Stubber
 from lab.api import ApiOptions, FunctionResult
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.adapters.ec2_facts import route_table
+from natkeeper.adapters.tokens import client_token
 from natkeeper.core.model import DEFAULT_ROUTE, InstanceState, Network, Role, Route
 from natkeeper.core.plan import (
     DisableSourceDestCheck,
@@ -32,7 +33,6 @@ from natkeeper.errors import NoCapacity, Refused, Stale, TryAgain
 from natkeeper.nat_instance import MAX_USER_DATA_BYTES
 from tests.support.cloud import CANARY, STACK, Cloud, deploying, do_not_wait_between_attempts, probe_result
 
-NOWHERE = frozenset[str]()
 Deploy = Callable[..., Cloud]
 
 
@@ -52,8 +52,12 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     do_not_wait_between_attempts(monkeypatch)
 
 
-def look(cloud: Cloud, suspects: frozenset[str] = NOWHERE) -> Network:
-    return cloud.ports().vpc.look(suspects)
+def look(cloud: Cloud) -> Network:
+    return cloud.ports().vpc.look()
+
+
+def stops(cloud: Cloud, *instance_ids: str) -> Mapping[str, datetime]:
+    return cloud.ports().vpc.stops(frozenset(instance_ids))
 
 
 def do(cloud: Cloud, action: Any) -> list[str]:
@@ -196,7 +200,7 @@ def test_pages_are_followed_to_the_end(cloud: Cloud) -> None:
             stub.add_response("describe_route_tables", {**page, **more}, asked)
         stub.add_response("describe_addresses", {"Addresses": []})
         launches = LaunchSettings("lt-1", "1", "sg-1", lambda *_: ("", ""))
-        found = Ec2(client, policy, launches, one_after_the_other).look(NOWHERE)
+        found = Ec2(client, policy, launches, one_after_the_other).look()
     assert {each.group for each in found.instances} == {"a", "b"}
     assert set(found.tables) == set(tables)
 
@@ -209,31 +213,54 @@ def test_announced_retirement_is_confirmed_by_ec2(cloud: Cloud) -> None:
     at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
     cloud.api.schedule_retirement(cloud.zones["a"].instance, at)
     assert all(each.interruption_at is None for each in look(cloud).instances)  # nobody asked
-    found = {each.group: each.interruption_at for each in look(cloud, frozenset({cloud.zones["a"].instance})).instances}
-    assert found == {"a": at, "b": None}
+    found = stops(cloud, cloud.zones["a"].instance, cloud.zones["b"].instance)
+    assert found == {cloud.zones["a"].instance: at}
+    assert {each.group: each.interruption_at for each in look(cloud).with_stops(found).instances} == {
+        "a": at,
+        "b": None,
+    }
 
 
 def test_retirement_is_confirmed_beside_instances_that_no_longer_exist(cloud: Cloud) -> None:
-    """A notice lists instances of the whole account, and EC2 refuses a call that names one that is gone."""
+    """EC2 refuses a call that names one that is gone, as an own one may be since the look."""
     at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
     cloud.api.schedule_retirement(cloud.zones["a"].instance, at)
-    suspects = frozenset({cloud.zones["a"].instance, "i-0123456789abcdef0", "i-0fedcba9876543210"})
-    assert {each.group: each.interruption_at for each in look(cloud, suspects).instances} == {"a": at, "b": None}
+    found = stops(cloud, cloud.zones["a"].instance, "i-0123456789abcdef0", "i-0fedcba9876543210")
+    assert found == {cloud.zones["a"].instance: at}
 
 
-def test_notice_about_an_instance_that_no_longer_exists_does_not_blind(cloud: Cloud) -> None:
-    assert len(look(cloud, frozenset({"i-0123456789abcdef0"})).instances) == 2
+def test_an_instance_that_no_longer_exists_is_not_about_to_be_stopped(cloud: Cloud) -> None:
+    assert stops(cloud, "i-0123456789abcdef0") == {}
 
 
 def test_spot_warning_is_confirmed_by_ec2(cloud: Cloud) -> None:
-    made = cloud.launch_nat("a", InstanceMarketOptions={"MarketType": "spot"})
-    instance = made["InstanceId"]
-    suspects = frozenset({instance})
-    assert all(each.interruption_at is None for each in look(cloud, suspects).instances)
+    instance = cloud.launch_nat("a", InstanceMarketOptions={"MarketType": "spot"})["InstanceId"]
+    assert stops(cloud, instance, cloud.zones["b"].instance) == {}
     cloud.api.mark_spot(instance, "marked-for-termination")
-    found = {each.instance_id: each.interruption_at for each in look(cloud, suspects).instances}
-    assert found.pop(instance) is not None
-    assert set(found.values()) == {None}
+    assert list(stops(cloud, instance, cloud.zones["b"].instance)) == [instance]
+
+
+def test_no_status_call_names_more_instances_than_ec2_takes(cloud: Cloud) -> None:
+    """EC2 API reference, DescribeInstanceStatus: at most 100 ids."""
+    cloud.api.faults.clear()
+    cloud.forget()
+    client = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    asked: list[int] = []
+    client.meta.events.register(
+        "provide-client-params.ec2.DescribeInstanceStatus",
+        lambda params, **_: asked.append(len(params["InstanceIds"])),
+    )
+    adapter = Ec2(client, cloud.controller.settings.policy, LaunchSettings("", "", "", lambda *_: ("", "")), _each)
+    with Stubber(client) as stubber:
+        for _ in range(3):
+            stubber.add_response("describe_instance_status", {"InstanceStatuses": []})
+            stubber.add_response("describe_spot_instance_requests", {"SpotInstanceRequests": []})
+        assert adapter.stops(frozenset(f"i-{number:017x}" for number in range(201))) == {}
+    assert sorted(asked) == [1, 100, 100]
+
+
+def _each(calls: Sequence[Callable[[], object]]) -> list[object]:
+    return [call() for call in calls]
 
 
 @pytest.mark.parametrize("operation", ["DescribeInstances", "DescribeRouteTables", "DescribeAddresses"])
@@ -362,7 +389,7 @@ def launched(cloud: Cloud, action: LaunchInstance) -> Mapping[str, Any]:
 
 def test_launch_asks_for_what_the_template_leaves_open(cloud: Cloud) -> None:
     asked = launched(cloud, LaunchInstance("a", Role.NAT, "repair-nat-1", "t4g.nano"))
-    assert asked["ClientToken"] == "repair-nat-1-t4g.nano"
+    assert asked["ClientToken"] == f"{STACK}/repair-nat-1/t4g.nano"
     assert (asked["MinCount"], asked["MaxCount"], asked["InstanceType"]) == (1, 1, "t4g.nano")
     assert asked["LaunchTemplate"] == {"LaunchTemplateId": cloud.launch_template, "Version": "1"}
     (interface,) = asked["NetworkInterfaces"]
@@ -437,7 +464,7 @@ def test_a_launch_asks_for_its_own_type_and_no_other(code: str, trouble: type[Ex
     assert len(cloud.nats("a")) == 1
     cloud.api.faults.clear()
     asked = launched(cloud, launch)
-    assert (asked["InstanceType"], asked["ClientToken"]) == ("t4g.micro", "repair-nat-1-t4g.micro")
+    assert (asked["InstanceType"], asked["ClientToken"]) == ("t4g.micro", f"{STACK}/repair-nat-1/t4g.micro")
 
 
 @pytest.mark.parametrize(("kind", "zones", "spare"), [("t4g.nano", 3, 1), ("t4g.small", 3, 2), ("c7gn.medium", 2, 1)])
@@ -457,10 +484,33 @@ def test_single_zone_has_nobody_to_host_but_its_standby_hosts_it(deploy: Deploy)
     assert asked["NetworkInterfaces"][0]["SecondaryPrivateIpAddressCount"] == 1
 
 
-def test_token_is_never_longer_than_ec2_takes(cloud: Cloud) -> None:
-    """Group, instant, role, attempt and type: what `heal` makes of the longest of each."""
+def test_the_usual_token_is_sent_as_it_is(cloud: Cloud) -> None:
     token = "a-20260302T081503.291-standby-12"
-    assert launched(cloud, LaunchInstance("a", Role.STANDBY, token, "t4g.nano"))["ClientToken"] == f"{token}-t4g.nano"
+    asked = launched(cloud, LaunchInstance("a", Role.STANDBY, token, "t4g.nano"))
+    assert asked["ClientToken"] == f"{STACK}/{token}/t4g.nano"
+
+
+def test_two_stacks_of_one_account_never_share_a_token() -> None:
+    """Same groups, same incident, same attempt: without the stack's name EC2 would answer one with the other's NAT."""
+    launch = LaunchInstance("a", Role.NAT, "a-20260302T081503.291-nat-1", "t4g.nano")
+    assert client_token("blue", launch) != client_token("green", launch)
+    other = replace(launch, token=f"b-{launch.token}")
+    assert client_token("stack-b", launch) != client_token("stack", other)
+
+
+def test_a_token_is_never_longer_than_ec2_takes_and_a_long_one_is_still_its_launchs_own() -> None:
+    """A stack's name has up to 128 characters (CloudFormation), and EC2 takes 64."""
+    stack = "s" * 128
+    launches = [
+        LaunchInstance("a", role, f"a-20260302T081503.291-{role.value}-{attempt}", kind)
+        for role in Role
+        for attempt in (1, 2)
+        for kind in ("t4g.nano", "t4g.micro")
+    ]
+    tokens = [client_token(name, each) for each in launches for name in (stack, stack[:127])]
+    assert {len(each) for each in tokens} == {64}
+    assert len(set(tokens)) == len(tokens)
+    assert tokens == [client_token(name, each) for each in launches for name in (stack, stack[:127])]
 
 
 # -- the prober

@@ -30,6 +30,14 @@ def test_token_with_other_parameters_is_refused(aws: Aws) -> None:
         aws.launch(ClientToken="group-a-1", InstanceType="t4g.small")
 
 
+def test_the_token_of_an_instance_that_has_been_terminated_launches_no_other(aws: Aws) -> None:
+    """https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html"""
+    nat = aws.launch_running(ClientToken="group-a-1")
+    aws.terminate(nat)
+    with pytest.raises(ClientError, match="IdempotentInstanceTerminated"):
+        aws.launch(ClientToken="group-a-1")
+
+
 def test_two_tokens_launch_two_instances(ours: Aws) -> None:
     assert ours.launch(ClientToken="1")["InstanceId"] != ours.launch(ClientToken="2")["InstanceId"]
 

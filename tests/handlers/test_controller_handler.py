@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ import boto3
 import pytest
 
 from lab.api import ApiOptions, FunctionResult
+from natkeeper.ports import OwnInstances
 from natkeeper.settings import BadSettings
 from tests.support.cloud import Cloud, environment, forget_cold_start, wait_for_answers
 
@@ -176,6 +177,26 @@ def test_paused_group_is_left_alone_until_it_is_resumed(deployed: Deployed) -> N
     assert set(cloud.writes()) <= {"UpdateItem"}
     deployed.wake(load("operator-resume", cloud), Context("another"))
     assert set(cloud.targets("a")) == {cloud.zones["b"].interface}
+
+
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_events_about_other_peoples_instances_make_no_call_to_ec2_and_no_write(
+    is_warm: bool, deployed: Deployed
+) -> None:
+    """Real events of every kind that names an instance, to a process that has looked and to one that has just begun."""
+    about_instances = [each for each in names("") if INSTANCE in (EVENTS / f"{each}.json").read_text("utf-8")]
+    assert len(about_instances) >= 4
+    cloud, module = deployed.cloud, deployed.module
+    deployed.wake({"natkeeper": {"tick": True}})
+    if not is_warm:
+        module.CONTROLLER = replace(module.CONTROLLER, _own=OwnInstances())  # type: ignore[attr-defined]
+    cloud.forget()
+    for name in about_instances:
+        event = json.loads((EVENTS / f"{name}.json").read_text("utf-8"))
+        assert list(deployed.wake(event)) == ["ignored"]
+    assert {each.operation for each in cloud.calls()} <= {"Query"}
+    assert len(cloud.calls()) <= 1
+    assert cloud.metrics() == []
 
 
 def test_ec2s_own_event_reaches_the_handler_and_moves_the_traffic() -> None:

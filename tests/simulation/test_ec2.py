@@ -112,7 +112,8 @@ def test_a_token_of_an_instance_that_is_gone_launches_no_other(account: Account)
     machine = account.launch()
     account.ec2.terminate(machine)
     account.run(60)
-    assert account.launch() is machine
+    with pytest.raises(ApiError, match="IdempotentInstanceTerminated"):
+        account.launch()
     assert machine.state == "terminated"
 
 

@@ -491,7 +491,7 @@ def do_not_wait_between_attempts(monkeypatch: Any) -> None:
 def wait_for_answers(monkeypatch: Any, seconds: float) -> None:
     """How long natkeeper's clients wait for an answer. Its own second or three are too short for a test that counts
     calls, where a machine stands still for longer than that: it would see the second tries of what was not lost."""
-    for name in ("CALL", "LEDGER", "VERIFYING"):
+    for name in ("CALL", "LAUNCHING", "LEDGER", "VERIFYING"):
         patience = getattr(wiring, name).merge(Config(connect_timeout=seconds, read_timeout=seconds))
         monkeypatch.setattr(wiring, name, patience)
 

@@ -89,6 +89,9 @@ class Vpc:
         self._faults = faults
         self.done: list[Action] = []
         self.suspects: list[frozenset[str]] = []
+        """Whom EC2 was asked about, call for call."""
+        self.ending: dict[str, datetime] = {}
+        """Which it says that it will stop, and when."""
         self.stale: list[Network] = []
         """Looks that are answered with what was true before."""
         self.before_look: list[Callable[[], None]] = []
@@ -96,29 +99,35 @@ class Vpc:
 
     def look(
         self,
-        suspects: frozenset[str],
         insists: Callable[[], bool] = lambda: False,  # noqa: ARG002
         goes_on: Callable[[], bool] = lambda: True,
     ) -> Network:
         if not goes_on():
             raise Stale("Attempt", "TooLate")
-        self.suspects.append(suspects)
         if self.before_look:
             self.before_look.pop(0)()
         return self._faults.call("look", lambda: self.stale.pop(0) if self.stale else self.network)  # type: ignore[return-value]
 
-    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:
+    def stops(self, instance_ids: frozenset[str], goes_on: Callable[[], bool] = lambda: True) -> dict[str, datetime]:
+        if not goes_on():
+            raise Stale("Attempt", "TooLate")
+        self.suspects.append(instance_ids)
+        return self._faults.call("stops", lambda: {key: self.ending[key] for key in instance_ids & set(self.ending)})  # type: ignore[return-value]
+
+    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> str | None:
         if not goes_on():
             raise Stale("Attempt", "TooLate")
 
-        def effect() -> None:
+        def effect() -> str | None:
             trouble = self.refusing(action)
             if trouble is not None:
                 raise trouble
             self.done.append(action)
+            before = self.network.own_ids
             self.network = apply(self.network, action, self._faults.clock.now(), self._policy)
+            return next(iter(self.network.own_ids - before), None)
 
-        self._faults.call(type(action).__name__, effect)
+        return self._faults.call(type(action).__name__, effect)  # type: ignore[return-value]
 
 
 @dataclass
@@ -305,6 +314,8 @@ class Stack:
         self.telemetry = Telemetry()
         together = Together(self.clock)
         self.ports = Ports(self.vpc, self.ledger, self.prober, self.clock, self.telemetry, together)
+        # A process that has had a pass already, as nearly every one has: reports and ticks keep it warm.
+        self.ports.own.add(each.instance_id for each in world.seen.instances)
 
     def wake(self, *news: News) -> dict[str, list[str]]:
         return reconcile(news, self.ports, self.policy)
@@ -326,5 +337,5 @@ class Stack:
 
     def written(self) -> list[str]:
         """Every call that changes something, in EC2 or the ledger."""
-        harmless = ("look", "read", "control", "verify")
+        harmless = ("look", "read", "control", "verify", "stops")
         return [name for name, _ in self.faults.journal if name not in harmless]

@@ -301,6 +301,7 @@ def memory(name: str = "a", target: str | None = None, now: float = 0, **fields:
     target = target or f"eni-{name}"
     usual: dict[str, Any] = {
         "target": target,
+        "instances": (f"i-{name}",),
         "recent": rounds("oooo", now - 9),
         "seen_runs": ("run-before",),
         "proofs": (Proof(target, at(now - 6), at(now - 600)),),

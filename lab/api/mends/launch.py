@@ -47,7 +47,10 @@ def launch_once(tokens: dict[str, tuple[str, str]], original: Any) -> Any:
                     "IdempotentParameterMismatch",
                     "The client token is associated with a different set of request parameters.",
                 )
-            return ActionResult(self.ec2_backend.reservations[reservation_id])
+            reservation = self.ec2_backend.reservations[reservation_id]
+            if all(each.state == "terminated" for each in reservation.instances):
+                raise refused("IdempotentInstanceTerminated", "The instance of this client token has been terminated.")
+            return ActionResult(reservation)
         result = original(self)
         tokens[token] = (fingerprint, result.result.id)
         return result

@@ -29,7 +29,7 @@ _ACTION: ContextVar[_Action] = ContextVar("action")
 
 
 def attend(events: Any) -> None:
-    """Registers the handlers with a client's `meta.events`."""
+    """Registers the handlers with a client's `meta.events`; two clients have events of their own."""
     events.register("before-send.ec2", _hold_what_is_late)
     events.register("response-received.ec2.RunInstances", _note_what_is_unheard)
 
@@ -52,10 +52,11 @@ def certain_refusals() -> Iterator[None]:
     try:
         yield
     except Trouble as trouble:
-        if not (trouble.is_refusal or trouble.is_throttle) or not _ACTION.get().is_unheard:
+        is_about_the_last = trouble.is_refusal or trouble.is_throttle or trouble.is_unsent
+        if not is_about_the_last or not _ACTION.get().is_unheard:
             raise
         text = f"an earlier attempt was not answered, and may have launched; then {trouble.code}: {trouble.detail}"
-        raise TryAgain(trouble.operation, "NotAnswered", text) from trouble
+        raise TryAgain("RunInstances", "NotAnswered", text) from trouble
 
 
 def _hold_what_is_late(**_: object) -> None:
@@ -67,6 +68,8 @@ def _hold_what_is_late(**_: object) -> None:
 def _note_what_is_unheard(
     exception: Exception | None = None, parsed_response: Mapping[str, Any] | None = None, **_: object
 ) -> None:
+    if isinstance(exception, Trouble) and exception.is_unsent:
+        return  # held by the handler above, so nothing left that could go unheard
     if exception is not None:
         _ACTION.get().is_unheard = True
     elif parsed_response is not None and "Error" in parsed_response:

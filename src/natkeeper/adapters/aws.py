@@ -22,6 +22,10 @@ CALL = Config(
 )
 """EC2 answers in well under a second; three tries with botocore's back-off fit twice into the controller's 20 s."""
 
+LAUNCHING = CALL.merge(Config(read_timeout=8))
+"""RunInstances and StartInstances: public reports say 1.4 to 3 s and more for RunInstances (docs/decisions.md, 32). A
+try that is given up has launched all the same, and costs another pass under the same token."""
+
 _TRY_AGAIN = {
     *("RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException", "RequestThrottled"),
     *("InternalError", "InternalFailure", "InternalServerError", "ServerInternal", "ServiceException"),
@@ -34,8 +38,8 @@ _NO_CAPACITY = {
     *("NetworkInterfaceLimitExceeded", "MaxSpotInstanceCountExceeded"),
 }
 _STALE = {
-    *("IncorrectInstanceState", "IncorrectState", "IdempotentParameterMismatch", "OperationNotPermitted"),
-    *("ConditionalCheckFailedException", "DependencyViolation"),
+    *("IncorrectInstanceState", "IncorrectState", "IdempotentParameterMismatch"),
+    *("ConditionalCheckFailedException", "DependencyViolation", "IdempotentInstanceTerminated"),
 }
 
 

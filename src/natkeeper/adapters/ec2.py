@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from natkeeper.adapters.attempts import attend, certain_refusals, while_it
@@ -21,8 +22,8 @@ from natkeeper.adapters.ec2_facts import (
     STACK_TAG,
     instance,
     route_table,
-    with_stop,
 )
+from natkeeper.adapters.tokens import client_token
 from natkeeper.core.model import (
     ElasticIp,
     Instance,
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
 
 ADDRESSES_PER_INTERFACE = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
 """Private IPv4 addresses per interface of the t4g sizes (FACTS: The NAT instance); other types are asked for two."""
+MOST_ASKED = 100
+"""Instance ids of one DescribeInstanceStatus (EC2 API reference: "Maximum 100 explicitly specified instance
+IDs")."""
 SPOT_ENDING = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"})
 _MISSING_ROUTE = frozenset({"InvalidRoute.NotFound", "InvalidParameterValue"})
 """ReplaceRoute on a destination without a route answers with either of the two (FACTS: Routes and addresses)."""
@@ -72,45 +76,72 @@ class LaunchSettings:
 class Ec2:
     """`ports.Vpc` on a boto3 client."""
 
-    def __init__(self, client: EC2Client, policy: Policy, launches: LaunchSettings, together: Together) -> None:
+    def __init__(
+        self,
+        client: EC2Client,
+        policy: Policy,
+        launches: LaunchSettings,
+        together: Together,
+        launching: Callable[[], EC2Client] | None = None,
+    ) -> None:
+        """`launching`: the client that starts machines, with its own patience (`aws.LAUNCHING`), made when it is first
+        wanted. None: the same client."""
         self._client = client
+        self._make_launching = launching
+        self._launching: EC2Client | None = None
+        self._making = Lock()
         self._policy = policy
         self._launches = launches
         self._together = together
         attend(client.meta.events)
 
+    def _patient(self) -> EC2Client:
+        """For starting machines. Groups start theirs side by side, and boto3 must not make two clients at once."""
+        if self._make_launching is None:
+            return self._client
+        with self._making:
+            if self._launching is None:
+                self._launching = self._make_launching()
+                attend(self._launching.meta.events)
+            return self._launching
+
     # -- looking
 
-    def look(
-        self,
-        suspects: frozenset[str],
-        insists: Callable[[], bool] = lambda: False,
-        goes_on: Callable[[], bool] = lambda: True,
-    ) -> Network:
+    def look(self, insists: Callable[[], bool] = lambda: False, goes_on: Callable[[], bool] = lambda: True) -> Network:
         """Instances, tables and addresses at the same time; raises the first trouble, for half a look is none.
 
         While it `insists`, what was throttled is asked for again and the rest kept: a look is three calls with a bucket
         each, and when an account's buckets are empty, dropping all for one's sake spends the others for nothing. Each
         attempt leaves only while it `goes_on`: raises Stale if not.
         """
-        calls: list[Callable[[], object]] = [self._instances, self._tables, self._addresses]
-        if suspects:
-            calls += [partial(self._scheduled_stops, suspects), partial(self._spot_stops, suspects)]
-        calls = [partial(_held, goes_on, each) for each in calls]
+        asked = (self._instances, self._tables, self._addresses)
+        calls: list[Callable[[], object]] = [partial(_held, goes_on, each) for each in asked]
         found = self._together(calls)
         while (at := _next_throttled(found)) is not None and insists():
             # One at a time: who holds none of the first kind yet should not take the others' tokens of the next.
             found[at] = self._together([calls[at]])[0]
-        for each in found:
-            if isinstance(each, Trouble):
-                raise each
-        instances = cast(list[Instance], found[0])
-        stops = {key: at for each in found[3:] for key, at in cast(dict[str, datetime], each).items()}
+        instances, tables, addresses = _untroubled(found)
         return Network(
-            instances=tuple(with_stop(each, stops.get(each.instance_id)) for each in instances),
-            tables=cast(dict[str, RouteTable], found[1]),
-            addresses=cast(dict[str, ElasticIp], found[2]),
+            instances=tuple(cast(list[Instance], instances)),
+            tables=cast(dict[str, RouteTable], tables),
+            addresses=cast(dict[str, ElasticIp], addresses),
         )
+
+    def stops(self, instance_ids: frozenset[str], goes_on: Callable[[], bool] = lambda: True) -> Mapping[str, datetime]:
+        """What AWS Health's notices and spot warnings announced, as EC2 itself confirms it: the earliest of each.
+
+        Asked for after the look, which says which instances are the stack's: EC2 answers for at most 100 ids, and has
+        no use for an account's. Raises the first trouble.
+        """
+        ids = sorted(instance_ids)
+        batches = [frozenset(ids[at : at + MOST_ASKED]) for at in range(0, len(ids), MOST_ASKED)]
+        asked = [partial(ask, each) for each in batches for ask in (self._scheduled_stops, self._spot_stops)]
+        found = _untroubled(self._together([partial(_held, goes_on, each) for each in asked]))
+        stops: dict[str, datetime] = {}
+        for answer in found:
+            for key, at in cast(dict[str, datetime], answer).items():
+                stops[key] = min(at, stops.get(key, at))
+        return stops
 
     def _instances(self) -> list[Instance]:
         filters = [{"Name": f"tag:{STACK_TAG}", "Values": [self._policy.stack]}]
@@ -148,11 +179,8 @@ class Ec2:
         }
 
     def _scheduled_stops(self, suspects: frozenset[str]) -> dict[str, datetime]:
-        """AWS Health's notices as EC2 itself confirms them: the earliest stop or retirement of each instance.
-
-        A notice may list instances of the whole account, and EC2 refuses a call that names one that is gone: then each
-        is asked for by itself.
-        """
+        """AWS Health's notices. EC2 refuses a call that names an instance that is gone: then each is asked for by
+        itself."""
         try:
             with typed_errors("DescribeInstanceStatus"):
                 answer = self._client.describe_instance_status(InstanceIds=sorted(suspects), IncludeAllInstances=True)
@@ -170,13 +198,8 @@ class Ec2:
         return stops
 
     def _stops_one_by_one(self, suspects: frozenset[str]) -> dict[str, datetime]:
-        found = self._together([partial(self._scheduled_stops, frozenset({each})) for each in sorted(suspects)])
-        stops: dict[str, datetime] = {}
-        for each in found:
-            if isinstance(each, Trouble):
-                raise each
-            stops |= cast(dict[str, datetime], each)
-        return stops
+        found = _untroubled(self._together([partial(self._scheduled_stops, frozenset({each})) for each in suspects]))
+        return {key: at for answer in found for key, at in cast(dict[str, datetime], answer).items()}
 
     def _spot_stops(self, suspects: frozenset[str]) -> dict[str, datetime]:
         """A spot warning as EC2 itself confirms it: the request's status says that the instance is going."""
@@ -192,13 +215,16 @@ class Ec2:
 
     # -- acting
 
-    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> None:
+    def do(self, action: Action, goes_on: Callable[[], bool] = lambda: True) -> str | None:
         """One action, one call. A route that turns out to be missing costs another, and botocore tries again what was
         throttled or not answered. Each of these leaves only while it `goes_on`, for a lease may have ended since:
         raises Stale if not (simulation: two launches by a pass that was frozen; a second try of botocore's, seed
         667150466)."""
         with while_it(goes_on):
+            if isinstance(action, LaunchInstance):
+                return self._launch(action)
             self._do(action)
+            return None
 
     def _do(self, action: Action) -> None:
         match action:
@@ -228,17 +254,17 @@ class Ec2:
                     )
             case StartInstance():
                 with typed_errors("StartInstances"):
-                    self._client.start_instances(InstanceIds=[action.instance_id])
+                    self._patient().start_instances(InstanceIds=[action.instance_id])
             case StopInstance():
                 with typed_errors("StopInstances"):
                     self._client.stop_instances(InstanceIds=[action.instance_id])
             case TerminateInstance():
                 with typed_errors("TerminateInstances"):
                     self._client.terminate_instances(InstanceIds=[action.instance_id])
-            case LaunchInstance():
-                self._launch(action)
-            case StartWatch():
-                raise Refused("StartWatch", "NotEc2", "a watch run is the prober's to start")
+            case LaunchInstance() | StartWatch():
+                raise Refused(
+                    type(action).__name__, "NotHere", "a launch has an answer; a run is the prober's to start"
+                )
             case _:
                 assert_never(action)
 
@@ -265,8 +291,8 @@ class Ec2:
                 RouteTableId=action.table_id, DestinationCidrBlock=action.destination, **_route_target(action)
             )
 
-    def _launch(self, action: LaunchInstance) -> None:
-        """The token carries the type, for a token may not be used with two."""
+    def _launch(self, action: LaunchInstance) -> str:
+        """The new instance's id."""
         group = self._policy.group(action.group)
         script, generation = self._launches.user_data(action.group, action.role)
         spare = ADDRESSES_PER_INTERFACE.get(action.instance_type.rpartition(".")[2], 2) - 1
@@ -289,8 +315,9 @@ class Ec2:
         }
         pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
         kinds = ("instance", "network-interface", "volume")
+        client = self._patient()
         with certain_refusals(), typed_errors("RunInstances"):
-            self._client.run_instances(
+            answer = client.run_instances(
                 LaunchTemplate={
                     "LaunchTemplateId": self._launches.template_id,
                     "Version": self._launches.template_version,
@@ -298,16 +325,25 @@ class Ec2:
                 InstanceType=cast(Any, action.instance_type),
                 MinCount=1,
                 MaxCount=1,
-                ClientToken=f"{action.token}-{action.instance_type}"[:64],
+                ClientToken=client_token(self._policy.stack, action),
                 NetworkInterfaces=[cast(Any, interface)],
                 UserData=script,
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
+        return answer["Instances"][0]["InstanceId"]
 
 
 def _held(goes_on: Callable[[], bool], call: Callable[[], object]) -> object:
     with while_it(goes_on):
         return call()
+
+
+def _untroubled(found: Sequence[object]) -> Sequence[object]:
+    """Raises the first trouble among what calls answered."""
+    for each in found:
+        if isinstance(each, Trouble):
+            raise each
+    return found
 
 
 def _next_throttled(found: Sequence[object]) -> int | None:

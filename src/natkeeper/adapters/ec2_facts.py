@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from natkeeper.core.model import Instance, InstanceState, Interface, PrivateAddress, Role, Route, RouteTable
@@ -61,8 +59,3 @@ def _target(route: Mapping[str, Any]) -> str:
     """The interface comes first: EC2 shows the instance beside it."""
     keys: Iterable[str] = ("NetworkInterfaceId", "NatGatewayId", "GatewayId", "TransitGatewayId", "InstanceId")
     return next((str(route[key]) for key in keys if route.get(key)), "unknown")
-
-
-def with_stop(instance: Instance, at: datetime | None) -> Instance:
-    """The same instance with the stop that AWS announced for it, if any."""
-    return instance if at is None else replace(instance, interruption_at=at)

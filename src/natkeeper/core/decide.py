@@ -24,10 +24,10 @@ from natkeeper.core.finish import (
     with_incident,
     with_watch,
 )
-from natkeeper.core.heal import heal
+from natkeeper.core.heal import heal, held_back
 from natkeeper.core.incident import Cause, Doom, Memory
 from natkeeper.core.judge import Health, Verdict, judge
-from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Unknown
+from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Role, Unknown
 from natkeeper.core.move import stages_to
 from natkeeper.core.news import Command, InstanceChanged, News, ProbeReport, Verb
 from natkeeper.core.plan import Plan, Reason, Warned
@@ -154,7 +154,8 @@ def _settle(view: View) -> View:
         is_gone = owner is None and memory.is_stray and proof.target == memory.target
         if is_gone or (owner is not None and owner.state is not InstanceState.RUNNING):
             memory = memory.without_proof(proof.target)
-    memory = _without_stray_canary(view, memory)
+    own = (*view.instances(Role.NAT), *view.instances(Role.STANDBY))
+    memory = _without_stray_canary(view, memory).knowing([each.instance_id for each in own])
     seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
     kept = (each for each in memory.dooms if each.instance_id not in seen and view.now - each.at < DAY)
     dooms = (*kept, *(Doom(instance_id, at) for instance_id, at in seen.items()))
@@ -257,7 +258,7 @@ def _alive(view: View, news: Sequence[News]) -> Plan:
 
 def _healing_beside(view: View, plan: Plan) -> Plan:
     """A table that refuses every call is mended again in every pass; the own NAT must not wait for it."""
-    step = heal(view)
+    step = held_back(view, heal(view))
     if step.reason is not Reason.HEALING:
         return plan
     stages = (*plan.stages, *step.stages)

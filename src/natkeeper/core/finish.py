@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from natkeeper.core.heal import Step
+from natkeeper.core.heal import Step, held_back
 from natkeeper.core.incident import Incident, Memory, WatchRun
 from natkeeper.core.model import Role
 from natkeeper.core.plan import (
@@ -63,7 +63,8 @@ def describe(plan: Plan, view: View) -> Plan:
 
 
 def from_step(view: View, step: Step) -> Plan:
-    """The plan of a step of healing."""
+    """The plan of a step of healing, as far as it does not wait for what EC2 refused."""
+    step = held_back(view, step)
     return Plan(
         view.group.name,
         step.memory,

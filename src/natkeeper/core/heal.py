@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.backoff import waits, without_waiting
 from natkeeper.core.incident import Memory, Repair
 from natkeeper.core.launches import (
     TELLING,
@@ -17,6 +18,7 @@ from natkeeper.core.launches import (
     next_type,
     repair_of,
     type_after,
+    types_left,
     wait_after,
     with_repair,
 )
@@ -28,6 +30,7 @@ from natkeeper.core.plan import (
     LaunchInstance,
     Reason,
     StartInstance,
+    StopInstance,
     TerminateInstance,
 )
 from natkeeper.core.proving import bare_again, canary_on, fails_at
@@ -51,6 +54,18 @@ class Step:
     pause: timedelta = timedelta(0)
     looks_again: bool = False
     warning: str = ""
+
+
+def held_back(view: View, step: Step, otherwise: Step | None = None) -> Step:
+    """The step without what EC2 refused a short while ago (`core.backoff`). Where nothing is left of what it was to do,
+    it is not taken, nor remembered: `otherwise` instead, or waiting."""
+    stages = without_waiting(view.memory, step.stages, view.now)
+    if stages == step.stages:
+        return step
+    if stages:
+        return replace(step, stages=stages)
+    waiting = Step(view.memory, step.reason, f"{step.detail}: EC2 refused it; asked for again later")
+    return otherwise or waiting
 
 
 def heal(view: View) -> Step:
@@ -114,15 +129,22 @@ def replace_hung(view: View) -> Step:
 def rouse_standby(view: View) -> tuple[Action, ...]:
     """With nothing left to carry the traffic, a standby that waits stopped is started beside everything else."""
     standbys = view.instances(Role.STANDBY)
-    return tuple(StartInstance(each.instance_id) for each in standbys if each.state is InstanceState.STOPPED)
+    starts = (StartInstance(each.instance_id) for each in standbys if each.state is InstanceState.STOPPED)
+    return tuple(each for each in starts if not waits(view.memory, each, view.now))
 
 
 def launch(view: View, role: Role) -> Step:
     memory = view.memory
     repair = repair_of(memory, role)
     warning = ""
-    other_type = None if repair is None else next_type(repair, view.policy.instance_types)
+    left = types_left(memory, view.policy.instance_types, view.now)
+    other_type = None if repair is None else next_type(repair, view.policy.instance_types, left)
+    if not left and not (repair is not None and may_still_appear(repair, view.now)):
+        return _no_type(view, role)
     if repair is not None and repair.refused_at is not None and other_type is None:
+        if (hung := _in_the_way(view, repair)) is not None:
+            text = f"a quota of the account has no room for a replacement: stopping {hung.instance_id}, which is hung"
+            return Step(memory, Reason.HEALING, text, ((StopInstance(hung.instance_id),),))
         again_at = repair.refused_at + wait_after(repair)
         if view.now < again_at:
             return Step(memory, Reason.HEALING, f"AWS refused to launch a {role.value}; again at {again_at:%H:%M:%S}")
@@ -143,13 +165,24 @@ def launch(view: View, role: Role) -> Step:
         return Step(memory, Reason.BUDGET_EXHAUSTED, text, warning=text)
     if is_full(view):
         return _make_room(view, role)
-    types = view.policy.instance_types
-    wanted = types[0] if repair is None else other_type or type_after(repair, types)
+    wanted = left[0] if repair is None else other_type or type_after(repair, left)
     if repair is not None and other_type is not None:
         repair = replace(repair, refusals=repair.refusals - 1)  # of all types in a row, it is one refusal
     repair = replace(_next_attempt(view, repair), is_launched=True, instance_type=wanted)
     memory = replace(memory, launches=(*memory.launches, view.now))
     return replace(_launch_step(view, role, repair, with_repair(memory, role, repair)), warning=warning)
+
+
+def _in_the_way(view: View, repair: Repair) -> Instance | None:
+    """The group's own NAT that runs and forwards nothing, where the account's quota refused its replacement: a new
+    account has 5 vCPUs, and two t4g.nano take 4. Not before egress is elsewhere."""
+    if not repair.is_quota or not view.has_egress:
+        return None
+    for nat in view.instances(Role.NAT):
+        target = nat.interface.interface_id if nat.interface is not None else None
+        if nat.is_running and target not in view.used and (target is None or view.memory.proof_of(target) is None):
+            return nat
+    return None
 
 
 def _make_room(view: View, role: Role) -> Step:
@@ -159,6 +192,18 @@ def _make_room(view: View, role: Role) -> Step:
         return Step(view.memory, Reason.HEALING, f"a {role.value} is wanted; waiting until there is room for it")
     text = f"{failed.instance_id} carries nothing and was never proven; it goes before another is launched"
     return Step(view.memory, Reason.HEALING, text, ((TerminateInstance(failed.instance_id),),), looks_again=True)
+
+
+def _no_type(view: View, role: Role) -> Step:
+    """The zone has none of the user's types: nothing is asked for, and a person is told once what to do."""
+    types = ", ".join(view.policy.instance_types)
+    text = (
+        f"group {view.group.name}: its zone does not have any of InstanceTypes ({types}); add one that it has, see "
+        "`aws ec2 describe-instance-type-offerings --location-type availability-zone`"
+    )
+    repair = repair_of(view.memory, role) or _next_attempt(view, None)
+    memory = with_repair(view.memory, role, replace(repair, is_told=True))
+    return Step(memory, Reason.HEALING, text, warning="" if repair.is_told else text)
 
 
 def _paid_for(memory: Memory, role: Role) -> Role | None:
@@ -184,7 +229,8 @@ def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step
     token = f"{repair.repair_id}-{role.value}-{repair.attempt}"
     types = view.policy.instance_types
     instance_type = repair.instance_type or types[0]
-    has_alternative = next_type(replace(repair, is_short=True), types) is not None
+    left = types_left(memory, types, view.now)
+    has_alternative = next_type(replace(repair, is_short=True), types, left) is not None
     launch = LaunchInstance(view.group.name, role, token, instance_type, has_alternative)
     text = f"launching a {role.value} for group {view.group.name}, attempt {repair.attempt}"
     return Step(memory, Reason.HEALING, text, ((launch,),), records_first=True)
@@ -192,7 +238,8 @@ def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step
 
 def _next_attempt(view: View, repair: Repair | None) -> Repair:
     if repair is not None:
-        return Repair(repair.repair_id, repair.attempt + 1, view.now, refusals=repair.refusals)
+        fresh = Repair(repair.repair_id, repair.attempt + 1, view.now, refusals=repair.refusals)
+        return replace(fresh, is_told=repair.is_told)
     incident = view.memory.incident
     name = incident.incident_id if incident is not None else f"{view.group.name}-{view.now:%Y%m%dT%H%M%S}"
     return Repair(name, 1, view.now)
@@ -207,6 +254,8 @@ def wake(view: View, instance: Instance) -> Step:
         memory = with_repair(memory, role, repair)
     elif view.now - max(repair.started_at, instance.launched_at) > view.boot_time(instance):
         return launch(view, role)
+    if instance.state is InstanceState.STOPPED and repair.is_quota:
+        return launch(view.remembering(memory), role)  # it was stopped to make room for this
     if instance.state is not InstanceState.STOPPED:
         return Step(memory, Reason.HEALING, f"waiting for {instance.instance_id}, which is {instance.state.value}")
     text = f"starting {instance.instance_id}"

@@ -6,6 +6,7 @@ the standard library's data types.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -17,6 +18,8 @@ RECENT_ROUNDS = 4
 """Rounds kept at rest, so that an incident knows the last success before it."""
 KEPT_RUNS = 8
 """Run ids kept to recognise a report that is delivered twice."""
+KEPT_INSTANCES = 8
+"""Ids of a group's own instances that are kept: a NAT, a standby, what replaces them, and what these replaced."""
 KEPT_COMMANDS = 8
 """Request ids kept to recognise a command that is delivered twice: more than a person gives within minutes."""
 
@@ -103,14 +106,35 @@ class Repair:
     """What was asked for: a token is of one type. Empty: by an older version, the first of the user's."""
     is_turned_away: bool = False
     """EC2 throttled the last request for it, which is as if it had not been made."""
+    is_quota: bool = False
+    """It was refused because a quota of the account on instances or their processors is used up."""
     is_short: bool = False
     """It was refused for want of capacity, of which there may be some for another type."""
+    is_told: bool = False
+    """A person was told that the zone has none of the types."""
 
     @property
     def may_appear(self) -> bool:
         """Its launch may be on its way: accepted, not answered, or refused only after a call that was not answered."""
         is_refused = self.refused_at is not None and not self.is_repeated
         return self.is_accepted or (self.is_launched and not is_refused)
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """EC2 answered at `at` that the group's zone does not have the type."""
+
+    instance_type: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """EC2 refused actions of this kind, so many times in a row, the last time at `refused_at`."""
+
+    kind: str
+    refused_at: datetime
+    refusals: int
 
 
 @dataclass(frozen=True)
@@ -178,6 +202,8 @@ class Memory:
 
     target: str | None = None
     """The interface or gateway the traffic belongs on: the recorded intent."""
+    instances: tuple[str, ...] | None = None
+    """The group's own instances, by which an event about somebody else's is known. None: nobody has looked yet."""
     moved_at: datetime | None = None
     has_carried: bool = False
     """The group's packets have been through `target` since they were moved there."""
@@ -221,6 +247,10 @@ class Memory:
     """When EC2 last refused a call for this group in its trouble because the account's request rate was used up."""
     failovers: tuple[datetime, ...] = ()
     launches: tuple[datetime, ...] = ()
+    unsupported: tuple[Unsupported, ...] = ()
+    """Instance types that the zone does not have."""
+    back_offs: tuple[BackOff, ...] = ()
+    """What EC2 refuses of healing and tidying (`core.backoff`)."""
     stable_since: datetime | None = None
     """When the traffic last became verified where it is now: the quiet period counts from here."""
     incident: Incident | None = None
@@ -270,6 +300,15 @@ class Memory:
             stable_since=None,
             withdrawn_at=None,
         )
+
+    def knowing(self, ids: Sequence[str]) -> Memory:
+        """Remembers the group's own instances. One that a look does not show stays until others push it out, because
+        the look may be old."""
+        before = self.instances or ()
+        found = (*before, *(each for each in ids if each not in before))
+        surplus = [each for each in found if each not in ids][: max(len(found) - KEPT_INSTANCES, 0)]
+        found = tuple(each for each in found if each not in surplus)
+        return self if found == self.instances else replace(self, instances=found)
 
     def obeying(self, request_id: str | None) -> Memory:
         """Remembers that the command of this request was answered."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from natkeeper.core.incident import Memory, Repair
+from natkeeper.core.incident import KEPT_INSTANCES, Memory, Repair, Unsupported
 from natkeeper.core.model import Instance, Role
 
 VISIBLE_AFTER = timedelta(seconds=120)
@@ -24,6 +24,10 @@ LONGEST_WAIT = timedelta(seconds=120)
 """Capacity comes back at any moment, and a zone without a NAT of its own has no second chance until then."""
 TELLING = 4
 """The refusal in a row that a person is told of, once: a minute and three quarters after the first."""
+UNSUPPORTED_FOR = timedelta(days=1)
+"""How long a type that the zone does not have is not asked for. AWS adds types to zones, but not within an outage."""
+NONE_LEFT_FOR = timedelta(hours=1)
+"""How long nothing is asked for where the zone has none of the types. A new InstanceTypes is asked for at once."""
 
 
 def repair_of(memory: Memory, role: Role) -> Repair | None:
@@ -49,15 +53,17 @@ def is_unseen(memory: Memory, role: Role, there: Sequence[Instance], now: dateti
     return all(each.launched_at < repair.started_at - WHOLE_SECONDS for each in there)
 
 
-def accepted(memory: Memory, role: Role) -> Memory:
-    """AWS answered the launch with an instance."""
+def accepted(memory: Memory, role: Role, instance_id: str | None = None) -> Memory:
+    """AWS answered the launch with an instance, whose events are the group's own from now on."""
+    if instance_id is not None:
+        memory = memory.knowing((*(memory.instances or ()), instance_id)[-KEPT_INSTANCES:])
     repair = repair_of(memory, role)
     if repair is None:
         return memory
-    return with_repair(memory, role, replace(repair, is_accepted=True, refused_at=None, refusals=0))
+    return with_repair(memory, role, replace(repair, is_accepted=True, refused_at=None, refusals=0, is_quota=False))
 
 
-def refused(memory: Memory, role: Role, now: datetime, *, is_short: bool) -> Memory:
+def refused(memory: Memory, role: Role, now: datetime, *, is_short: bool, is_quota: bool = False) -> Memory:
     """AWS answered that it launched nothing: the day's budget is for launches, so this one is given back to it.
     `is_short`: for want of capacity.
 
@@ -66,21 +72,62 @@ def refused(memory: Memory, role: Role, now: datetime, *, is_short: bool) -> Mem
     repair = repair_of(memory, role)
     if repair is None:
         return memory
-    memory = with_repair(memory, role, replace(repair, refused_at=now, refusals=repair.refusals + 1, is_short=is_short))
+    memory = with_repair(
+        memory,
+        role,
+        replace(repair, refused_at=now, refusals=repair.refusals + 1, is_short=is_short, is_quota=is_quota),
+    )
     if repair.is_repeated or repair.started_at not in memory.launches:
         return memory
     at = memory.launches.index(repair.started_at)
     return replace(memory, launches=(*memory.launches[:at], *memory.launches[at + 1 :]))
 
 
+def unsupported(memory: Memory, role: Role, instance_type: str, now: datetime) -> Memory:
+    """AWS answered that the zone does not have the type. An earlier call under the same token, which nobody heard of,
+    cannot have launched it either; so this refusal is certain, and the next type may be asked for."""
+    kept = (each for each in memory.unsupported if each.instance_type != instance_type and _is_recent(each, now))
+    memory = replace(memory, unsupported=(*kept, Unsupported(instance_type, now)))
+    repair = repair_of(memory, role)
+    if repair is not None:
+        memory = with_repair(memory, role, replace(repair, is_repeated=False))
+    return refused(memory, role, now, is_short=True)
+
+
+def spent(memory: Memory, role: Role, now: datetime) -> Memory:
+    """AWS answered that the token's instance has been terminated since: that launch was made, so the day stays charged
+    with it, and it is over. The next attempt has another token, and waits as after a refusal, or a machine that EC2
+    ends at once would cost the day's launches within seconds."""
+    repair = repair_of(memory, role)
+    if repair is None:
+        return memory
+    over = Repair(repair.repair_id, repair.attempt, repair.started_at, refused_at=now, refusals=repair.refusals + 1)
+    return with_repair(memory, role, replace(over, is_told=repair.is_told))
+
+
 def turned_away(memory: Memory, role: Role) -> Memory:
-    """EC2 throttled the request, so it was not made: sent again it is still the first."""
+    """EC2 throttled the request, or natkeeper had no time for it, so it was not made: sent again it is still the
+    first."""
     repair = repair_of(memory, role)
     return memory if repair is None else with_repair(memory, role, replace(repair, is_turned_away=True))
 
 
-def next_type(repair: Repair, types: Sequence[str]) -> str | None:
+def types_left(memory: Memory, types: Sequence[str], now: datetime) -> tuple[str, ...]:
+    """Those of the user's types that the zone may have, in order. Where it has none, all again after a while."""
+    missing = {each.instance_type: each.at for each in memory.unsupported if _is_recent(each, now)}
+    left = tuple(each for each in types if each not in missing)
+    if not left and now - max(missing[each] for each in types) >= NONE_LEFT_FOR:
+        return tuple(types)
+    return left
+
+
+def _is_recent(known: Unsupported, now: datetime) -> bool:
+    return now - known.at < UNSUPPORTED_FOR
+
+
+def next_type(repair: Repair, types: Sequence[str], left: Sequence[str]) -> str | None:
     """The type to ask for now that AWS has none of the one before; None where that was the last, or is still possible.
+    `left`: those of the `types` that the zone may have.
 
     The core chooses it, and it is recorded before it is asked for: a pass that dies, or hears no answer, leaves behind
     which type may be on its way. Another one asked for beside it was a second NAT (simulation, seed 830040596).
@@ -88,7 +135,7 @@ def next_type(repair: Repair, types: Sequence[str]) -> str | None:
     if not repair.is_short or repair.is_repeated or repair.instance_type not in types:
         return None
     later = types[types.index(repair.instance_type) + 1 :]
-    return later[0] if later else None
+    return next((each for each in later if each in left), None)
 
 
 def type_after(repair: Repair, types: Sequence[str]) -> str:
@@ -101,4 +148,9 @@ def type_after(repair: Repair, types: Sequence[str]) -> str:
 
 def wait_after(repair: Repair) -> timedelta:
     """How long after its refusal the next attempt may be made."""
-    return min(FIRST_WAIT * (1 << min(repair.refusals - 1, 10)), LONGEST_WAIT)
+    return backed_off(repair.refusals)
+
+
+def backed_off(refusals: int) -> timedelta:
+    """How long to wait after so many refusals in a row."""
+    return min(FIRST_WAIT * (1 << min(refusals - 1, 10)), LONGEST_WAIT)

@@ -7,7 +7,7 @@ asks several times in every pass. May not import anything but the standard libra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
@@ -119,6 +119,18 @@ class Network:
     instances: tuple[Instance, ...]
     tables: Mapping[str, RouteTable]
     addresses: Mapping[str, ElasticIp]
+    unasked: frozenset[str] = frozenset()
+    """Of these instances AWS was said to stop them, and EC2 did not answer whether it will."""
+
+    @cached_property
+    def own_ids(self) -> frozenset[str]:
+        """The stack's instances that are not gone."""
+        return frozenset(each.instance_id for each in self.instances if not each.state.is_gone)
+
+    def with_stops(self, stops: Mapping[str, datetime]) -> Network:
+        """The same look with what EC2 confirmed of announced stops."""
+        told = (replace(each, interruption_at=stops.get(each.instance_id)) for each in self.instances)
+        return replace(self, instances=tuple(told))
 
     @cached_property
     def default_targets(self) -> frozenset[str | None]:

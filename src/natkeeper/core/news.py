@@ -7,7 +7,8 @@ data types.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -31,6 +32,8 @@ class SpotInterruption:
 
     instance_id: str
     action: str
+    asks: int = 0
+    """So many passes asked EC2 about it in vain."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class HealthNotice:
 
     code: str
     instance_ids: tuple[str, ...]
+    asks: int = 0
+    """So many passes asked EC2 about it in vain."""
 
 
 @dataclass(frozen=True)
@@ -145,3 +150,26 @@ News = (
     | ProbeFailed
     | Command
 )
+
+
+def instances_of(news: News) -> tuple[str, ...]:
+    """The instances that it speaks of; none for what is not about instances."""
+    match news:
+        case HealthNotice():
+            return news.instance_ids
+        case InstanceChanged() | SpotInterruption() | RebalanceRecommended():
+            return (news.instance_id,)
+        case _:
+            return ()
+
+
+def concerning(news: News, own: Collection[str]) -> News | None:
+    """What of the news is about one of these instances, or about none at all; None when it is about others only."""
+    named = instances_of(news)
+    kept = tuple(each for each in named if each in own)
+    if kept == named:
+        return None if isinstance(news, HealthNotice) and not named else news
+    if not kept:
+        return None
+    assert isinstance(news, HealthNotice)
+    return replace(news, instance_ids=kept)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from natkeeper.core.heal import Step, is_yielding, launch, wake
+from natkeeper.core.heal import Step, held_back, is_yielding, launch, wake
 from natkeeper.core.incident import Canary, Memory
 from natkeeper.core.launches import may_still_appear
 from natkeeper.core.model import Instance, InstanceState, Role
@@ -26,7 +26,7 @@ SILENT_AGAIN = timedelta(days=1)
 def tidy(view: View) -> Step:
     """What is left to do once the traffic is home and alive: standby, canary, surplus instances."""
     for step in (_standby, _canary_at_rest, _surplus):
-        found = step(view)
+        found = held_back(view, step(view), Step(view.memory))
         if found.reason is not None:
             return found
         view = view.remembering(found.memory)

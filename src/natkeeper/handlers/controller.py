@@ -20,7 +20,7 @@ CONTROLLER = build()
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
-    """One wake-up. Returns `{"groups": {name: [reason codes]}}`, or `{"refused": why}`."""
+    """One wake-up. Returns `{"groups": {name: [reason codes]}}`, `{"refused": why}` or `{"ignored": why}`."""
     logger, policy = CONTROLLER.logger, CONTROLLER.settings.policy
     logger.set_correlation_id(context.aws_request_id)
     account = context.invoked_function_arn.split(":")[4]
@@ -36,5 +36,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     # Lambda may deliver an event twice, under one request id: two passes must not hold the same lease.
     holder = f"{context.aws_request_id}/{uuid.uuid4().hex[:8]}"
     reasons = reconcile([news], CONTROLLER.ports(clock, holder), policy)
+    if not reasons:
+        return {"ignored": "about other people's instances"}
     CONTROLLER.telemetry.passed()
     return {"groups": reasons}

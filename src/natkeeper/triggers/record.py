@@ -37,7 +37,7 @@ def to_record(news: News) -> dict[str, Any]:
         case ProbeReport():
             body = _report_record(news)
         case HealthNotice():
-            body = {"code": news.code, "instance_ids": list(news.instance_ids)}
+            body = {"code": news.code, "instance_ids": list(news.instance_ids), "asks": news.asks}
         case Command():
             body = {"verb": news.verb.value, "group": news.group, "minutes": news.minutes, "to": news.to}
             if news.request_id is not None:
@@ -127,9 +127,9 @@ def _command(record: Mapping[str, Any]) -> Command:
 _MAKERS: dict[str, Callable[[Mapping[str, Any]], News]] = {
     "Tick": lambda _: Tick(),
     "InstanceChanged": lambda record: InstanceChanged(record["instance_id"], record["state"]),
-    "SpotInterruption": lambda record: SpotInterruption(record["instance_id"], record["action"]),
+    "SpotInterruption": lambda record: SpotInterruption(record["instance_id"], record["action"], record.get("asks", 0)),
     "RebalanceRecommended": lambda record: RebalanceRecommended(record["instance_id"]),
-    "HealthNotice": lambda record: HealthNotice(record["code"], tuple(record["instance_ids"])),
+    "HealthNotice": lambda record: HealthNotice(record["code"], tuple(record["instance_ids"]), record.get("asks", 0)),
     "ProbeReport": _report,
     "ProbeFailed": lambda record: ProbeFailed(record["group"], record["run_id"], record["error"]),
     "Command": _command,
