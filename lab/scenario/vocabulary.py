@@ -165,6 +165,7 @@ ALARMS = (
     "controller-silent",
     "failover-failed",
     "standby-not-ready",
+    "throttled",
 )
 
 PARAMETERS: Mapping[str, str] = {
