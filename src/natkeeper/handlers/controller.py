@@ -7,6 +7,7 @@ would not help, so it does not fail the invocation.
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from typing import Any
@@ -17,6 +18,7 @@ from natkeeper.triggers import Foreign, Malformed, parse
 from natkeeper.wiring import build
 
 CONTROLLER = build()
+gc.freeze()  # what was made here lives as long as the process: no collection during a pass need look at it
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
