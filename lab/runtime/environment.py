@@ -76,7 +76,8 @@ class ExecutionEnvironment:
             raise
         self.pid = self._child.pid
         self._share = share
-        self._limiter: Limiter = Unlimited(self.pid)
+        # From the start: so the kernel gives it a whole processor for its init phase, whatever else runs.
+        self._limiter: Limiter = Unlimited(self.pid) if share is None else limiter_of(self.pid)
         threading.Thread(target=self._read_log, name=f"log-{self.pid}", daemon=True).start()
 
     def init(self, seconds: float) -> Trouble | None:

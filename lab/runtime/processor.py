@@ -77,7 +77,10 @@ class Unlimited:
 
 
 class ControlGroup(Unlimited):
-    """A control group with one process, made by the first limit. OSError where this machine lets none be made."""
+    """A control group with one process. OSError where this machine lets none be made.
+
+    Ten times the usual weight: on Lambda a share is a promise too, and here others may want the processor.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(pid)
@@ -88,6 +91,7 @@ class ControlGroup(Unlimited):
             raise OSError("the processor cannot be shared out here")
         self._path.mkdir()
         try:
+            self._write(*(("cpu.shares", "10240") if self._is_old else ("cpu.weight", "1000")))
             self._write("cgroup.procs", str(pid))
         except OSError:
             self._path.rmdir()

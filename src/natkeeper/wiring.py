@@ -6,7 +6,6 @@ needs is made ready, and clients that most passes do not need are made on first 
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,14 +69,6 @@ class Controller:
 def build(env: Mapping[str, str] = os.environ) -> Controller:
     """A controller from `NATKEEPER_*`. Raises BadSettings before the first call to AWS."""
     settings = parse(env)
-    gc.disable()  # botocore's models are a million objects, none of them garbage
-    try:
-        return _build(settings)
-    finally:
-        gc.enable()
-
-
-def _build(settings: Settings) -> Controller:
     together = Threads()
     logger = Logger(service="natkeeper")
     if any(target.path for target in parse_targets(settings.targets, field="NATKEEPER_PROBE_TARGETS")):

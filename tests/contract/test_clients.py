@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
-from natkeeper.adapters import clients, ec2
+from natkeeper.adapters import clients, ec2, ledger, prober
 from natkeeper.adapters.clients import SERVICES, Clients, read_once
 from natkeeper.wiring import CALL, _hold, _look_and_move, _start
 from tools.trim_model import OPERATIONS, trimmed
@@ -33,40 +33,44 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def model() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (
-        botocore.session.get_session().get_component("data_loader").load_service_model("ec2", "service-2")
-    )
+def ours(service: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = clients._Models([str(clients.MODELS)]).load_service_model(service, "service-2")
     return found
 
 
-def ours() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = clients._Models([str(clients.MODELS)]).load_service_model("ec2", "service-2")
-    return found
+ADAPTERS = {"ec2": ec2, "dynamodb": ledger, "lambda": prober}
 
 
-def test_ec2s_model_has_every_operation_that_the_adapter_calls() -> None:
-    source = Path(ec2.__file__).read_text("utf-8")
+@pytest.mark.parametrize("service", OPERATIONS)
+def test_a_model_has_every_operation_that_its_adapter_calls(service: str) -> None:
+    source = Path(str(ADAPTERS[service].__file__)).read_text("utf-8")
     called = set(re.findall(r"self\._client\.(?!meta|exceptions|get_paginator)(\w+)\(", source))
     called |= set(re.findall(r'get_paginator\("(\w+)"\)', source))
     spelt = {"".join(word.title() for word in name.split("_")) for name in called}
-    assert spelt == set(OPERATIONS)
-    assert set(ours()["operations"]) == set(OPERATIONS)
+    assert spelt == set(OPERATIONS[service]) == set(ours(service)["operations"])
 
 
-def test_ec2s_model_says_what_botocores_says() -> None:
+@pytest.mark.parametrize("service", OPERATIONS)
+def test_a_model_says_what_botocores_says(service: str) -> None:
     """A botocore with more members than ours has is no fault; one that spells a member otherwise is."""
-    whole, kept = model(), ours()
-    assert kept["metadata"].items() <= whole["metadata"].items()
-    again = trimmed()
-    assert {name: each["input"] for name, each in kept["operations"].items() if "input" in each} == {
-        name: each["input"] for name, each in again["operations"].items() if "input" in each
+    kept, again = ours(service), trimmed(service)
+    assert {name: each.get("input") for name, each in kept["operations"].items()} == {
+        name: each.get("input") for name, each in again["operations"].items()
     }
     for name, shape in kept["shapes"].items():
         theirs = again["shapes"][name]
         assert shape["type"] == theirs["type"], name
         assert shape.get("members", {}).items() <= theirs.get("members", {}).items(), name
         assert shape.get("member") == theirs.get("member"), name
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-south-2", "cn-north-1", "us-gov-west-1", "xx-nowhere-9"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_endpoints_are_botocores(monkeypatch: pytest.MonkeyPatch, service: str, region: str) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    theirs = botocore.session.get_session().create_client(service, region_name=region)
+    assert Clients().make(service, CALL).meta.endpoint_url == theirs.meta.endpoint_url
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -21,7 +21,7 @@ from botocore.httpsession import get_cert_path
 from botocore.loaders import Loader
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-"""EC2's model with natkeeper's operations alone (`tools.trim_model`): the whole one takes 60 ms more to read."""
+"""botocore's data with natkeeper's operations alone (`tools.trim_model`): all of it takes 100 ms more to read."""
 SERVICES = ("dynamodb", "ec2", "lambda", "sns")
 Rehearsal = Callable[[Any], object]
 """Makes a client's calls, whose answers mean nothing."""

@@ -19,6 +19,7 @@ from natkeeper.wiring import build
 
 CONTROLLER = build()
 gc.freeze()  # what was made here lives as long as the process: no collection during a pass need look at it
+gc.enable()
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
