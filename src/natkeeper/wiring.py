@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -54,6 +53,11 @@ class Controller:
     _prober: LambdaProber
     _together: Threads
 
+    def settle(self) -> None:
+        """Reads what a control probe needs, once, when a pass is over: 20 ms of a processor on no failover's path."""
+        if any(target.path for target in parse_targets(self.settings.targets, field="NATKEEPER_PROBE_TARGETS")):
+            tls_context()
+
     def ports(self, clock: Clock, holder: str) -> Ports:
         """The ports of one invocation; `holder` names it in the lease."""
         return Ports(
@@ -71,9 +75,6 @@ def build(env: Mapping[str, str] = os.environ) -> Controller:
     settings = parse(env)
     together = Threads()
     logger = Logger(service="natkeeper")
-    if any(target.path for target in parse_targets(settings.targets, field="NATKEEPER_PROBE_TARGETS")):
-        # OpenSSL reads the authorities beside the work below, and the control probe is the first to need them.
-        Thread(target=tls_context, name="authorities", daemon=True).start()
     _dynamodb()
     codec.learn(Memory)
     policy = settings.policy

@@ -40,4 +40,5 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     holder = f"{context.aws_request_id}/{uuid.uuid4().hex[:8]}"
     reasons = reconcile([news], CONTROLLER.ports(clock, holder), policy)
     CONTROLLER.telemetry.passed()
+    CONTROLLER.settle()
     return {"groups": reasons}
