@@ -98,7 +98,7 @@ class ExecutionEnvironment:
     def set_share(self, share: float | None) -> None:
         """From now on. The init phase has a whole processor whatever the share: Lambda's burst for it."""
         self._share = share
-        if share is not None and isinstance(self._limiter, Unlimited):
+        if share is not None and type(self._limiter) is Unlimited:
             self._limiter = limiter_of(self.pid)
             self._limiter.freeze()
         self._limiter.limit(share)

@@ -180,3 +180,15 @@ def test_a_share_is_set_for_processes_that_are_there_and_that_come(
     made.warm()
     made.set_cpu_share(None)
     assert told == [1.0, 0.05, 0.05, 1.0]
+
+
+def test_nothing_of_a_function_is_left_among_the_control_groups() -> None:
+    def groups() -> set[Path]:
+        return {path for root in (sandbox.CGROUPS, sandbox.CGROUPS / "cpu") for path in root.glob("natkeeper-lab-*")}
+
+    before = groups()
+    made = FunctionHost("prober", "functions.handler", {}, code=assemble(CODE), has_share=True)
+    made.warm(2)
+    during = groups() - before
+    made.stop()
+    assert during & groups() == set()
