@@ -39,6 +39,8 @@ class Choices:
     standby: str = "auto"
     parameters: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    has_share: bool = False
+    """Functions run within the processor share of their MemorySize, as on Lambda."""
     ports: tuple[int, ...] = ()
     """On which the lab's internet listens beside 80 and 443."""
     api: ApiOptions = field(default_factory=ApiOptions)

@@ -11,6 +11,7 @@ temporary files made there vanish with it. `lab.nested` makes further sandboxes 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -26,6 +27,10 @@ from types import FrameType
 MARK = "NATKEEPER_SANDBOX"
 TEMPORARY = "/run/temporary"
 """A killed process deletes nothing: what the lab writes for itself must go with the sandbox."""
+CGROUPS = Path("/sys/fs/cgroup")
+CONTROL_GROUPS = "natkeeper-lab-"
+"""How the names of the lab's control groups begin (`lab.runtime.processor`). They are the machine's, and do not go with
+the sandbox."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 OLDEST_KERNEL = (5, 12)  # mount_setattr(2) with AT_RECURSIVE keeps guests from writing to the machine's disk
@@ -82,7 +87,16 @@ def run(argv: Sequence[str]) -> int:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+        sweep()
     return code if code >= 0 else 128 - code
+
+
+def sweep() -> None:
+    """Removes control groups that killed labs left. The kernel refuses where a process is still inside."""
+    for root in (CGROUPS, CGROUPS / "cpu"):
+        for path in root.glob(f"{CONTROL_GROUPS}*"):
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def missing() -> list[str]:

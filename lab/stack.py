@@ -150,7 +150,12 @@ class Stack:
             timeout_seconds=function.timeout_seconds,
             runtime=function.runtime,
             log_group=function.log_group,
+            has_share=self.choices.has_share,
         )
+
+    def set_cpu_share(self, function_name: str, percent: float | None) -> None:
+        """Percent of one processor for a function (`controller`, `prober-a`); None for what the lab was built with."""
+        self.hosts[function_name].set_cpu_share(percent)
 
     def _machine_in(self, subnet: str) -> str:
         return next(each.host for each in self.groups.values() if each.private_subnet == subnet)

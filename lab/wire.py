@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,11 @@ class _Connection(socketserver.StreamRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     server: WireServer
+
+    def setup(self) -> None:
+        if self.server.tls is not None:
+            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
 
     def handle(self) -> None:
         self.server.opened(self.connection)
@@ -95,13 +101,16 @@ class WireServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 256
 
-    def __init__(self, handle: Handler, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, handle: Handler, listener: socket.socket | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Connection, bind_and_activate=listener is None)
         if listener is not None:
             self.socket.close()
             self.socket = listener
             self.server_address = listener.getsockname()
         self.answer = handle
+        self.tls = tls
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
         # Not serve_forever: it wakes up again and again to see whether it should end, and the lab has many servers.
@@ -115,7 +124,7 @@ class WireServer(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}"
+        return f"{'http' if self.tls is None else 'https'}://{self.address}"
 
     def start(self) -> None:
         self._thread.start()

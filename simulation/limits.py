@@ -112,6 +112,7 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
     "ReplaceRoute": (),
     "CreateRoute": (),
     "AssociateAddress": (),
+    "DisassociateAddress": (),
     "ModifyNetworkInterfaceAttribute": (),
     "Query": (Limit("TableName", len, 1024, "ValidationException", DYNAMO_PAGES, least=1),),
     "UpdateItem": (

@@ -28,6 +28,7 @@ BASELINE_RUNS = 3
 SECONDS: Mapping[str, tuple[float, float]] = {
     "calls": (30, 0),
     "starts": (30, 0),
+    "share": (15, 6),
     "flows": (60, 36),
     "faults": (30, 32),
     "zones": (30, 20),
@@ -81,6 +82,7 @@ def measure(only: Sequence[str], runs: int) -> Report:
     sections: dict[str, Callable[[], None]] = {
         "calls": lambda: _calls(report),
         "starts": lambda: _starts(report),
+        "share": lambda: _share(report),
         "flows": bench.flows,
         "faults": bench.faults,
         "zones": bench.zones,
@@ -112,6 +114,12 @@ def _starts(report: Report) -> None:
     report.parts["cold_start"] = cold
 
 
+def _share(report: Report) -> None:
+    from tools import bench_share
+
+    report.parts["share"] = bench_share.measure(runs=report.runs)
+
+
 def _month(report: Report) -> None:
     from lab.bench import month
 
@@ -135,6 +143,11 @@ def print_report(report: Report) -> None:
         bench_calls.print_table(report.parts["calls"])
     if "cold_start" in report.parts:
         bench_cold_start.print_table(report.parts["cold_start"])
+        print()
+    if "share" in report.parts:
+        from tools import bench_share
+
+        bench_share.print_table(report.parts["share"])
         print()
     if "simulation" in report.parts:
         from tools import bench_simulation
@@ -164,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sandbox.enter()
     expected = estimate(options.only, options.runs)
     print(f"{', '.join(options.only)}; {options.runs} runs of each event; about {expected / 60:.0f} minutes")
+    print("functions run within the processor share of their MemorySize, as on Lambda (docs/benchmarks.md)")
     report = measure(options.only, options.runs)
     print_report(report)
     took = sum(report.seconds.values())

@@ -82,6 +82,8 @@ class Functions:
         self.failures: list[BaseException] = []
         self.errors: list[tuple[float, str, str]] = []
         """Invocations that ended in an error: when (`time.monotonic()`), which function, what it said."""
+        self.throttles: list[tuple[float, str]] = []
+        """Invocations that found no execution free: when, and of which function."""
         self._lock = threading.Lock()
 
     def register(self, name: str, invoke: Invoke, terms: Terms) -> str:
@@ -153,6 +155,7 @@ class Functions:
         reserved = function.terms.reserved
         with self._lock:
             if reserved is not None and self._running[function.name] >= reserved:
+                self.throttles.append((time.monotonic(), function.name))
                 raise ThrottledError(is_off=reserved == 0)
             self._running[function.name] += 1
         try:

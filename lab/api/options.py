@@ -62,6 +62,9 @@ class ApiOptions:
     """Whether EC2's token buckets are enforced (`lab.api.throttle`)."""
     has_images: bool = False
     """Whether DescribeImages knows AWS's public images; loading them takes a second. Any image id can be launched."""
+    certificate: tuple[str, str] | None = None
+    """Files of a certificate for 127.0.0.1 and its key: the endpoint speaks TLS, as AWS's do. Whoever calls needs the
+    authority (AWS_CA_BUNDLE)."""
     is_mended: bool = True
     """False leaves moto as it is, gaps and all: the contract tests compare the two."""
 

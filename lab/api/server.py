@@ -6,6 +6,7 @@ per process at a time, because moto's state is global. May not import boto3 or n
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -42,7 +43,7 @@ class Api:
         self._stale = StaleReads(self.options.stale_seconds, self.options.region)
         self._world.before_change = self._stale.remember
         self._gateway = Gateway(self._world, self.faults, self._stale)
-        self._server = WireServer(self._gateway.handle)
+        self._server = WireServer(self._gateway.handle, tls=_tls(self.options.certificate))
 
     def start(self) -> str:
         """The endpoint's URL. RuntimeError when another Api of this process is running."""
@@ -103,6 +104,10 @@ class Api:
     def function_errors(self) -> list[tuple[float, str, str]]:
         """Invocations that ended in an error: when (`time.monotonic()`), which function, what it said."""
         return list(self._world.functions.errors)
+
+    def throttles(self) -> list[tuple[float, str]]:
+        """Invocations that found no execution free, as CloudWatch's Throttles: when, and of which function."""
+        return list(self._world.functions.throttles)
 
     def clear_failures(self) -> None:
         """For a test that breaks the packet plane on purpose."""
@@ -214,3 +219,11 @@ class Api:
                 for arn, topic in backend.topics.items()
                 for sent in topic.sent_notifications
             ]
+
+
+def _tls(files: tuple[str, str] | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*files)
+    return context

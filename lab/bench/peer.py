@@ -23,6 +23,7 @@ from lab.baseline.controller import ZONE_TAG
 from lab.bench.rig import Rig
 from lab.network import TARGETS
 from lab.runtime import FunctionResult
+from lab.runtime.processor import Limiter, limiter_of
 from lab.vpc import IMAGE
 
 NAT_SCRIPT = (Path(baseline.__file__).parent / "nat.sh").read_text("utf-8")
@@ -37,6 +38,7 @@ class Peer(Rig):
     def __init__(self, zones: int = 2) -> None:
         self._probers: list[subprocess.Popen[Any]] = []
         self._controller: subprocess.Popen[str] | None = None
+        self._limiter: Limiter | None = None
         self._lock = threading.Lock()
         super().__init__(zones)
         try:
@@ -54,6 +56,8 @@ class Peer(Rig):
         if self._controller is not None:
             self._controller.kill()
             self._controller.wait()
+        if self._limiter is not None:
+            self._limiter.end()
         super().close()
 
     # -- its machines
@@ -96,6 +100,8 @@ class Peer(Rig):
         )
         assert self._controller.stdout is not None
         self._controller.stdout.readline()
+        self._limiter = limiter_of(self._controller.pid)
+        self._limiter.limit(self.share)
         arn = api.register_function(FUNCTION, self._invoke)
         events: Any = boto3.client("events")
         events.put_rule(Name=FUNCTION, EventPattern=json.dumps(PATTERN))

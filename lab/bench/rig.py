@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import boto3
 
 from lab.api import HAND, ApiOptions, Call
+from lab.runtime.processor import share_of
 from lab.stack import ANYWHERE, Choices, Stack
 
 CALL_SECONDS = 0.05
@@ -33,7 +35,7 @@ class Rig:
 
     def __init__(self, zones: int = 2, tables: int = TABLES, choices: Choices | None = None) -> None:
         paced = Choices(zones=zones, tables=tables, run=RUN, quiet=QUIET, tick=TICK, api=PACE, parameters=UNBOUNDED)
-        self.stack = Stack(choices or paced)
+        self.stack = Stack(replace(choices or paced, has_share=True))
         self.states: list[tuple[float, str, str]] = []
         """When which instance came into which state, as EC2's events said."""
         try:
@@ -110,6 +112,11 @@ class Rig:
                 self.stack.network.unhang(nat)
 
     # -- asking
+
+    @property
+    def share(self) -> float:
+        """Processors that the deployed controller may use."""
+        return share_of(self.stack.deployment.functions["ControllerFunction"].memory_mb)
 
     def nat(self, group: str) -> str:
         """The zone's newest NAT. LookupError when there is none."""

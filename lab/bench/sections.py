@@ -6,14 +6,11 @@ each keeper's `recover` waits for. Runs inside `lab.sandbox` only.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lab.bench import event_rows, play
+from lab.bench import bare, event_rows, play
 from lab.bench.keeper import Natkeeper
 from lab.bench.orders import RIGHT, WRONG, ByHand, Order
 from lab.bench.peer import Peer
@@ -100,7 +97,7 @@ class Bench:
                 self._keep(self.by_hand, order, hand.play(order), run)
 
     def _measure_bare_calls(self, rig: Rig) -> None:
-        """There and back again, so an even number of times, by a process of its own."""
+        """There and back again, so an even number of times, by a process with the controller's share."""
         there, home = rig.nat("b"), rig.nat("a")
         addresses = rig.stack.describe(there)["NetworkInterfaces"][0]["PrivateIpAddresses"]
         landing = next(each["PrivateIpAddress"] for each in addresses if not each["Primary"])
@@ -108,12 +105,9 @@ class Bench:
             "allocation": rig.stack.groups["a"].allocation,
             "tables": rig.stack.groups["a"].tables,
             "places": [[rig.stack.interface_of(there), landing], [rig.stack.interface_of(home), None]],
-            "runs": 2 * self.runs + 1,
+            "runs": 2 * self.runs,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "lab.bench.bare", json.dumps(wanted)], capture_output=True, text=True, check=True
-        )
-        self.bare_ms += [round(each, 1) for each in json.loads(done.stdout)]
+        self.bare_ms += bare.measure(wanted, rig.share)
 
     def _repeat(self, rig: Rig, kept: dict[str, list[Played]], events: tuple[Event, ...], runs: range) -> None:
         """Each run plays the events in a row, and then waits until all is well again; where it is not, that is all."""

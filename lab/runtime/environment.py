@@ -1,4 +1,4 @@
-"""One execution environment: a function process, its Runtime API, its memory limit; frozen whenever it has no work.
+"""One execution environment: a function process, its Runtime API, its limits; frozen whenever it has no work.
 
 Made, kept and ended by `lab.runtime.host`.
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lab.runtime.invocation import FunctionResult, LogLine
 from lab.runtime.place import Place
+from lab.runtime.processor import Limiter, Unlimited, limiter_of
 from lab.runtime.runtime_api import News, RuntimeApi, Work
 
 GLANCE = 0.05
@@ -46,7 +47,10 @@ class Trouble(Exception):
 
 
 class ExecutionEnvironment:
-    """`init`, then `run` as often as wanted while `is_alive`, then `end`. Times in seconds, memory in MB."""
+    """`init`, then `run` as often as wanted while `is_alive`, then `end`. Times in seconds, memory in MB.
+
+    `share`: processors that the process may use once its init phase is over, None for all there are.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class ExecutionEnvironment:
         code: Path,
         memory_mb: int,
         log: Callable[[LogLine], None],
+        share: float | None = None,
     ) -> None:
         self.is_alive = True
         self.peak_mb = 0
@@ -70,6 +75,9 @@ class ExecutionEnvironment:
             self._api.close()
             raise
         self.pid = self._child.pid
+        self._share = share
+        # From the start: so the kernel gives it a whole processor for its init phase, whatever else runs.
+        self._limiter: Limiter = Unlimited(self.pid) if share is None else limiter_of(self.pid)
         threading.Thread(target=self._read_log, name=f"log-{self.pid}", daemon=True).start()
 
     def init(self, seconds: float) -> Trouble | None:
@@ -83,12 +91,21 @@ class ExecutionEnvironment:
             self.is_alive = False
             return trouble
         self.init_seconds = time.monotonic() - self._began
-        self._freeze()
+        self._limiter.freeze()
+        self.set_share(self._share)
         return None
+
+    def set_share(self, share: float | None) -> None:
+        """From now on. The init phase has a whole processor whatever the share: Lambda's burst for it."""
+        self._share = share
+        if share is not None and type(self._limiter) is Unlimited:
+            self._limiter = limiter_of(self.pid)
+            self._limiter.freeze()
+        self._limiter.limit(share)
 
     def run(self, work: Work, until: float, seconds: float) -> FunctionResult:
         """One invocation, over at `until` (monotonic), which is `seconds` after it began. Raises Trouble."""
-        self._thaw()
+        self._limiter.thaw()
         self._api.send(work)
         try:
             news = self._wait(until, seconds)
@@ -99,7 +116,7 @@ class ExecutionEnvironment:
         try:
             # The invoke phase lasts until the process asks for the next event.
             self._wait(until, seconds)
-            self._freeze()
+            self._limiter.freeze()
         except Trouble:
             self.is_alive = False
         return FunctionResult(news.body, None if news.kind == "response" else "Unhandled")
@@ -119,6 +136,7 @@ class ExecutionEnvironment:
         self.is_alive = False
         self._child.kill()
         self._child.wait()
+        self._limiter.end()
         self._api.close()
 
     def _wait(self, until: float, seconds: float) -> News:
@@ -155,12 +173,6 @@ class ExecutionEnvironment:
             return Trouble("Runtime.ExitError", "Runtime.ExitError", f"Runtime exited with error: signal: {name}")
         how = f"with error: exit status {code}" if code else "without providing a reason"
         return Trouble("Runtime.ExitError", "Runtime.ExitError", f"Runtime exited {how}")
-
-    def _freeze(self) -> None:
-        self._child.send_signal(signal.SIGSTOP)
-
-    def _thaw(self) -> None:
-        self._child.send_signal(signal.SIGCONT)
 
     def _read_log(self) -> None:
         assert self._child.stdout is not None

@@ -16,6 +16,7 @@ from lab import skew
 from lab.runtime.environment import ExecutionEnvironment, Trouble
 from lab.runtime.invocation import CURRENT, FunctionResult, Invocation, LogLine, Report
 from lab.runtime.place import Here, Place
+from lab.runtime.processor import share_of
 from lab.runtime.runtime_api import Work
 from lab.runtime.variables import variables
 
@@ -28,7 +29,7 @@ PYTHON = (sys.executable, "-S", "-s", "-P")
 class FunctionHost:
     """`handler` is `module.function` as in the template, `code` the built artefact, `env` the function's own variables.
 
-    Times in seconds.
+    Times in seconds. `has_share`: its processes are kept within the processor share that `memory_mb` brings.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class FunctionHost:
         log_group: str | None = None,
         region: str = "us-east-1",
         account: str = "123456789012",
+        has_share: bool = False,
     ) -> None:
         self.name = name
         self.arn = f"arn:aws:lambda:{region}:{account}:function:{name}"
@@ -52,6 +54,7 @@ class FunctionHost:
         self._handler, self._code = handler, code
         self._region, self._runtime, self._log_group = region, runtime, log_group or f"/aws/lambda/{name}"
         self._memory_mb, self._timeout = memory_mb, timeout_seconds
+        self._own_share = self._share = share_of(memory_mb) if has_share else None
         self._place = place or Here()
         self._env = dict(env or {})
         self._generation = 0
@@ -70,6 +73,14 @@ class FunctionHost:
             self._env.update(env)
             self._generation += 1
         self.cool()
+
+    def set_cpu_share(self, percent: float | None) -> None:
+        """Percent of one processor for each of its processes from now on; None for what the host was made with."""
+        with self._lock:
+            self._share = self._own_share if percent is None else percent / 100
+            environments = list(self._all)
+        for environment in environments:
+            environment.set_share(self._share)
 
     def crash(self) -> None:
         """Kill every process of the function, whatever it is doing."""
@@ -141,11 +152,12 @@ class FunctionHost:
                 raise RuntimeError(f"function host {self.name} is stopped")
             self.cold_starts += 1
             env, generation, number = dict(self._env), self._generation, self.cold_starts
+            share = self._share
         log = (self._log_group, f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{number:032x}")
         known = variables(self.name, self._handler, self._memory_mb, self._region, self._code, self._runtime, log, env)
         client = [str(Path(skew.__file__))] if skew.VARIABLE in env else ["-m", "awslambdaric"]
         argv = [*PYTHON, *client, self._handler]
-        environment = ExecutionEnvironment(self._place, argv, known, self._code, self._memory_mb, self._keep)
+        environment = ExecutionEnvironment(self._place, argv, known, self._code, self._memory_mb, self._keep, share)
         with self._lock:
             self._all[environment] = generation
             if self._is_stopped:  # meanwhile

@@ -145,6 +145,10 @@ class Journal:
         """Lines with a reason code."""
         return [each for each in self.lines(since) if "reason_code" in each.fields]
 
+    def throttles(self, since: float = 0.0) -> list[float]:
+        """When an invocation found no execution free."""
+        return [at for at, _ in self._stack.api.throttles() if at >= since]
+
     def tracebacks(self) -> list[str]:
         """What the controller printed that is no JSON: a crash of its own."""
         texts = [line.text for source in self.sources for line in source.logs()]

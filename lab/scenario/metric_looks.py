@@ -1,4 +1,4 @@
-"""Metrics as the controller prints them for CloudWatch, and the template's alarms on them.
+"""Metrics as the controller prints them for CloudWatch, and the template's alarms on them and on Lambda's Throttles.
 
 Called by `lab.scenario.looks`. Metrics that count are added up since the step; DowntimeLow and DowntimeHigh (in
 milliseconds) are taken at their largest; every other is a gauge, of which each group's latest counts: the lowest of
@@ -15,12 +15,15 @@ from lab.scenario.sight import CannotJudge, Sight
 
 COUNTED = ("Failovers", "FailoversFailed", "LastResort", "Launches", "Errors", "Passes", "Unknown")
 LARGEST = ("DowntimeLow", "DowntimeHigh")
+THROTTLES = "Throttles"
 Point = tuple[float, str, float]
 """When, which group, what value."""
 
 
 def points(scene: Sight, name: str, since: float, until: float, group: str = "") -> list[Point]:
-    """Every value of a metric that was printed."""
+    """Every value of a metric that was printed; Lambda counts throttles itself."""
+    if name == THROTTLES:
+        return [(at, "", 1.0) for at in scene.journal.throttles(since) if at <= until]
     found: list[Point] = []
     for line in scene.journal.lines(since):
         if "_aws" not in line.fields or name not in line.fields or line.at > until:
@@ -65,6 +68,8 @@ class _Alarm:
     missing: str
     group: str = ""
     combine: Callable[[list[float]], float] = max
+    needed: int | None = None
+    """Periods that must breach (DatapointsToAlarm); None for all."""
 
 
 def _below_one(value: float) -> bool:
@@ -80,6 +85,7 @@ _DEFINED: Mapping[str, _Alarm] = {
     "controller-silent": _Alarm("Passes", 3, 1, sum, _below_one, "breaching"),
     "failover-failed": _Alarm("FailoversFailed", 1, 1, sum, _above_zero, "notBreaching", combine=sum),
     "standby-not-ready": _Alarm("StandbyReady", 3, 5, max, _below_one, "notBreaching", combine=min),
+    "throttled": _Alarm(THROTTLES, 3, 1, sum, _above_zero, "notBreaching", combine=sum, needed=1),
 }
 
 
@@ -109,7 +115,7 @@ def state_of(scene: Sight, defined: _Alarm, until: float) -> str:
     known = [each for each in breaching if each is not None]
     if not known:
         return "insufficient_data"
-    return "alarm" if len(known) == defined.periods and all(known) else "ok"
+    return "alarm" if sum(known) >= (defined.needed or defined.periods) else "ok"
 
 
 _MISSING: Mapping[str, bool | None] = {"missing": None, "breaching": True, "notBreaching": False}

@@ -192,6 +192,7 @@ ALARMS = (
     "controller-silent",
     "failover-failed",
     "standby-not-ready",
+    "throttled",
 )
 
 PARAMETERS: Mapping[str, str] = {

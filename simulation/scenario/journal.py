@@ -164,6 +164,10 @@ class Journal:
         """The controller's log, oldest first."""
         return [each for each in self._lines if each.at >= since]
 
+    def throttles(self, _since: float = 0.0) -> list[float]:
+        """Never: no concurrency is reserved here, and the account's has no end."""
+        return []
+
     def decisions(self, since: float = 0.0) -> list[Line]:
         """Lines with a reason code."""
         return [each for each in self.lines(since) if "reason_code" in each.fields]

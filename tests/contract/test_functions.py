@@ -238,6 +238,7 @@ def test_synchronous_call_beyond_the_reserved_concurrency_is_throttled(ours: Aws
         client.invoke(FunctionName="controller", Payload=b"2")
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
     assert refused.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert [name for _, name in ours.api.throttles()] == ["controller"]
     gate.release.set()
     eventually(lambda: "FunctionError" not in attempt(client, "controller"))
     assert (gate.payloads[0], 2 in gate.payloads) == (1, False)

@@ -17,6 +17,7 @@ import pytest
 
 from lab.api import ApiOptions, FunctionResult
 from natkeeper.ports import OwnInstances
+from natkeeper.probing import sockets
 from natkeeper.settings import BadSettings
 from tests.support.cloud import Cloud, environment, forget_cold_start, wait_for_answers
 
@@ -125,6 +126,14 @@ def test_payload_runs_a_pass_and_leaves_a_healthy_stack_as_it_is(name: str, depl
     assert set(cloud.targets("a")) == {cloud.zones["a"].interface}
     assert len(cloud.logged(message="woken")) == 1
     assert [each for each in cloud.metrics() if "Passes" in each] != []
+
+
+def test_a_control_probe_finds_its_tls_context_once_a_pass_is_over(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "_context", None)
+    deployed.wake(load("schedule-tick", deployed.cloud))
+    assert sockets._context is not None
 
 
 def test_report_that_egress_is_down_moves_the_traffic_when_the_targets_answer_from_outside(deployed: Deployed) -> None:

@@ -396,7 +396,8 @@ def test_a_stepped_wall_clock_gets_a_new_identity(monkeypatch: pytest.MonkeyPatc
 
 
 def test_importing_the_prober_loads_nothing_heavy() -> None:
-    heavy = ["boto3", "botocore", "aws_lambda_powertools", "asyncio", "ssl", "http", "urllib", "dataclasses", "logging"]
+    # Not ssl: its 30 ms belong into the init phase, which has a whole processor (the test after this one).
+    heavy = ["boto3", "botocore", "aws_lambda_powertools", "asyncio", "http", "urllib", "dataclasses", "logging"]
     script = f"import sys, natkeeper.handlers.prober; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-S", "-c", script],
@@ -407,3 +408,16 @@ def test_importing_the_prober_loads_nothing_heavy() -> None:
         timeout=30,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_probers_tls_context_is_there_before_its_first_run() -> None:
+    script = "import natkeeper.handlers.prober, natkeeper.probing.sockets as found; print(found._context is not None)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout.strip() == "True"

@@ -121,13 +121,15 @@ def test_functions_are_as_written(deploy: Deploy) -> None:
     assert deployed.functions["ProberAFunction"].maximum_age == 60
 
 
-def test_concurrency_and_recursion_are_the_templates_word(api: Api, tmp_path: Path) -> None:
-    text = TEMPLATE.read_text("utf-8").replace("RecursiveLoop: Allow", "ReservedConcurrentExecutions: 3")
+def test_concurrency_is_the_users_word_and_recursion_the_templates(api: Api, tmp_path: Path) -> None:
     changed = tmp_path / "template.yaml"
-    changed.write_text(text)
+    changed.write_text(TEMPLATE.read_text("utf-8").replace("RecursiveLoop: Allow", "RecursiveLoop: Terminate"))
     users = UsersVpc(boto3.client("ec2"), api.options.region, 1, 1)
-    deployed = deployment.deploy("story", {**users.parameters(), **Choices().deployed()}, changed)
-    assert {(each.reserved, each.is_recursion_allowed) for each in deployed.functions.values()} == {(3, False)}
+    asked = {"ControllerConcurrency": "12", "ProberConcurrency": "3"}
+    deployed = deployment.deploy("story", {**users.parameters(), **Choices().deployed(), **asked}, changed)
+    reserved = {name: each.reserved for name, each in deployed.functions.items()}
+    assert reserved == {"ControllerFunction": 12, "ProberAFunction": 3}
+    assert not any(each.is_recursion_allowed for each in deployed.functions.values())
 
 
 def test_probers_results_go_to_the_controller_without_retries_and_its_failures_to_the_queue(deploy: Deploy) -> None:

@@ -49,6 +49,7 @@ def test_alarms_are_judged_with_the_templates_numbers() -> None:
         text = rest.partition("AWS::CloudWatch::Alarm")[0]
         assert f"MetricName: {defined.metric}" in text
         assert f"EvaluationPeriods: {defined.periods}\n" in text
+        assert (f"DatapointsToAlarm: {defined.needed}\n" in text) is (defined.needed is not None)
         assert f"TreatMissingData: {defined.missing}\n" in text
         assert f"Period: {60 * defined.length}" in text
 

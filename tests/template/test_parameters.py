@@ -44,6 +44,12 @@ def test_good_parameters_are_accepted(template: dict[str, Any], parameters: dict
         ("AlarmEmail", "oncall@example.com"),
         ("LogRetentionDays", "365"),
         ("AmiId", "/my/own/nat-ami"),
+        ("ControllerConcurrency", "0"),
+        ("ControllerConcurrency", "10"),
+        ("ControllerConcurrency", "100"),
+        ("ProberConcurrency", "0"),
+        ("ProberConcurrency", "3"),
+        ("ProberConcurrency", "12"),
     ],
 )
 def test_a_good_value_is_accepted(template: dict[str, Any], name: str, value: str) -> None:
@@ -97,6 +103,12 @@ def test_a_good_value_is_accepted(template: dict[str, Any], name: str, value: st
         ("MaxLaunchesPerDay", "0"),
         ("AlarmEmail", "oncall"),
         ("LogRetentionDays", "0"),
+        ("ControllerConcurrency", "1"),
+        ("ControllerConcurrency", "9"),
+        ("ControllerConcurrency", ""),
+        ("ProberConcurrency", "1"),
+        ("ProberConcurrency", "2"),
+        ("ProberConcurrency", "03"),
     ],
 )
 def test_a_bad_value_is_refused_with_a_message_that_names_it(template: dict[str, Any], name: str, value: str) -> None:

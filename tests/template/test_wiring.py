@@ -51,8 +51,17 @@ def test_the_functions_are_what_lambda_runs(stack: Stack) -> None:
         assert each["Properties"]["RecursiveLoop"] == "Allow"
 
 
-def test_no_function_has_reserved_concurrency(stack: Stack) -> None:
-    assert "ReservedConcurrentExecutions" not in json.dumps(stack.template)
+def reserved(stack: Stack) -> dict[str, str]:
+    functions = stack.resources("AWS::Lambda::Function")
+    found = {name: each["Properties"].get("ReservedConcurrentExecutions") for name, each in functions.items()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def test_no_concurrency_is_reserved_unless_asked(expanded: dict[str, Any]) -> None:
+    assert reserved(Stack(expanded, THREE)) == {}
+    assert reserved(Stack(expanded, TWO | {"ControllerConcurrency": "25"})) == {"ControllerFunction": "25"}
+    probers = Stack(expanded, TWO | {"ProberConcurrency": "3"})
+    assert reserved(probers) == {"ProberAFunction": "3", "ProberBFunction": "3"}
 
 
 def test_the_controller_is_not_in_the_vpc(stack: Stack) -> None:
@@ -336,7 +345,7 @@ def test_every_alarm_reaches_the_topic(stack: Stack) -> None:
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     assert {name.rstrip("ABC").removesuffix("Alarm") for name in alarms} == {
         *("EgressDownA", "EgressDownB", "EgressDownC"),
-        *("ControllerSilent", "FailoverFailed", "StandbyNotReady", "DeadLetters"),
+        *("ControllerSilent", "FailoverFailed", "StandbyNotReady", "DeadLetters", "Throttled"),
     }
     for each in alarms.values():
         assert each["Properties"]["AlarmActions"] == [topic]
@@ -367,6 +376,20 @@ def test_readiness_is_only_watched_where_something_can_be_ready(
 def test_a_metric_alarm_of_one_zone_asks_for_no_other_group(expanded: dict[str, Any]) -> None:
     alarm = Stack(expanded, ONE).properties("FailoverFailedAlarm")
     assert [each["Id"] for each in alarm["Metrics"]] == ["all", "a"]
+
+
+@pytest.mark.parametrize("parameters", [ONE, THREE], ids=["one zone", "three zones"])
+def test_a_function_that_is_throttled_sets_off_one_alarm(expanded: dict[str, Any], parameters: dict[str, str]) -> None:
+    stack = Stack(expanded, parameters)
+    alarm = stack.properties("ThrottledAlarm")
+    assert alarm["AlarmName"] == f"{STACK}-throttled"
+    stats = [each["MetricStat"] for each in alarm["Metrics"] if "MetricStat" in each]
+    assert {(each["Metric"]["Namespace"], each["Metric"]["MetricName"], each["Stat"]) for each in stats} == {
+        ("AWS/Lambda", "Throttles", "Sum")
+    }
+    watched = [each["Metric"]["Dimensions"] for each in stats]
+    functions = [f"{STACK}-{name}-{'X' * 12}" for name in stack.resources("AWS::Lambda::Function")]
+    assert watched == [[{"Name": "FunctionName", "Value": name}] for name in functions]
 
 
 @pytest.mark.parametrize("parameters", [ONE, THREE], ids=["one zone", "three zones"])

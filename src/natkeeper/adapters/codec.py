@@ -36,6 +36,18 @@ def decode(kind: type[T], raw: Mapping[str, Any]) -> T:
     return kind(**known)
 
 
+def learn(kind: type) -> None:
+    """Works out ahead how values of the type, and of those in its fields, are read and written."""
+    _ = _WRITERS[kind]
+    if kind in _READERS:
+        return
+    _ = _READERS[kind]
+    for hint in get_type_hints(kind).values():
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and is_dataclass(part):
+                learn(part)
+
+
 class _OncePerType(dict[type, T]):
     """What `make` finds for a type, found when it is first asked for."""
 

@@ -15,6 +15,7 @@ from natkeeper.probing.request import (
     parse_target,
     parse_targets,
 )
+from natkeeper.probing.sockets import tls_context
 
 __all__ = [
     "VERIFY",
@@ -29,4 +30,5 @@ __all__ = [
     "parse_targets",
     "run",
     "summary",
+    "tls_context",
 ]
