@@ -14,7 +14,7 @@ from lab.scenario.file import Expectation
 from lab.scenario.sight import CannotJudge, Sight
 
 COUNTED = ("Failovers", "FailoversFailed", "LastResort", "Launches", "Errors", "Passes", "Unknown")
-LARGEST = ("DowntimeLow", "DowntimeHigh")
+LARGEST = ("DowntimeLow", "DowntimeHigh", "AddressRemap")
 THROTTLES = "Throttles"
 Point = tuple[float, str, float]
 """When, which group, what value."""

@@ -183,7 +183,7 @@ CLOCKS = ("within", "eventually", "after")
 
 METRICS = (
     *("EgressUp", "Home", "StandbyReady", "Observed", "Unknown", "Failovers", "FailoversFailed", "LastResort"),
-    *("Launches", "Errors", "DowntimeLow", "DowntimeHigh", "Passes"),
+    *("Launches", "Errors", "AddressRemap", "DowntimeLow", "DowntimeHigh", "Passes"),
 )
 ALARMS = (
     "egress-down-a",
@@ -200,6 +200,7 @@ PARAMETERS: Mapping[str, str] = {
     "EgressProfile": "NATKEEPER_EGRESS_PROFILE",
     "StandbyMode": "NATKEEPER_STANDBY",
     "CanaryAddress": "NATKEEPER_CANARY_ADDRESS",
+    "ProvingAddress": "",
     "ProbeInterval": "NATKEEPER_PROBE_INTERVAL",
     "ProbeTimeout": "NATKEEPER_PROBE_TIMEOUT",
     "ProbeRoundsToFail": "NATKEEPER_PROBE_ROUNDS_TO_FAIL",

@@ -44,7 +44,7 @@ ADAPTERS = {"ec2": ec2, "dynamodb": ledger, "lambda": prober}
 @pytest.mark.parametrize("service", OPERATIONS)
 def test_a_model_has_every_operation_that_its_adapter_calls(service: str) -> None:
     source = Path(str(ADAPTERS[service].__file__)).read_text("utf-8")
-    called = set(re.findall(r"self\._client\.(?!meta|exceptions|get_paginator)(\w+)\(", source))
+    called = set(re.findall(r"\b(?:_client|_patient\(\)|client)\.(?!meta|exceptions|get_paginator)(\w+)\(", source))
     called |= set(re.findall(r'get_paginator\("(\w+)"\)', source))
     spelt = {"".join(word.title() for word in name.split("_")) for name in called}
     assert spelt == set(OPERATIONS[service]) == set(ours(service)["operations"])

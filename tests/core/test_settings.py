@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from natkeeper.core.policy import StandbyMode
+from natkeeper.core.policy import ProvingAddress, StandbyMode
 from natkeeper.settings import BadSettings, parse
 
 GOOD_GROUP = {
@@ -199,6 +199,29 @@ def test_one_elastic_ip_in_two_zones_is_refused(field: str) -> None:
     """Each tick of one zone would take it from the other, for ever."""
     with pytest.raises(BadSettings, match="NATKEEPER_GROUP_B"):
         parse(env(GROUP_B=group(OTHER_GROUP, **{field: GOOD_GROUP[field]})))
+
+
+def test_a_proving_address_is_read() -> None:
+    found = parse(env(PROVING_ALLOCATION="eipalloc-p", PROVING_ADDRESS="203.0.113.240"))
+    assert found.policy.proving == ProvingAddress("eipalloc-p", "203.0.113.240")
+    assert parse(env()).policy.proving is None
+
+
+@pytest.mark.parametrize(
+    ("allocation", "address", "said"),
+    [
+        ("eipalloc-p", None, "NATKEEPER_PROVING_ADDRESS: missing"),
+        (None, "203.0.113.240", "NATKEEPER_PROVING_ALLOCATION: missing"),
+        ("eipalloc-p", "203.0.113", "NATKEEPER_PROVING_ADDRESS: .*spare Elastic IP"),
+        (GOOD_GROUP["allocation"], "203.0.113.240", "NATKEEPER_PROVING_ALLOCATION: it is zone a's Elastic IP"),
+        ("eipalloc-p", GOOD_GROUP["address"], "NATKEEPER_PROVING_ALLOCATION: it is zone a's Elastic IP"),
+    ],
+)
+def test_a_proving_address_that_is_half_given_or_a_zones_own_is_refused(
+    allocation: str | None, address: str | None, said: str
+) -> None:
+    with pytest.raises(BadSettings, match=said):
+        parse(env(PROVING_ALLOCATION=allocation, PROVING_ADDRESS=address))
 
 
 def test_a_canary_that_is_a_probe_target_is_refused() -> None:

@@ -199,7 +199,7 @@ HEALED: list[Case] = [
     (
         lambda: returning(canary=Canary("eni-a", at(-241), at(-241)), repair=Repair("r", 1, at(-260))).decide(),
         Reason.HEALING,
-        "i-a does not forward",
+        "i-a does not forward; launching a nat for group a, attempt 2",
     ),
     (
         lambda: away(canary=None).change("i-a", state=RUNNING).decide(),

@@ -38,6 +38,7 @@ from natkeeper.core.plan import (
     MoveAddress,
     Plan,
     PointRoute,
+    ReleaseAddress,
     StartInstance,
     StartWatch,
     StopInstance,
@@ -207,6 +208,9 @@ def apply(seen: Network, action: Action, now: datetime, chosen: Policy) -> Netwo
             seen = _with_address(seen, interface_id, private, elastic.public)
             moved = ElasticIp(allocation, elastic.public, interface_id, private)
             return replace(seen, addresses={**seen.addresses, allocation: moved})
+        case ReleaseAddress(_, interface_id):
+            owner = seen.owner_of(interface_id)
+            return seen if owner is None else changed(seen, owner.instance_id, public=None)
         case DisableSourceDestCheck(interface_id):
             owner = seen.owner_of(interface_id)
             return seen if owner is None else changed(seen, owner.instance_id, checked=False)

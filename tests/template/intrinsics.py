@@ -21,7 +21,12 @@ PSEUDO = {
 ABSENT = object()
 VPC_ID = "vpc-0123456789abcdef0"
 HEX = "0123456789abcdef0"
-PUBLIC_ADDRESSES = {"ElasticIpA": "198.51.100.1", "ElasticIpB": "198.51.100.2", "ElasticIpC": "198.51.100.3"}
+PUBLIC_ADDRESSES = {
+    "ElasticIpA": "198.51.100.1",
+    "ElasticIpB": "198.51.100.2",
+    "ElasticIpC": "198.51.100.3",
+    "ProvingElasticIp": "198.51.100.4",
+}
 
 
 def zone(letter: str, number: int, **others: str) -> dict[str, str]:

@@ -110,6 +110,7 @@ def test_every_action_is_an_api_operation(stack: Stack) -> None:
 def test_the_controller_may_make_every_call_it_makes_and_no_other(stack: Stack) -> None:
     actions = {action for each in statements(stack, "ControllerRole") for action in listed(each["Action"])}
     assert actions == {
+        "ec2:DisassociateAddress",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
@@ -192,6 +193,16 @@ def test_an_address_only_moves_between_this_stacks_interfaces(may: Any) -> None:
         assert may("ec2:AssociateAddress", resource, OWN)
         assert not may("ec2:AssociateAddress", resource, FOREIGN)
         assert not may("ec2:AssociateAddress", resource)
+
+
+def test_only_the_proving_address_can_be_taken_off(may: Any, expanded: dict[str, Any]) -> None:
+    """Taking a zone's own off would take its traffic down."""
+    assert may("ec2:DisassociateAddress", f"{EC2}:elastic-ip/eipalloc-{HEX[:-1]}p", OWN)
+    assert not may("ec2:DisassociateAddress", f"{EC2}:elastic-ip/eipalloc-{HEX[:-1]}a", OWN)
+    assert may("ec2:DisassociateAddress", INTERFACE, OWN)
+    assert not may("ec2:DisassociateAddress", INTERFACE, FOREIGN)
+    without = Stack(expanded, THREE | {"ProvingAddress": "no"})
+    assert not allowed(without, "ControllerRole", "ec2:DisassociateAddress", INTERFACE, **OWN)
 
 
 @pytest.mark.parametrize("spelling", [{}, {"ec2:Attribute": "SourceDestCheck"}, {"ec2:Attribute": "sourceDestCheck"}])

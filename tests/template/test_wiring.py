@@ -14,13 +14,14 @@ from tests.template.intrinsics import ACCOUNT, HEX, ONE, REGION, STACK, THREE, T
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 METRICS = {
     *("EgressUp", "Home", "StandbyReady", "Observed", "Failovers", "FailoversFailed", "DowntimeLow", "DowntimeHigh"),
-    *("LastResort", "Unknown", "Errors", "Launches", "Passes"),
+    *("LastResort", "Unknown", "Errors", "Launches", "Passes", "AddressRemap"),
 }
 ENVIRONMENT = {
     *("POWERTOOLS_METRICS_NAMESPACE", "NATKEEPER_STACK", "NATKEEPER_VPC_ID"),
     *("NATKEEPER_GROUP_A", "NATKEEPER_GROUP_B", "NATKEEPER_GROUP_C", "NATKEEPER_LAUNCH_TEMPLATE"),
     *("NATKEEPER_LAUNCH_TEMPLATE_VERSION", "NATKEEPER_SECURITY_GROUP", "NATKEEPER_INSTANCE_TYPES"),
     *("NATKEEPER_EGRESS_PROFILE", "NATKEEPER_CANARY_ADDRESS", "NATKEEPER_LEDGER", "NATKEEPER_TOPIC"),
+    *("NATKEEPER_PROVING_ALLOCATION", "NATKEEPER_PROVING_ADDRESS"),
     *("NATKEEPER_PROBE_TARGETS", "NATKEEPER_PROBE_INTERVAL", "NATKEEPER_PROBE_TIMEOUT"),
     *("NATKEEPER_PROBE_ROUNDS_TO_FAIL", "NATKEEPER_PROBE_RUN", "NATKEEPER_QUIET_PERIOD", "NATKEEPER_STANDBY"),
     *("NATKEEPER_MAX_FAILOVERS_PER_HOUR", "NATKEEPER_MAX_LAUNCHES_PER_DAY"),
@@ -293,6 +294,8 @@ def test_profile_web_lets_80_and_443_through_and_ssh_from_the_bastion(expanded: 
 def test_each_zone_has_an_address_that_outlives_the_stack(expanded: dict[str, Any]) -> None:
     for parameters, count in ((ONE, 1), (TWO, 2), (THREE, 3)):
         addresses = Stack(expanded, parameters).resources("AWS::EC2::EIP")
+        proving = addresses.pop("ProvingElasticIp")
+        assert "DeletionPolicy" not in proving, "nobody's traffic leaves from it"
         assert len(addresses) == count
         for each in addresses.values():
             assert each["DeletionPolicy"] == "RetainExceptOnCreate"
@@ -400,7 +403,18 @@ def test_the_dashboard_is_json_that_shows_metrics_that_exist(
     widgets = json.loads(body)["widgets"]
     text = json.dumps(widgets)
     shown = set(re.findall(r'stack=\\+"natkeeper-test\\+" MetricName=\\+"(\w+)', text))
-    assert shown == {"EgressUp", "DowntimeLow", "DowntimeHigh", "Failovers", "FailoversFailed", "Errors", "Unknown"}
+    assert shown == {
+        *(
+            "EgressUp",
+            "DowntimeLow",
+            "DowntimeHigh",
+            "AddressRemap",
+            "Failovers",
+            "FailoversFailed",
+            "Errors",
+            "Unknown",
+        )
+    }
     assert shown <= METRICS
     assert "fields @timestamp, group, carried_by, reason_code" in text
     assert "${PROP('Dim.group')}" in text

@@ -294,7 +294,8 @@ def _prove(view: View, path: Path, home: Instance) -> Step:
     assert memory.canary is not None
     failed_at = fails_at(view, home, memory.canary)
     if failed_at is not None and view.now > failed_at:
-        return replace(launch(view, Role.NAT), detail=f"{home.instance_id} does not forward")
+        step = launch(view, Role.NAT)
+        return replace(step, detail=f"{home.instance_id} does not forward; {step.detail}")
     detail = f"proving {home.instance_id} with canary packets"
     if failed_at is None:
         detail += "; it has no public address yet"

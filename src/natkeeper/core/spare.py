@@ -82,13 +82,14 @@ def _is_stuck(view: View, standby: Instance) -> bool:
 
 
 def _is_silent(view: View, standby: Instance, path: Path) -> bool:
-    """It runs, and its canary's packets have been lost for as long as a NAT may take to begin forwarding. One that only
-    waits for a public address is not."""
+    """It runs, and its canary's packets have been lost for as long as a NAT may take to begin forwarding. One that
+    waits for a public address, or has had it for a moment only, is not."""
     canary = view.memory.canary
     if canary is None or canary.target != path.target or canary.failed_since is None:
         return False
-    lacks_address = standby.interface is not None and standby.interface.primary.public is None
-    return not lacks_address and view.now - max(canary.failed_since, standby.launched_at) > view.boot_time(standby)
+    if canary.addressed_at is None or view.now - canary.addressed_at <= view.policy.address_limit:
+        return False
+    return view.now - max(canary.failed_since, standby.launched_at) > view.boot_time(standby)
 
 
 def _replace_silent(view: View, standby: Instance) -> Step:

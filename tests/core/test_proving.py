@@ -1,0 +1,426 @@
+"""Proving a NAT that AWS gives no public address, and room for the next one where a replacement failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from natkeeper.core.incident import Canary, Exclusion, Repair
+from natkeeper.core.launches import is_unseen, may_still_appear, refused, type_after
+from natkeeper.core.model import ElasticIp, Network, Role
+from natkeeper.core.plan import (
+    GivePublicAddress,
+    LaunchInstance,
+    MoveAddress,
+    PointRoute,
+    Reason,
+    ReleaseAddress,
+    StartInstance,
+    StopInstance,
+    TakePublicAddress,
+    TerminateInstance,
+)
+from natkeeper.core.policy import ProvingAddress, StandbyMode
+from natkeeper.core.room import failed_one, is_full
+from natkeeper.core.view import View
+from tests.support.worlds import (
+    CANARY,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    UP,
+    World,
+    at,
+    away,
+    nat,
+    proofs,
+    report,
+    resting,
+    secs,
+    writes,
+)
+
+SPARE = ProvingAddress("eip-spare", "203.0.113.99")
+LENT = MoveAddress("eip-spare", "eni-a", "10.0.0.10")
+
+
+def lending(world: World, on: str | None = None, private: str | None = None) -> World:
+    """The stack has a proving address, which is on that interface or on nothing."""
+    association = None if on is None else "eipassoc-1"
+    spare = ElasticIp("eip-spare", SPARE.public, on, private, association)
+    world.network = _with_address(world, spare)
+    return world
+
+
+def _with_address(world: World, spare: ElasticIp) -> Network:
+    return replace(world.seen, addresses={**world.seen.addresses, "eip-spare": spare})
+
+
+def without_address(zones: str = "ab", **remembered: object) -> World:
+    """Group a is away; its own NAT runs and has no public address."""
+    world = away(zones, proving=SPARE).change("i-a", state=RUNNING, public=None)
+    return lending(world.remember(**remembered))
+
+
+def _with_own_address_on(world: World, target: str, private: str) -> Network:
+    own = replace(world.seen.addresses["eip-a"], interface_id=target, private=private)
+    return replace(world.seen, addresses={**world.seen.addresses, "eip-a": own})
+
+
+def view(world: World) -> View:
+    others = {name: each for name, each in world.memories.items() if name != "a"}
+    return View(world.policy.group("a"), world.seen, world.memories["a"], others, world.policy, at(world.now))
+
+
+# -- the proving address
+
+
+def test_a_nat_without_a_public_address_borrows_the_stacks() -> None:
+    plan = without_address().decide()
+    assert set(writes(plan)) == {LENT, PointRoute("rtb-a", CANARY, "eni-a")}
+    assert plan.memory.address_move is None, "it is not the group's own that moves"
+    assert plan.detail == "proving i-a with canary packets; it has no public address yet"
+
+
+def test_it_is_asked_for_again_only_after_a_while() -> None:
+    world = without_address()
+    world.step()
+    world.change("i-a", public=None)
+    lending(world)
+    assert writes(world.decide(now=29.9)) == []
+    assert writes(world.decide(now=30)) == [LENT]
+
+
+def test_since_when_it_has_one_is_remembered_and_forgotten_with_it() -> None:
+    world = without_address()
+    assert world.step().memory.canary == Canary("eni-a", at(0), asked_at=at(0))
+    assert world.step(now=5).memory.canary == Canary("eni-a", at(0), addressed_at=at(5), asked_at=at(0))
+    assert world.step(now=9).memory.canary == Canary("eni-a", at(0), addressed_at=at(5), asked_at=at(0))
+    world.change("i-a", public=None)
+    assert world.step(now=10).memory.canary == Canary("eni-a", at(0), asked_at=at(0))
+
+
+def test_a_table_that_still_leads_there_keeps_other_addresses_off_it() -> None:
+    """The group's packets would leave from that address, which the far end does not know."""
+    world = away("ab", tables=2, proving=SPARE).change("i-a", state=RUNNING, public=None).route("rtb-a2", "eni-a")
+    plan = lending(world).decide()
+    assert not [each for each in writes(plan) if isinstance(each, (MoveAddress, GivePublicAddress))]
+
+
+def test_another_groups_route_there_does_not() -> None:
+    """Two groups that carry each other's traffic would never come home."""
+    world = without_address()
+    world.route("rtb-b", "eni-a").remember("b", target="eni-a")
+    assert LENT in writes(world.decide())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "is_lent"),
+    [
+        ({"canary": Canary("eni-b", at(-9)), "target": "eni-c"}, True),
+        ({"canary": Canary("eni-b", at(-9)), "target": "eni-b"}, False),
+        ({"canary": Canary("eni-c", at(-9)), "target": "eni-c"}, False),
+        ({"canary": None, "target": "eni-c"}, False),
+    ],
+)
+def test_it_is_not_taken_from_a_group_that_proves_its_own_nat_with_it(theirs: dict[str, object], is_lent: bool) -> None:
+    world = lending(without_address("abc").remember("b", **theirs), "eni-b", "10.0.0.50")
+    asked = [each for each in writes(world.decide()) if not isinstance(each, PointRoute)]
+    assert asked == [GivePublicAddress("eni-a") if is_lent else LENT]
+
+
+@pytest.mark.parametrize("changes", [{"state": STOPPED}, {"interface": None}])
+def test_it_is_taken_from_a_nat_that_is_no_more(changes: dict[str, object]) -> None:
+    world = without_address("abc").remember("c", canary=Canary("eni-c", at(-9)), target="eni-b")
+    lending(world, "eni-c", "10.0.0.90")
+    assert LENT not in writes(world.decide())
+    world.change("i-c", **changes)
+    assert LENT in writes(world.decide())
+
+
+def test_a_nat_that_it_is_on_already_needs_none() -> None:
+    world = lending(without_address().change("i-a", public=SPARE.public), "eni-a", "10.0.0.10")
+    assert writes(world.decide()) == [PointRoute("rtb-a", CANARY, "eni-a")]
+
+
+def test_it_is_taken_off_before_traffic_comes_home_with_whatever_aws_may_give() -> None:
+    world = lending(without_address().change("i-a", public=SPARE.public), "eni-a", "10.0.0.10")
+    world.route("rtb-a", "eni-a", CANARY).remember(
+        canary=Canary("eni-a", at(-500), at(-500)), proofs=proofs("eni-b", "eni-a"), repair=Repair("r", 1, at(-500))
+    )
+    plan = world.step()
+    assert writes(plan) == [TakePublicAddress("eni-a"), ReleaseAddress("eipassoc-1", "eni-a")]
+    assert plan.memory.withdrawn_at == at(0)
+    assert world.step(now=1).reason is Reason.GO_HOME
+
+
+@pytest.mark.parametrize("on", [None, "eni-c"])
+def test_it_is_left_where_another_nat_has_it(on: str | None) -> None:
+    world = lending(without_address("abc").change("i-a", public="198.51.100.7"), on, on and "10.0.0.90")
+    world.route("rtb-a", "eni-a", CANARY).remember(
+        canary=Canary("eni-a", at(-500), at(-500)), proofs=proofs("eni-b", "eni-a"), repair=Repair("r", 1, at(-500))
+    )
+    assert writes(world.decide()) == [TakePublicAddress("eni-a")]
+
+
+def test_a_look_that_did_not_show_it_makes_do_with_one_of_awss() -> None:
+    world = away("ab", proving=SPARE).change("i-a", state=RUNNING, public=None)
+    assert GivePublicAddress("eni-a") in writes(world.decide())
+
+
+def test_a_standby_without_a_public_address_borrows_it_and_asks_aws_for_none() -> None:
+    standby = nat("a", role=Role.STANDBY, public=None)
+    world = resting("a", standby=StandbyMode.RUNNING, proving=SPARE).add(standby)
+    assert [type(each) for each in writes(world.decide())] == [PointRoute]
+    assert standby.interface is not None
+    lent = MoveAddress("eip-spare", "eni-as", standby.interface.primary.address)
+    assert set(writes(lending(world).decide())) == {lent, PointRoute("rtb-a", CANARY, "eni-as", is_missing=True)}
+
+
+def test_two_standbys_do_not_take_it_from_each_other() -> None:
+    world = resting("ab", standby=StandbyMode.RUNNING, proving=SPARE)
+    for name in "ab":
+        world.add(nat(name, role=Role.STANDBY, public=None))
+        world.route(f"rtb-{name}", f"eni-{name}s", CANARY)
+    world.remember(canary=Canary("eni-as", at(-60)))
+    world.remember("b", canary=Canary("eni-bs", at(-60)))
+    world.change("i-bs", public=SPARE.public)
+    assert writes(lending(world, "eni-bs", "10.0.0.60").decide()) == []
+    world.remember("b", canary=None)
+    assert [type(each) for each in writes(world.decide())] == [MoveAddress]
+
+
+# -- its time
+
+
+def proving_since(**fields: float) -> World:
+    """The own NAT was started, and its canary has been lost since."""
+    spans = {"launched": -9000.0, "started": -9000.0, "pointed": -9000.0, "addressed": -9000.0, **fields}
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7", launched_at=at(spans["launched"]))
+    canary = Canary("eni-a", at(spans["pointed"]), addressed_at=at(spans["addressed"]))
+    repair = Repair("r", 1, at(spans["started"]))
+    return world.route("rtb-a", "eni-a", CANARY).remember(canary=canary, repair=repair)
+
+
+@pytest.mark.parametrize("what", ["launched", "started", "pointed"])
+def test_one_that_was_started_has_its_time_from_the_last_of_these(what: str) -> None:
+    assert writes(proving_since(**{what: -240}).decide()) == []
+    assert [type(each) for each in writes(proving_since(**{what: -240.001}).decide())] == [LaunchInstance]
+
+
+def test_one_that_has_its_address_for_a_moment_only_is_given_a_moment() -> None:
+    assert writes(proving_since(addressed=-30).decide()) == []
+    assert [type(each) for each in writes(proving_since(addressed=-30.001).decide())] == [LaunchInstance]
+
+
+def test_one_that_was_launched_has_the_time_of_a_boot() -> None:
+    world = proving_since(started=-450, launched=-449)
+    world.remember(repair=Repair("r", 1, at(-450), is_launched=True, is_accepted=True))
+    world.remember(canary=Canary("eni-a", at(-450), addressed_at=at(-400)))
+    assert writes(world.decide(now=1)) == []
+    assert [type(each) for each in writes(world.decide(now=1.001))] == [LaunchInstance]
+
+
+def test_one_that_lacks_only_its_address_is_never_given_up() -> None:
+    world = away().change("i-a", state=RUNNING, public=None, launched_at=at(-9000))
+    world.route("rtb-a", "eni-a", CANARY).remember(
+        canary=Canary("eni-a", at(-9000), asked_at=at(-9000)), repair=Repair("r", 1, at(-9000))
+    )
+    assert writes(world.decide()) == [GivePublicAddress("eni-a")]
+
+
+def test_without_egress_several_nats_have_the_canary_in_turn() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public="198.51.100.7"))
+    world.add(nat("a", number=2, public="198.51.100.8", launched=-60)).change("i-a", public="198.51.100.9")
+    world.route("rtb-a", "eni-as").remember(
+        target="eni-as",
+        proofs=(),
+        exclusions=(Exclusion("eni-a", at(999)), Exclusion("eni-a2", at(999))),
+        repair=Repair("r", 1, at(-60), is_launched=True, is_accepted=True),
+    )
+    pointed = []
+    for second in range(0, 180, 45):
+        plan = world.decide(report("xxx", second - 4), now=second, control=UP)
+        pointed += [each.target for each in writes(plan) if isinstance(each, PointRoute) and each.destination == CANARY]
+    assert pointed in (["eni-a", "eni-a2"] * 2, ["eni-a2", "eni-a"] * 2)
+
+
+# -- room
+
+
+def test_a_failed_replacement_goes_before_the_next_is_launched() -> None:
+    world = away().add(nat("a", number=2, public="198.51.100.8", launched=-600)).route("rtb-a", "eni-a2", CANARY)
+    world.remember(
+        canary=Canary("eni-a2", at(-590), addressed_at=at(-590)),
+        repair=Repair("r", 1, at(-600), is_launched=True, is_accepted=True, instance_type="t4g.nano"),
+    )
+    plan = world.step()
+    assert writes(plan) == [TerminateInstance("i-a2")]
+    assert plan.wake_at is not None
+    assert writes(world.step(now=1)) == [StartInstance("i-a")], "the one that is left is stopped"
+    world.change("i-a", state=PENDING)
+    (launch,) = writes(world.step(now=452))
+    assert isinstance(launch, LaunchInstance)
+    assert launch.instance_type == "t4g.micro"
+
+
+def test_what_carries_somebodys_traffic_or_was_proven_is_no_failed_one() -> None:
+    world = away().add(nat("a", number=2, launched=-600))
+    assert is_full(view(world))
+    found = failed_one(view(world), Role.NAT)
+    assert found is not None
+    assert found.instance_id == "i-a2"
+    world.remember(proofs=proofs("eni-a2", "eni-a"))
+    assert failed_one(view(world), Role.NAT) is None
+    world.remember(proofs=()).remember("b", target="eni-a2")
+    found = failed_one(view(world), Role.NAT)
+    assert found is not None
+    assert found.instance_id == "i-a"
+
+
+def test_an_old_proof_keeps_nobody() -> None:
+    world = away().add(nat("a", number=2, launched=-600)).remember("b", target="eni-a")
+    world.remember(proofs=proofs("eni-a2", age=120))
+    assert failed_one(view(world), Role.NAT) is None
+    world.remember(proofs=proofs("eni-a2", age=120.001))
+    found = failed_one(view(world), Role.NAT)
+    assert found is not None
+    assert found.instance_id == "i-a2"
+
+
+def test_one_without_an_interface_may_go() -> None:
+    world = away().add(nat("a", PENDING, number=2, launched=-600)).change("i-a2", interface=None)
+    found = failed_one(view(world), Role.NAT)
+    assert found is not None
+    assert found.instance_id == "i-a2"
+
+
+def test_of_the_role_that_is_wanted_first_then_of_the_other() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING)
+    world.add(nat("a", role=Role.STANDBY, public=None), nat("a", role=Role.STANDBY, number=2, public=None, launched=-9))
+    assert is_full(view(world))
+    found = failed_one(view(world), Role.NAT)
+    assert found is not None
+    assert found.role is Role.STANDBY
+    world.add(nat("a", number=2, launched=-9))
+    found = failed_one(view(world), Role.NAT)
+    assert found is not None
+    assert found.instance_id == "i-a2"
+
+
+def test_one_more_than_wanted_is_room() -> None:
+    assert not is_full(view(resting("a")))
+    standby = resting("a", standby=StandbyMode.RUNNING)
+    assert not is_full(view(standby.add(nat("a", role=Role.STANDBY, public=None))))
+    assert is_full(view(resting("a").add(nat("a", role=Role.STANDBY, public=None))))
+
+
+def test_a_launch_that_no_look_has_shown_takes_room() -> None:
+    coming = Repair("r", 1, at(-5), is_launched=True, is_accepted=True)
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", number=2, launched=-60))
+    assert not is_full(view(world))
+    assert is_full(view(world.remember(standby_repair=coming)))
+
+
+def test_where_nothing_may_go_the_launch_waits() -> None:
+    """A standby that the user does not want any more carries the traffic."""
+    world = (
+        resting("a").add(nat("a", role=Role.STANDBY, public=None)).change("i-a", state=PENDING, launched_at=at(-900))
+    )
+    world.route("rtb-a", "eni-as").remember(target="eni-as", proofs=proofs("eni-as"), repair=Repair("r", 1, at(-900)))
+    world.network = _with_own_address_on(world, "eni-as", "10.0.0.21")
+    plan = world.decide()
+    assert (plan.reason, writes(plan)) == (Reason.HEALING, [])
+    assert "waiting until there is room" in plan.detail
+
+
+def test_a_launch_is_unseen_until_an_instance_of_its_time_is_there() -> None:
+    memory = resting("a").memories["a"]
+    assert not is_unseen(memory, Role.NAT, (), at(0))
+    coming = replace(memory, repair=Repair("r", 1, at(-5), is_launched=True, is_accepted=True))
+    assert is_unseen(coming, Role.NAT, (nat("a"),), at(0))
+    assert not is_unseen(coming, Role.NAT, (nat("a", launched=-6),), at(0))
+    assert is_unseen(coming, Role.NAT, (nat("a", launched=-7.5),), at(0))
+    assert not is_unseen(coming, Role.NAT, (), at(115))
+    assert not may_still_appear(Repair("r", 1, at(0)), at(1))
+
+
+# -- the next type, and quotas
+
+
+@pytest.mark.parametrize(
+    ("last", "is_accepted", "wanted"),
+    [
+        ("t4g.nano", True, "t4g.micro"),
+        ("t4g.micro", True, "t4g.nano"),
+        ("t4g.nano", False, "t4g.nano"),
+        ("t3.nano", True, "t4g.nano"),
+    ],
+)
+def test_after_a_boot_that_never_proved_itself_the_next_type_is_asked_for(
+    last: str, is_accepted: bool, wanted: str
+) -> None:
+    repair = Repair("r", 1, at(0), is_launched=True, is_accepted=is_accepted, instance_type=last)
+    assert type_after(repair, ("t4g.nano", "t4g.micro")) == wanted
+
+
+def over_quota(**fields: object) -> World:
+    """The own NAT hangs, traffic is elsewhere, and the account's quota refused its replacement."""
+    world = away().change("i-a", state=RUNNING, public="198.51.100.7", launched_at=at(-9000))
+    world.route("rtb-a", "eni-a", CANARY)
+    known = {"is_launched": True, "refused_at": at(-5), "refusals": 1, "is_short": True, "is_quota": True, **fields}
+    repair = Repair("r", 1, at(-5), instance_type="t4g.micro", **known)  # type: ignore[arg-type]
+    return world.remember(canary=Canary("eni-a", at(-9000), addressed_at=at(-9000)), repair=repair)
+
+
+def test_a_hung_nat_makes_room_for_the_replacement_that_does_not_fit() -> None:
+    world = over_quota()
+    world.change("i-a", launched_at=at(-9000)).remember(canary=Canary("eni-a", at(-9000), addressed_at=at(-9000)))
+    world.remember(repair=Repair("r", 1, at(-600), **_QUOTA))
+    plan = world.step()
+    assert writes(plan) == [StopInstance("i-a")]
+    assert "quota" in plan.detail
+    world.change("i-a", state=STOPPED)
+    assert [type(each) for each in writes(world.step(now=60))] == [LaunchInstance], "and not started again"
+
+
+_QUOTA: dict[str, object] = {
+    "is_launched": True,
+    "refused_at": at(-5),
+    "refusals": 1,
+    "is_short": True,
+    "is_quota": True,
+    "instance_type": "t4g.micro",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"is_quota": False},
+        {"proofs": ()},
+        {"proofs": proofs("eni-b", "eni-a", age=130)},
+        {"target": "eni-a"},
+    ],
+)
+def test_nothing_is_stopped_otherwise(changes: dict[str, object]) -> None:
+    world = over_quota().remember(repair=Repair("r", 1, at(-600), **{**_QUOTA, "is_quota": "is_quota" not in changes}))
+    world.remember(**{name: each for name, each in changes.items() if name != "is_quota"})
+    assert StopInstance("i-a") not in writes(world.decide())
+
+
+def test_which_refusal_was_a_quotas_is_remembered_until_the_next_answer() -> None:
+    world = over_quota()
+    memory = refused(world.memories["a"], Role.NAT, at(0), is_short=True, is_quota=True)
+    assert memory.repair is not None
+    assert memory.repair.is_quota
+    memory = refused(memory, Role.NAT, at(1), is_short=True)
+    assert memory.repair is not None
+    assert not memory.repair.is_quota
+
+
+def test_the_limits_are_those_that_the_documentation_tells() -> None:
+    policy = resting("a").policy
+    assert (policy.boot_limit, policy.start_limit, policy.address_limit) == (secs(450), secs(240), secs(30))
+    assert (policy.address_arrival, policy.propagation) == (secs(11), secs(1))
