@@ -6,6 +6,8 @@ The fakes write down what they were called with; the fake of dnf makes the fake 
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -46,6 +48,7 @@ case "$*" in
 esac""",
     "ip": """
 case "$*" in
+*monitor*) exec /usr/bin/sleep 60 ;;
 *"route show default"*) echo "default via 10.0.1.1 dev ens5" ;;
 *"rule show"*) echo "100: from all iif ens5 lookup main" ;;
 *"to 10.0.1.20/32"*) echo "2: ens5 inet 10.0.1.20/24 scope global dynamic ens5" ;;
@@ -218,6 +221,31 @@ def test_children_do_not_inherit_the_lock(instance: Instance) -> None:
     assert (instance.state / "lock").exists()
     assert instance.called("dnf")
     assert "state/lock" not in Path(f"{instance.log}.open").read_text()
+
+
+def test_a_deleted_ruleset_is_loaded_again_before_the_next_pass(instance: Instance) -> None:
+    """The fake's rules are a file; its monitor tells of their deletion once they are there."""
+    rules = instance.folder / "rules"
+    wait = f"until [ -e {rules} ]; do /usr/bin/sleep 0.01; done; rm {rules}; echo delete table ip natkeeper; "
+    instance.fake(
+        "nft",
+        f"""
+case "$1" in
+monitor) {wait} exec /usr/bin/sleep 60 ;;
+list) [ -e {rules} ] ;;
+-f) touch {rules} ;;
+esac""",
+    )
+    command = ["/bin/bash", str(instance.script), "watch"]
+    environment = {"LOG": str(instance.log), "BIN": str(instance.bin), "STATE": str(instance.state)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as watching:
+        assert watching.stdout is not None
+        said = [watching.stdout.readline() for _ in range(2)]
+        os.killpg(watching.pid, signal.SIGKILL)
+    assert "ruleset loaded" in said[0]
+    assert "somebody deleted the ruleset: loaded again" in said[1]
 
 
 def test_an_enable_that_failed_once_is_tried_again_by_the_next_pass(instance: Instance) -> None:

@@ -1,7 +1,7 @@
-# Turns this machine into a NAT: guard, addresses, translation rules, and forwarding last. The rules mark what they have
-# seen, and the guard routes nothing without that mark: with the rules gone, nothing is forwarded (docs/nat-instance.md).
-# cloud-init runs this on the first boot; systemd keeps it running from then on. A pass is made at boot, once a minute, and
-# when somebody deletes rules. A pass that finds everything in place changes nothing and says nothing.
+# Turns this machine into a NAT: guard, addresses, translation rules, and forwarding last. The rules mark what they see,
+# and the guard routes nothing without that mark: with the rules gone, nothing is forwarded (docs/nat-instance.md).
+# cloud-init runs this on the first boot, and systemd from then on. A pass is made at boot, once a minute, and when
+# rules are deleted or addresses change. A pass that finds everything in place changes nothing and says nothing.
 # The settings above this line come from natkeeper.nat_instance; the addresses come from instance metadata.
 set -euo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -36,7 +36,7 @@ make_swap() {
 device_of_default_route() {
   # Waited for: at boot this can run before DHCP has answered.
   local device
-  for _ in $(seq 60); do
+  for _ in $(seq 120); do
     device=$(ip -4 route show default | awk '{ for (i = 1; i < NF; i++) if ($i == "dev") { print $(i + 1); exit } }')
     [ -n "$device" ] && echo "$device" && return
     sleep 0.5
@@ -95,8 +95,8 @@ bring_up_secondaries() {
 }
 
 keep_primary_first() {
-  # networkd sets the addresses that cloud-init found before DHCP has answered. The first of a subnet is what Linux calls
-  # primary, and the source of the machine's own packets. Adding that one anew puts it behind EC2's primary.
+  # networkd sets the addresses that cloud-init found before DHCP has answered. Linux calls the first of a subnet
+  # primary, and takes it for the machine's own packets. Adding that one anew puts it behind EC2's primary.
   local _ cidr
   for _ in "${SECONDARIES[@]}"; do
     cidr=$(addresses to "$PRIMARY/32" | awk '/ secondary / { print $4 }')
@@ -104,7 +104,8 @@ keep_primary_first() {
     cidr=$(addresses primary | awk -v p="/${cidr#*/}" 'index($4, p) { print $4; exit }')
     [[ " ${SECONDARIES[*]} " == *" ${cidr%/*} "* ]] || return 0
     echo 1 >"/proc/sys/net/ipv4/conf/$DEVICE/promote_secondaries" || return 0 # or the others would go with it
-    ip address del "$cidr" dev "$DEVICE" && ip address add "$cidr" brd + dev "$DEVICE" && say "$PRIMARY goes first again"
+    ip address del "$cidr" dev "$DEVICE" && ip address add "$cidr" brd + dev "$DEVICE" || return 0
+    say "$PRIMARY goes first again"
   done
 }
 
@@ -247,10 +248,16 @@ pass() {
 
 locked_pass() { flock --close "$STATE/lock" bash "$0" pass; } # --close: what a pass starts must not keep the lock
 
+changes() { # A line when rules were deleted, or an address was set or removed. Ends when it cannot tell any more.
+  { nft monitor destroy & ip -4 monitor address & } 2>/dev/null
+  wait -n || :
+  kill $(jobs -p) 2>/dev/null
+}
+
 watch() {
   local events='' pause=5 seconds
   while :; do
-    [ -n "$events" ] || exec {events}< <(exec nft monitor destroy 2>/dev/null)
+    [ -n "$events" ] || exec {events}< <(changes)
     if locked_pass {events}<&-; then
       seconds=60 pause=5
     else
@@ -258,8 +265,8 @@ watch() {
     fi
     if read -r -t "$seconds" -u "$events"; then
       restore_rules
-      for _ in {1..50}; do read -r -t 0.2 -u "$events" || break; done # one pass for all that was deleted together
-    elif [ $? -le 128 ]; then # the monitor has ended, or there is no nft yet
+      for _ in {1..50}; do read -r -t 0.2 -u "$events" || break; done # one pass for what happened together
+    elif [ $? -le 128 ]; then # a monitor has ended, or there is no nft yet
       exec {events}<&-
       events=''
       sleep "$seconds"
