@@ -176,7 +176,7 @@ class Network:
         return result.console if result else ""
 
     def run_user_data(self, instance_id: str) -> BootResult:
-        """Run it again, as the timer on a real instance does every minute."""
+        """Run it again, as natkeeper.service on a real instance does every minute."""
         result = self._boots[instance_id] = self._guests[instance_id].run_user_data()
         return result
 

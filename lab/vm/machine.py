@@ -33,10 +33,9 @@ table ip seen {
     type filter hook prerouting priority -400; policy accept;
     iifname != "guest" return
     ip daddr 10.0.0.0/8 return
-    ip saddr 10.0.0.0/8 ip saddr != @own counter name untranslated
-    ip saddr @own tcp flags & rst == rst counter name resets
+    ip saddr 10.0.0.0/8 ip saddr != SUBNET counter name untranslated
+    ip saddr SUBNET tcp flags & rst == rst counter name resets
   }
-  set own { type ipv4_addr; }
 }
 """
 
@@ -59,8 +58,7 @@ class Machine(Guest):
         self._metadata = Metadata(self._kernel, self.interface, self.instance_id, self.user_data)
         self.interface.wire_machine(self._kernel, self.instance_id)
         self._start(self._dhcp())
-        own = ", ".join(self.interface.addresses)
-        self._kernel.nft(self.interface.namespace, COUNTERS + f"add element ip seen own {{ {own} }}\n")
+        self._kernel.nft(self.interface.namespace, COUNTERS.replace("SUBNET", str(self.interface.subnet)))
         self._qemu = self._start(self._command(device))
 
     def power_off(self) -> None:

@@ -56,8 +56,8 @@ guard() {
 }
 
 request() { # METHOD PATH HEADER. IMDSv2 only: the launch template requires it
-  if command -v curl >/dev/null; then
-    curl --noproxy '*' --silent --show-error --fail --max-time 2 --retry 8 --retry-connrefused --retry-delay 1 \
+  if command -v curl >/dev/null; then # all errors: cloud-init restarts networkd while this asks
+    curl --noproxy '*' --silent --show-error --fail --max-time 2 --retry 8 --retry-all-errors --retry-delay 1 \
       -X "$1" -H "$3" "$IMDS/$2"
   else # cloud-init, which runs this, is written in Python
     python3 -c 'import sys, urllib.request as web
