@@ -7,7 +7,7 @@ JOBS ?= 1
 RUNS ?=
 ONLY ?=
 
-.PHONY: help demo test check lint types imports template mutants bench clean
+.PHONY: help demo test check lint types imports template mutants bench vm clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -40,8 +40,13 @@ mutants: .venv/ready ## break the core in 3,700 ways; the tests must notice (JOB
 bench: .venv/ready system ## figures beside their floors (JSON=file, RUNS=10, ONLY="flows zones …")
 	$(PYTHON) -m tools.bench $(if $(JSON),--json $(JSON)) $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY))
 
+vm: .venv/ready system ## boot a NAT on a real machine, in QEMU (Debian, amd64, root; about 6 minutes without KVM)
+	@tools/setup vm
+	$(PYTHON) -m lab.vm.image build/vm
+	NATKEEPER_VM=build/vm $(PYTHON) -m lab.sandbox -- $(PYTHON) -m pytest -p no:cacheprovider tests/vm
+
 clean: ## removes what the commands above made
-	rm -rf .venv .venv-sam .aws-sam build/mutants .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-sam .aws-sam build/mutants build/vm .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 .PHONY: system
 system:

@@ -80,17 +80,27 @@ class Interface:
         """Give the guest its cable and its primary address, as DHCP would; secondary ones are the guest's affair."""
         primary, gateway = self.addresses[0], self.subnet_gateway
         kernel.cable(self.namespace, TOWARDS_GUEST, guest, device, (self.mac(2), self.guest_mac))
-        kernel.sysctl(
-            self.namespace,
-            {f"net.ipv4.conf.{TOWARDS_GUEST}.proxy_arp": 1, f"net.ipv4.neigh.{TOWARDS_GUEST}.proxy_delay": 0},
-        )
-        kernel.address(self.namespace, TOWARDS_GUEST, f"{gateway}/32")
-        kernel.neighbour(self.namespace, TOWARDS_GUEST, primary, self.guest_mac)
-        kernel.route(self.namespace, f"{primary}/32", TOWARDS_GUEST)
+        self._face_guest(kernel)
         kernel.address(guest, device, f"{primary}/{self.subnet.prefixlen}")
         kernel.route(guest, "0.0.0.0/0", device, gateway)
         kernel.route(self.namespace, "0.0.0.0/0", TOWARDS_GUEST, primary, FROM_VPC)
         self.guest = guest
+
+    def wire_machine(self, kernel: Kernel, guest: str) -> None:
+        """Give a virtual machine a device to plug into; it has to ask DHCP for its address."""
+        kernel.tap(self.namespace, TOWARDS_GUEST)
+        self._face_guest(kernel)
+        kernel.route(self.namespace, "0.0.0.0/0", TOWARDS_GUEST, self.addresses[0], FROM_VPC)
+        self.guest = guest
+
+    def _face_guest(self, kernel: Kernel) -> None:
+        kernel.sysctl(
+            self.namespace,
+            {f"net.ipv4.conf.{TOWARDS_GUEST}.proxy_arp": 1, f"net.ipv4.neigh.{TOWARDS_GUEST}.proxy_delay": 0},
+        )
+        kernel.address(self.namespace, TOWARDS_GUEST, f"{self.subnet_gateway}/32")
+        kernel.neighbour(self.namespace, TOWARDS_GUEST, self.addresses[0], self.guest_mac)
+        kernel.route(self.namespace, f"{self.addresses[0]}/32", TOWARDS_GUEST)
 
     def unwire(self, kernel: Kernel) -> None:
         kernel.cut(self.namespace, TOWARDS_GUEST)

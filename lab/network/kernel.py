@@ -118,6 +118,12 @@ class Kernel:
 
         self.inside(namespace, write)
 
+    def tap(self, namespace: str, device: str) -> None:
+        """A device whose other end is a file, for a virtual machine to open."""
+        command = ["ip", "tuntap", "add", device, "mode", "tap"]
+        self.inside(namespace, lambda: subprocess.run(command, check=True))
+        self.up(namespace, device)
+
     def cable(self, one: str, one_end: str, other: str, other_end: str, macs: tuple[str, str] | None = None) -> None:
         """A virtual cable between two namespaces, both ends up."""
         peer = os.open(_path(other) if other != HERE else "/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

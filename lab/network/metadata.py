@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from lab.network.interface import METADATA_ADDRESS, Interface
@@ -49,21 +49,44 @@ def _listen() -> socket.socket:
 
 def _answers(interface: Interface, instance_id: str, user_data: str) -> Callable[[str], str | None]:
     """Read at each request: a secondary address assigned later shows up, as on EC2."""
-    mac = interface.guest_mac
-    macs = f"meta-data/network/interfaces/macs/{mac}"
 
     def answer(path: str) -> str | None:
-        return {
-            "user-data": user_data,
-            "meta-data/instance-id": instance_id,
-            "meta-data/mac": mac,
-            "meta-data/local-ipv4": interface.addresses[0],
-            "meta-data/network/interfaces/macs": f"{mac}/",
-            f"{macs}/local-ipv4s": "\n".join(interface.addresses),
-            f"{macs}/interface-id": interface.interface_id,
-        }.get(path.removeprefix("/latest/").rstrip("/"))
+        _, _, asked = path.lstrip("/").partition("/")  # of whatever version: the lab has only one
+        leaves = _leaves(interface, instance_id)
+        if asked == "user-data":
+            return user_data
+        return leaves[asked] if asked in leaves else _listing(leaves, asked)
 
     return answer
+
+
+def _leaves(interface: Interface, instance_id: str) -> dict[str, str]:
+    """What boot scripts ask for, and what cloud-init needs to find EC2 (its DataSourceEc2)."""
+    mac, primary = interface.guest_mac, interface.addresses[0]
+    name = f"ip-{primary.replace('.', '-')}.ec2.internal"
+    own = f"meta-data/network/interfaces/macs/{mac}"
+    return {
+        "meta-data/ami-id": "ami-0123456789abcdef0",
+        "meta-data/hostname": name,
+        "meta-data/instance-id": instance_id,
+        "meta-data/local-hostname": name,
+        "meta-data/local-ipv4": primary,
+        "meta-data/mac": mac,
+        "meta-data/placement/availability-zone": "eu-central-1a",
+        f"{own}/device-number": "0",
+        f"{own}/interface-id": interface.interface_id,
+        f"{own}/local-ipv4s": "\n".join(interface.addresses),
+        f"{own}/mac": mac,
+        f"{own}/subnet-ipv4-cidr-block": str(interface.subnet),
+        "dynamic/instance-identity/document": '{"region": "eu-central-1"}',
+    }
+
+
+def _listing(leaves: Iterable[str], folder: str) -> str | None:
+    """The names in a folder, those of folders with a slash; None when there is no such folder."""
+    prefix = folder.rstrip("/") + "/"
+    names = [leaf.removeprefix(prefix).partition("/")[:2] for leaf in leaves if leaf.startswith(prefix)]
+    return "\n".join(dict.fromkeys(name + slash for name, slash in names)) or None
 
 
 class _Handler(BaseHTTPRequestHandler):

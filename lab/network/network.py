@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -26,6 +26,7 @@ from lab.network.kernel import Kernel
 from lab.network.security_group import MidStream
 from lab.packets import SecurityRule
 
+GuestType = Callable[[Kernel, str, Interface, str], Guest]
 CODE = Path(__file__).resolve().parents[2]  # so that a process spawned in a namespace finds `lab`
 
 
@@ -151,12 +152,12 @@ class Network:
         with self._lock:
             self._gateway.map(public, private)
 
-    def boot(self, instance_id: str, interface_id: str, user_data: str) -> None:
+    def boot(self, instance_id: str, interface_id: str, user_data: str, guest_type: GuestType = Guest) -> None:
         """Returns when the user data has run, well or not: see `boot_result`."""
         with self._lock:
             if instance_id in self._guests:
                 return
-            guest = Guest(self._kernel, instance_id, self._interfaces[interface_id], user_data)
+            guest = guest_type(self._kernel, instance_id, self._interfaces[interface_id], user_data)
             guest.power_on(self._guest_device)
             self._guests[instance_id] = guest
             guest.volume = self._volume_of(instance_id)
@@ -184,7 +185,7 @@ class Network:
         self._disks.pop(instance_id).wipe()
 
     def run_user_data(self, instance_id: str) -> BootResult:
-        """Run it again, as the timer on a real instance does every minute."""
+        """Run it again, as natkeeper.service on a real instance does every minute."""
         result = self._boots[instance_id] = self._guests[instance_id].run_user_data()
         return result
 
@@ -242,7 +243,7 @@ class Network:
         self._suffer(instance_id, loss_percent=percent)
 
     def flush_nat(self, instance_id: str) -> None:
-        """Someone typed `nft flush ruleset`: it still forwards, but untranslated."""
+        """Someone typed `nft flush ruleset`."""
         with self._lock:
             self._guests[instance_id].forget_rules()
 

@@ -294,3 +294,15 @@ def test_schedule_is_made_with_its_target(aws: Aws) -> None:
     made = create(aws, {"Tick": {"Type": "AWS::Scheduler::Schedule", "Properties": properties}})
     found = aws.client("scheduler").get_schedule(Name=made["Tick"])
     assert (found["ScheduleExpression"], found["Target"]["Arn"]) == ("rate(1 minute)", target["Arn"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/aws/service/debian/release/12/latest/arm64",
+        "/aws/service/debian/release/13/latest/arm64",
+        "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id",
+    ],
+)
+def test_the_images_of_debian_and_ubuntu_have_public_parameters(aws: Aws, name: str) -> None:
+    assert aws.client("ssm").get_parameter(Name=name)["Parameter"]["Value"].startswith("ami-")

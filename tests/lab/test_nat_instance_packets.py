@@ -6,6 +6,8 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,62 @@ def test_running_the_script_again_repairs_flushed_rules(vpc: Vpc) -> None:
     assert vpc.attempt("eni-db-a") == "silent"
     assert vpc.network.run_user_data("i-nat-a").is_ok
     assert vpc.reaches("eni-db-a")
+
+
+@contextmanager
+def counting(vpc: Vpc, where: str) -> Iterator[Callable[[], int]]:
+    """How many packets with a private host's source leave a guest, by a table of the test's own."""
+    table = (
+        "{ chain leaving { type filter hook postrouting priority 300; ip saddr 10.0.2.0/23 counter comment leaks; }; }"
+    )
+    inside(vpc, where, "nft", f"add table ip test; table ip test {table}")
+    yield lambda: dropped(vpc, '"leaks"', where)
+    inside(vpc, where, "nft", "delete table ip test")
+
+
+def test_nothing_leaves_untranslated_after_the_ruleset_was_flushed(vpc: Vpc) -> None:
+    vpc.network.flush_nat("i-nat-a")
+    with counting(vpc, "i-nat-a") as leaks:
+        assert inside(vpc, "i-nat-a", "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "1"
+        assert vpc.attempt("eni-db-a") == "silent"
+        assert leaks() == 0
+        inside(vpc, "i-nat-a", "ip", "rule", "delete", "pref", "101")
+        assert vpc.attempt("eni-db-a") == "silent"  # the gateway knows no such source
+        assert leaks() > 0  # so the counter counts
+
+
+def addresses_of(vpc: Vpc, instance_id: str) -> list[str]:
+    """Address and prefix length, and "secondary" where Linux calls them that."""
+    lines = inside(vpc, instance_id, "ip", "-4", "-o", "address", "show", "dev", "ens5").splitlines()
+    return sorted(line.split()[3] + (" secondary" if " secondary " in line else "") for line in lines)
+
+
+def test_an_address_that_cloud_init_has_set_is_neither_set_again_nor_before_the_primary(vpc: Vpc) -> None:
+    inside(vpc, "i-nat-b", "ip", "address", "flush", "dev", "ens5")
+    for address in (f"{LANDING_A_ON_B}/24", "10.0.1.21/24"):
+        inside(vpc, "i-nat-b", "ip", "address", "add", address, "dev", "ens5")
+    inside(vpc, "i-nat-b", "ip", "route", "add", "default", "via", "10.0.1.1", "dev", "ens5", "src", "10.0.1.21")
+    assert addresses_of(vpc, "i-nat-b") == [f"{LANDING_A_ON_B}/24", "10.0.1.21/24 secondary"]
+    for _ in range(2):
+        assert vpc.network.run_user_data("i-nat-b").is_ok
+        assert addresses_of(vpc, "i-nat-b") == [f"{LANDING_A_ON_B}/24 secondary", "10.0.1.21/24"]
+    assert vpc.seen_from("eni-db-b")[0] == ELASTIC_B
+
+
+def test_an_address_that_was_set_twice_is_left_to_who_else_has_set_it(vpc: Vpc) -> None:
+    inside(vpc, "i-nat-b", "ip", "address", "add", f"{LANDING_A_ON_B}/24", "dev", "ens5")
+    assert vpc.network.run_user_data("i-nat-b").is_ok
+    assert addresses_of(vpc, "i-nat-b") == [f"{LANDING_A_ON_B}/24 secondary", "10.0.1.21/24"]
+
+
+def test_an_address_that_metadata_no_longer_lists_goes_and_others_stay(vpc: Vpc) -> None:
+    inside(vpc, "i-nat-b", "ip", "address", "add", "10.0.1.77/32", "dev", "ens5")
+    vpc.network.set_addresses("eni-nat-b", ["10.0.1.21", "10.0.1.30"])
+    assert vpc.network.run_user_data("i-nat-b").is_ok
+    assert addresses_of(vpc, "i-nat-b") == ["10.0.1.21/24", "10.0.1.30/32", "10.0.1.77/32"]
+    vpc.network.set_addresses("eni-nat-b", ["10.0.1.21"])
+    assert vpc.network.run_user_data("i-nat-b").is_ok
+    assert addresses_of(vpc, "i-nat-b") == ["10.0.1.21/24", "10.0.1.77/32"]
 
 
 def test_connection_tracking_is_set_up_to_pick_up_moved_connections(quiet_vpc: Vpc) -> None:

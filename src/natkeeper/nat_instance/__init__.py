@@ -37,7 +37,7 @@ class NatProfile:
 
 def render_user_data(profile: NatProfile) -> str:
     """The script a NAT instance boots with. ValueError when the profile makes no sense or the script grows too big."""
-    text = "\n".join([*_settings(profile), "", _file("boot.sh")])
+    text = "\n".join([*_settings(profile), _without_comments(_file("boot.sh")), ""])
     if len(text.encode()) > MAX_USER_DATA_BYTES:
         raise ValueError(f"user data of {len(text.encode())} bytes; EC2 takes {MAX_USER_DATA_BYTES}")
     return text
