@@ -47,9 +47,14 @@ def egress_within(world: World) -> int:
 
 def aws(world: World) -> int:
     """What AWS's own pace adds to finding, moving and proving: an Elastic IP for each, results on their way, calls."""
-    paces = world.ec2.paces
-    address = paces.remap[1] + microseconds(world.policy.address_arrival)
-    return 2 * address + 4 * paces.destination[1] + (SLOW_CALLS if paces.slow_calls else 0)
+    return (
+        2 * an_address(world) + 4 * world.ec2.paces.destination[1] + (SLOW_CALLS if world.ec2.paces.slow_calls else 0)
+    )
+
+
+def an_address(world: World) -> int:
+    """What a move to where nothing gets through costs before the next: its Elastic IP is waited for."""
+    return world.ec2.paces.remap[1] + microseconds(world.policy.address_arrival)
 
 
 def _boot(world: World) -> int:

@@ -45,22 +45,6 @@ def _ghost() -> Sequence[Patch]:
 
 
 @mutant(
-    "replacement-not-asked",
-    "while a hung NAT has the traffic, nobody sends the canary through the one that will replace it",
-    breaks=(21,),
-    among=("packet-loss", "spot-interruption"),
-)
-def _not_asked() -> Sequence[Patch]:
-    replace_hung = heal.replace_hung
-
-    def wait(view: View) -> Any:
-        step = replace_hung(view)
-        return replace(step, stages=()) if view.is_home and step.detail.startswith("proving") else step
-
-    return [Patch(failover, "replace_hung", wait)]
-
-
-@mutant(
     "token-without-attempt",
     "every attempt of a repair has the same token: EC2 answers with the instance that failed",
     breaks=(6, 21),
@@ -108,13 +92,15 @@ def _not_quiet() -> Sequence[Patch]:
 
 @mutant(
     "launched-beside-the-failed-one",
-    "a replacement that failed is left where it is, and the next is launched beside it",
+    "a boot that takes longer than a quick one is given up, and the next is launched beside it",
     breaks=(26,),
-    among=("user-data-fails",),
-    home=True,
+    among=DEAD_BY_PACKETS,
 )
 def _no_room() -> Sequence[Patch]:
-    return [Patch(heal, "is_full", lambda _view: False)]
+    return [
+        Patch(heal, "is_full", lambda _view: False),
+        Patch(View, "boot_time", lambda _view, _instance: timedelta(seconds=25)),
+    ]
 
 
 @mutant(

@@ -85,16 +85,6 @@ def _told_in_vain() -> Sequence[Patch]:
 
 
 @mutant(
-    "blamed-for-a-minute",
-    "a NAT that was tried while it booted is left alone for a minute, although its canary passes",
-    breaks=(21,),
-    among=("user-data-fails", "launch-template-gone", "image-deregistered"),
-)
-def _blamed() -> Sequence[Patch]:
-    return [Patch(View, "_is_mended", lambda *_: False)]
-
-
-@mutant(
     "control-probe-is-not-read",
     "the control probe is sent and its answer is not read",
     breaks=(11,),

@@ -16,6 +16,7 @@ from natkeeper.core.plan import (
     PointRoute,
     Reason,
     ReleaseAddress,
+    StartInstance,
     StopInstance,
     TakePublicAddress,
     TerminateInstance,
@@ -391,6 +392,13 @@ _QUOTA: dict[str, object] = {
     "is_quota": True,
     "instance_type": "t4g.micro",
 }
+
+
+def test_one_that_was_stopped_for_it_is_not_started_again_within_its_time_either() -> None:
+    world = over_quota().change("i-a", state=STOPPED).remember(repair=Repair("r", 1, at(-60), **_QUOTA))  # type: ignore[arg-type]
+    assert [type(each) for each in writes(world.decide(now=30))] == [LaunchInstance]
+    world.remember(repair=Repair("r", 1, at(-60)))
+    assert [type(each) for each in writes(world.decide(now=30))] == [StartInstance]
 
 
 @pytest.mark.parametrize(

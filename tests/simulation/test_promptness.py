@@ -63,14 +63,14 @@ def test_it_counts_although_egress_came_back_meanwhile(idle: Idle) -> None:
     assert len(idle.judged()) == 1
 
 
-def test_a_tick_more_is_allowed_where_the_ledger_was_down(idle: Idle) -> None:
+def test_more_is_allowed_where_the_ledger_was_down(idle: Idle) -> None:
     idle.world.fired("ledger-down")
     idle.hang("a")
-    idle.later(idle.most + 59)
+    idle.later(idle.most + 44)
     idle.hang("a", is_hung=False)
     assert idle.judged() == []
     idle.hang("a")
-    idle.later(idle.most + 61)
+    idle.later(idle.most + 46)
     assert len(idle.judged()) == 1
 
 

@@ -29,7 +29,7 @@ OPERATIONS = {
     *(("ec2", each) for each in ("DescribeInstanceStatus", "DescribeSpotInstanceRequests")),
     *(("ec2", each) for each in ("ReplaceRoute", "CreateRoute", "AssociateAddress", "RunInstances")),
     *(("ec2", each) for each in ("ModifyNetworkInterfaceAttribute", "StartInstances", "StopInstances")),
-    ("ec2", "TerminateInstances"),
+    *(("ec2", each) for each in ("TerminateInstances", "DisassociateAddress")),
     *(("dynamodb", each) for each in ("Query", "UpdateItem", "PutItem")),
     ("lambda", "Invoke"),
 }
@@ -73,11 +73,14 @@ def calls() -> list[Seen]:
     return seen
 
 
+WITHOUT_ANSWER = ("ReplaceRoute", "ModifyNetworkInterfaceAttribute", "DisassociateAddress")
+
+
 @cache
 def shapes(service: str, operation: str) -> tuple[Shape, Shape]:
     model = botocore.session.get_session().get_service_model(service).operation_model(operation)
     assert model.input_shape is not None
-    assert model.output_shape is not None or operation in ("ReplaceRoute", "ModifyNetworkInterfaceAttribute")
+    assert model.output_shape is not None or operation in WITHOUT_ANSWER
     return model.input_shape, model.output_shape
 
 

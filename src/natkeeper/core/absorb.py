@@ -156,7 +156,9 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     ):
         # Too few, or the address may still be under way: nothing is proven, and nothing is condemned.
         return replace(memory, stable_since=None) if len(row) >= wanted else memory
-    if is_failed_verify or (memory.moved_at is not None and not memory.has_carried):
+    # One whose address call was refused or throttled is no path yet: it is to be mended, not blamed.
+    is_complete = memory.address_move is not None and not memory.has_carried
+    if is_failed_verify or is_complete:
         kept = tuple(each for each in memory.exclusions if each.target != target)
         found = Exclusion(target, now + policy.exclusion, now, _was_guess(memory, target))
         memory = replace(memory, exclusions=(*kept, found))
