@@ -111,6 +111,13 @@ def test_a_canary_that_never_passed_there_condemns_nothing() -> None:
     assert not world.decide(verified("xxxx", canary="xxxx"), now=3).memory.is_down
 
 
+@pytest.mark.parametrize("changes", [{"public": None}, {"interface": None}])
+def test_a_canary_that_has_lost_the_address_it_leaves_from_condemns_nothing(changes: dict[str, object]) -> None:
+    """The group whose NAT it is has left it in the same seconds, and taken its Elastic IP along."""
+    world = moved("abc").change("i-b", **changes)
+    assert not world.decide(verified("xxxx", canary="xxxx"), now=3).memory.is_down
+
+
 def test_a_canary_that_points_elsewhere_condemns_nothing() -> None:
     world = moved("abc")
     canary = world.memories["a"].canary
@@ -140,11 +147,11 @@ def test_a_nat_that_its_own_group_loses_too_is_dead_whatever_the_address_does() 
 
 @pytest.mark.parametrize(
     "theirs",
-    [{"is_down": False}, {"is_down": True, "target": "eni-c"}],
+    [{"is_down": False}, {"is_down": True, "target": "eni-c"}, {"is_down": True, "down_at": at(0)}],
 )
 def test_what_its_own_group_loses_elsewhere_says_nothing(theirs: dict[str, object]) -> None:
     world = moved("abc")
-    world.remember("b", down_at=at(2), **theirs)
+    world.remember("b", **{"down_at": at(2), **theirs})
     assert world.step(verified("xxx", 0.5, canary="ooo"), now=3).memory.target == "eni-b"
 
 

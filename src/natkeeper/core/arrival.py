@@ -37,6 +37,18 @@ def with_asked(plan: Plan, network: Network, now: datetime, policy: Policy) -> P
     return replace(plan, memory=replace(plan.memory, address_move=asked, address_took=None))
 
 
+def as_canary_seen(memory: Memory, network: Network) -> Memory:
+    """The memory after a look: a NAT whose primary address has lost its public one, because its own group has left it
+    meanwhile, silences the canary whether it forwards or not."""
+    move = memory.address_move
+    if move is None or not move.has_canary_of_its_own:
+        return memory
+    owner = network.owner_of(move.target)
+    if owner is not None and owner.interface is not None and owner.interface.primary.public is not None:
+        return memory
+    return replace(memory, address_move=replace(move, has_canary_of_its_own=False))
+
+
 def as_address_answered(memory: Memory, now: datetime, *, is_refused: bool) -> Memory:
     """The memory after AssociateAddress was answered, or given up on: packets may follow from here on."""
     move = memory.address_move

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb
-from natkeeper.core.arrival import is_under_way, settled_at, with_asked
+from natkeeper.core.arrival import as_canary_seen, with_asked
 from natkeeper.core.failover import PASSING, fail_over, gather, leave, make_way_for, planned, present_path, repair_check
 from natkeeper.core.finish import (
     RELOOK,
     WATCH_WINDOW,
+    awaiting,
     describe,
     from_step,
     plan_for,
@@ -66,28 +67,17 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
     else:
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
         is_told_in_vain = memory.target is None and _says_down(observation)
-        memory = _forget(absorb(name, as_seen(view), observation.news, now, policy), now)
+        memory = _forget(
+            absorb(name, as_canary_seen(as_seen(view), observation.network), observation.news, now, policy), now
+        )
         view = view.remembering(memory)
-        plan = describe(_awaiting(_act(_settle(view), observation), view), view)
+        plan = describe(awaiting(_act(_settle(view), observation), view), view)
         if is_told_in_vain and plan.reason is Reason.UNOBSERVED:
             # Nothing is remembered, as without a ledger: the report may speak of another path than this, or be told
             # twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung NAT was left alone).
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
         plan = with_asked(plan, observation.network, now, policy)
     return with_arrival(with_incident(with_watch(plan, now, policy), before, now, policy), took)
-
-
-def _awaiting(plan: Plan, view: View) -> Plan:
-    """Nothing else to do or to say while the Elastic IP is on its way and packets are lost."""
-    memory, last = plan.memory, plan.memory.recent[-1:]
-    is_lost = bool(last) and not last[0].is_ok
-    if plan.reason not in (Reason.AT_REST, Reason.UNOBSERVED) or not is_lost:
-        return plan
-    settled = settled_at(memory, view.policy)
-    if settled is None or not is_under_way(memory, view.now, view.policy):
-        return plan
-    text = f"the Elastic IP may be on its way to {memory.target} until {settled:%H:%M:%S}"
-    return replace(plan, reason=Reason.AWAITING_ADDRESS, detail=text)
 
 
 def _says_down(observation: Observation) -> bool:

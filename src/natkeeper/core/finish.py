@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.arrival import is_under_way, settled_at
 from natkeeper.core.heal import Step, held_back
 from natkeeper.core.incident import Incident, Memory, WatchRun
 from natkeeper.core.model import Role
@@ -60,6 +61,19 @@ def describe(plan: Plan, view: View) -> Plan:
     if memory.rest is not rest or memory.is_unfinished:
         memory = replace(memory, rest=rest, is_unfinished=False)
     return replace(plan, memory=memory, carried_by=carrier, is_backed=is_backed, probed_tables=view.probed_tables)
+
+
+def awaiting(plan: Plan, view: View) -> Plan:
+    """Nothing else to do or to say while the Elastic IP is on its way and packets are lost."""
+    memory, last = plan.memory, plan.memory.recent[-1:]
+    is_lost = bool(last) and not last[0].is_ok
+    if plan.reason not in (Reason.AT_REST, Reason.UNOBSERVED) or not is_lost:
+        return plan
+    settled = settled_at(memory, view.policy)
+    if settled is None or not is_under_way(memory, view.now, view.policy):
+        return plan
+    text = f"the Elastic IP may be on its way to {memory.target} until {settled:%H:%M:%S}"
+    return replace(plan, reason=Reason.AWAITING_ADDRESS, detail=text)
 
 
 def from_step(view: View, step: Step) -> Plan:

@@ -79,7 +79,10 @@ def _owner_down_at(view: View) -> datetime | None:
     last = view.memory.recent[-1:]
     if theirs is None or not theirs.is_down or theirs.target != view.target or not last or last[0].is_ok:
         return None
-    return theirs.down_at if is_under_way(view.memory, view.now, view.policy) else None
+    moved_at, heard_at = view.memory.moved_at, theirs.down_at
+    if heard_at is None or moved_at is None or heard_at <= moved_at:
+        return None  # what was heard before this group came there was no reason to stay away, and is none to leave
+    return heard_at if is_under_way(view.memory, view.now, view.policy) else None
 
 
 def _by_probes(view: View, control: ControlProbe | None, heard_at: datetime | None) -> Verdict:
