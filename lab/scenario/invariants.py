@@ -141,7 +141,12 @@ class Invariants:
                 self._break(call.ended_at, 9, f"{call.operation} of {each.instance_id}, the last NAT")
 
     def _address(self, call: Call, _machines: list[Machine]) -> None:
-        if call.params.get("AllocationId") not in {each.allocation for each in self._scene.stack.groups.values()}:
+        stack, asked = self._scene.stack, call.params.get("AllocationId")
+        proving = stack.settings.policy.proving
+        if proving is not None and asked == proving.allocation_id:
+            if call.params.get("NetworkInterfaceId") in self._scene.journal.targets.values():
+                self._break(call.ended_at, 8, "the proving address is put on a NAT that carries traffic")
+        elif asked not in {each.allocation for each in stack.groups.values()}:
             self._break(call.ended_at, 15, f"{call.operation} of an address that is not natkeeper's")
 
     def _interface(self, call: Call, machines: list[Machine]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,10 @@ def deploy() -> Iterator[Deploy]:
 @pytest.fixture
 def cloud(deploy: Deploy) -> Cloud:
     return deploy(2, 1)
+
+
+PROPAGATION = 1.1
+"""Seconds; a little longer than `Policy.propagation`."""
 
 
 def fail_over_and_close(cloud: Cloud) -> None:
@@ -71,6 +76,8 @@ def test_everything_that_alarms_and_dashboard_ask_for_is_emitted_with_just_these
     assert "POWERTOOLS_SERVICE_NAME" not in os.environ
     cloud.api.faults.fail("ReplaceRoute", "UnauthorizedOperation", where={"DestinationCidrBlock": DEFAULT_ROUTE})
     fail_over_and_close(cloud)
+    time.sleep(PROPAGATION)  # packets of before may have gone by the old route, so they measure no Elastic IP
+    cloud.wake(cloud.report("a", "+"))
     cloud.pass_went_through()
     emitted: dict[str, set[str]] = {}
     for each in cloud.metrics():
