@@ -140,12 +140,18 @@ class Invariants:
             if not running:
                 self._break(call.ended_at, 9, f"{call.operation} of {each.instance_id}, the last NAT")
 
-    def _address(self, call: Call, _machines: list[Machine]) -> None:
+    def _proving(self, call: Call, machines: list[Machine]) -> None:
+        """Another group's traffic leaves from a secondary address; the NAT's own would leave from this one."""
+        target, journal = call.params.get("NetworkInterfaceId"), self._scene.journal
+        carried = {journal.group_of_table(table) for table, each in journal.targets.items() if each == target}
+        if any(each.interface == target and each.tags.get(adapter.GROUP_TAG) in carried for each in machines):
+            self._break(call.ended_at, 8, "the proving address is put on a NAT that carries its own group")
+
+    def _address(self, call: Call, machines: list[Machine]) -> None:
         stack, asked = self._scene.stack, call.params.get("AllocationId")
         proving = stack.settings.policy.proving
         if proving is not None and asked == proving.allocation_id:
-            if call.params.get("NetworkInterfaceId") in self._scene.journal.targets.values():
-                self._break(call.ended_at, 8, "the proving address is put on a NAT that carries traffic")
+            self._proving(call, machines)
         elif asked not in {each.allocation for each in stack.groups.values()}:
             self._break(call.ended_at, 15, f"{call.operation} of an address that is not natkeeper's")
 
