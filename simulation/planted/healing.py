@@ -9,7 +9,7 @@ from typing import Any
 
 from natkeeper import acting
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import decide, failover, heal, launches
+from natkeeper.core import decide, failover, heal, launches, replacement
 from natkeeper.core.incident import Memory
 from natkeeper.core.plan import DisableSourceDestCheck
 from natkeeper.core.view import View
@@ -51,12 +51,12 @@ def _ghost() -> Sequence[Patch]:
     among=("user-data-fails", "kms-key-disabled", "stuck-pending"),
 )
 def _same_token() -> Sequence[Patch]:
-    step = heal._launch_step
+    step = replacement._launch_step
 
     def again(view: View, role: Any, repair: Any, memory: Memory) -> Any:
         return step(view, role, replace(repair, attempt=1), memory)
 
-    return [Patch(heal, "_launch_step", again)]
+    return [Patch(replacement, "_launch_step", again)]
 
 
 @mutant(
@@ -98,7 +98,7 @@ def _not_quiet() -> Sequence[Patch]:
 )
 def _no_room() -> Sequence[Patch]:
     return [
-        Patch(heal, "is_full", lambda _view: False),
+        Patch(replacement, "is_full", lambda _view: False),
         Patch(View, "boot_time", lambda _view, _instance: timedelta(seconds=25)),
     ]
 

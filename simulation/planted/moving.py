@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import absorb, arrival, decide, failover, heal, incident, judge, spare
+from natkeeper.core import absorb, arrival, decide, failover, heal, incident, judge, replacement, spare
 from natkeeper.core.move import point_routes
 from natkeeper.core.plan import MoveAddress, Reason, TerminateInstance
 from natkeeper.core.view import View
@@ -172,7 +172,7 @@ def _wrong_one() -> Sequence[Patch]:
 def _kill_first() -> Sequence[Patch]:
     def prove(view: View, _path: Any, home: Any, *_: Any) -> Any:
         kill = ((TerminateInstance(home.instance_id),),)
-        return heal.Step(view.memory, Reason.HEALING, "it does not forward", kill)
+        return replacement.Step(view.memory, Reason.HEALING, "it does not forward", kill)
 
     return [Patch(heal, "_prove", prove)]
 

@@ -14,7 +14,7 @@ from natkeeper import acting, opening, reconcile
 from natkeeper.adapters import ec2, ec2_facts
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.prober import LambdaProber
-from natkeeper.core import decide, heal, judge, spare
+from natkeeper.core import decide, heal, judge, replacement, spare
 from natkeeper.core.model import ControlProbe, Instance, Network, Role, Unknown
 from natkeeper.core.news import ProbeReport, Round, RunMode, Verdict
 from natkeeper.core.plan import LaunchInstance, Reason
@@ -116,7 +116,7 @@ def _empty_look() -> Sequence[Patch]:
     among=NO_LAUNCH,
 )
 def _launch_succeeds() -> Sequence[Patch]:
-    judge_outcome, launch = acting.judge_outcome, heal.launch
+    judge_outcome, launch = acting.judge_outcome, replacement.launch
 
     def believe(group: Any, outcome: Any, ports: Any, policy: Any) -> None:
         is_launch = isinstance(outcome.action, LaunchInstance)
@@ -125,7 +125,7 @@ def _launch_succeeds() -> Sequence[Patch]:
     def wait(view: Any, role: Role) -> Any:
         repair = view.memory.repair if role is Role.NAT else view.memory.standby_repair
         if repair is not None and repair.is_accepted:
-            return heal.Step(view.memory, Reason.HEALING, "waiting for what was launched")
+            return replacement.Step(view.memory, Reason.HEALING, "waiting for what was launched")
         return launch(view, role)
 
     return [Patch(reconcile, "judge_outcome", believe), *(Patch(each, "launch", wait) for each in (heal, spare))]
@@ -191,12 +191,12 @@ def _running() -> Sequence[Patch]:
     among=("nat-terminated",),
 )
 def _waits() -> Sequence[Patch]:
-    launch = heal.launch
+    launch = replacement.launch
 
-    def wait(view: View, role: Role) -> heal.Step:
+    def wait(view: View, role: Role) -> replacement.Step:
         named = [each for each in view.network.instances if each.group == view.group.name and each.role is role]
         if any(each.state.is_gone for each in named):
-            return heal.Step(view.memory, Reason.HEALING, "waiting for the interface")
+            return replacement.Step(view.memory, Reason.HEALING, "waiting for the interface")
         return launch(view, role)
 
     return [Patch(each, "launch", wait) for each in (heal, spare)]

@@ -25,7 +25,7 @@ from natkeeper.core.finish import (
     with_incident,
     with_watch,
 )
-from natkeeper.core.heal import heal, held_back
+from natkeeper.core.heal import heal
 from natkeeper.core.incident import Cause, Doom, Memory
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Role, Unknown
@@ -33,6 +33,7 @@ from natkeeper.core.move import stages_to
 from natkeeper.core.news import Command, InstanceChanged, News, ProbeReport, Verb
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.policy import Group, Policy
+from natkeeper.core.replacement import held_back
 from natkeeper.core.spare import tidy
 from natkeeper.core.view import Path, View
 from natkeeper.core.way import MENDING, as_seen, followed

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.arrival import is_under_way, settled_at
-from natkeeper.core.heal import Step, held_back
 from natkeeper.core.incident import Incident, Memory, WatchRun
 from natkeeper.core.model import Role
 from natkeeper.core.plan import (
@@ -23,6 +22,7 @@ from natkeeper.core.plan import (
     Warned,
 )
 from natkeeper.core.policy import Policy
+from natkeeper.core.replacement import Step, held_back
 from natkeeper.core.view import View
 
 SHORT_RUN = timedelta(seconds=15)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from natkeeper.core.heal import Step, held_back, is_yielding, launch, wake
+from natkeeper.core.heal import is_yielding, wake
 from natkeeper.core.incident import Canary, Memory
 from natkeeper.core.launches import may_still_appear
 from natkeeper.core.model import Instance, InstanceState, Role
@@ -17,6 +17,7 @@ from natkeeper.core.move import point_routes
 from natkeeper.core.plan import Action, DisableSourceDestCheck, Reason, StopInstance, TerminateInstance
 from natkeeper.core.policy import StandbyMode
 from natkeeper.core.proving import canary_on
+from natkeeper.core.replacement import Step, held_back, launch
 from natkeeper.core.view import Path, View
 
 SILENT_AGAIN = timedelta(days=1)
