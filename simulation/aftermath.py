@@ -166,7 +166,8 @@ def _is_something_remembered(world: World) -> bool:
     for the newest plan may stand on a memory read before another pass wrote the incident that it opened (seed
     1001654). One that only its own item knows of is left open, and not waited for here."""
     is_news_left = any(item.get("inbox", {}).get("L") for item in patience.group_items(world))
-    return is_news_left or any("incident" in each for each in patience.remembered(world))
+    # What EC2 refused is asked for again when its wait is over: until then nothing else is left to do.
+    return is_news_left or any("incident" in each or "back_offs" in each for each in patience.remembered(world))
 
 
 def _are_standbys_ready(world: World) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from simulation.aftermath import groups, is_held
 from simulation.book import Book
+from simulation.bus import MINUTE
 from simulation.faults import COMPLICATIONS
 from simulation.hub import SECOND
 from simulation.patience import an_address, aws, can_carry
@@ -22,8 +23,9 @@ STRANDED = 45 * SECOND
 """Found within five seconds, moved within one. What is longer is a stack whose NATs all failed: one that was tried
 while it booted and failed its verification (3 s each) is taken once its canary has proven it. Of 6,000 such schedules
 the slowest took 32 s."""
-WITHOUT_A_LEDGER = 45 * SECOND
-"""So much more while the ledger is down: then ticks alone start the prober's runs (seed 830050659: 67 s in all)."""
+WITHOUT_A_LEDGER = MINUTE
+"""So much more while the ledger is down: then ticks alone start the prober's runs (seed 830050659: 67 s in all), and
+nobody remembers the end of a run that was heard of meanwhile."""
 CHAINED_FOR = 140 * SECOND
 """In an outage each run ends after three rounds, and 50 that follow each other are all that a chain may have: after
 that only ticks look (seed 770019802)."""

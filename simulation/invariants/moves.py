@@ -10,7 +10,7 @@ from natkeeper.core.plan import Plan
 from simulation.book import Book, Move
 from simulation.hub import SECOND
 from simulation.invariants.calls import EYES, RACE
-from simulation.invariants.plans import FAILOVERS, is_default
+from simulation.invariants.plans import FAILOVERS, has_its_lease, is_default
 from simulation.invocation import Invocation
 
 FRESH = 30 * SECOND
@@ -40,6 +40,8 @@ def _left(book: Book, invocation: Invocation, plan: Plan) -> Move | None:
         return None
     if book.world.fires["memory-lost"] or (invocation.serial, plan.group) in book.ledgerless:
         return None
+    if not has_its_lease(book, invocation, plan.group):
+        return None  # frozen past its lease: nothing of what it still plans gets through
     incident = plan.memory.incident
     known = [each for each in book.moves[plan.group] if each not in book.unrecorded[plan.group]]
     last = known[-1] if known else None

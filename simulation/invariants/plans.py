@@ -142,7 +142,7 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
-    if not _has_its_lease(book, invocation, plan.group):
+    if not has_its_lease(book, invocation, plan.group):
         return None  # frozen past its lease: nothing of what it still plans gets through (seed 9011590)
     known = _remembered_moves(book, invocation, plan.group)
     made = sum(each.reason in FAILOVERS and book.now - each.at < 3600 * SECOND for each in known)
@@ -225,7 +225,7 @@ def _remembered_moves(book: Book, invocation: Invocation, group: str) -> list[Mo
     ]
 
 
-def _has_its_lease(book: Book, invocation: Invocation, group: str) -> bool:
+def has_its_lease(book: Book, invocation: Invocation, group: str) -> bool:
     holder, until = lease_of(book, invocation, group)
     return holder == invocation.holder and book.now <= until
 

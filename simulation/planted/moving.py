@@ -79,6 +79,7 @@ def _believes_notices() -> Sequence[Patch]:
     "without a ledger a report of failed probes finds nobody who remembers the path, and is forgotten",
     breaks=(21,),
     among=("ledger-down",),
+    lasts=100,
 )
 def _told_in_vain() -> Sequence[Patch]:
     return [Patch(decide, "_says_down", lambda *_: False)]

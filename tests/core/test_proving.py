@@ -10,6 +10,7 @@ from natkeeper.core.incident import Canary, Exclusion, Repair
 from natkeeper.core.launches import is_unseen, may_still_appear, refused, type_after
 from natkeeper.core.model import ElasticIp, Network, Role
 from natkeeper.core.plan import (
+    DisableSourceDestCheck,
     GivePublicAddress,
     LaunchInstance,
     MoveAddress,
@@ -245,6 +246,46 @@ def test_without_egress_several_nats_have_the_canary_in_turn() -> None:
         plan = world.decide(report("xxx", second - 4), now=second, control=UP)
         pointed += [each.target for each in writes(plan) if isinstance(each, PointRoute) and each.destination == CANARY]
     assert pointed in (["eni-a", "eni-a2"] * 2, ["eni-a2", "eni-a"] * 2)
+
+
+def booting(**changes: object) -> World:
+    """The traffic is on a replacement that still boots; the NAT that was left runs."""
+    world = resting("a").change("i-a", public="198.51.100.9", **changes).add(nat("a", number=2, launched=-60))
+    world.network = _with_own_address_on(world, "eni-a2", "10.0.0.20")
+    world.route("rtb-a", "eni-a2").remember(
+        target="eni-a2",
+        moved_at=at(-30),
+        proofs=(),
+        exclusions=(Exclusion("eni-a", at(999)),),
+        repair=Repair("r", 1, at(-60), is_launched=True, is_accepted=True),
+    )
+    return world
+
+
+def test_while_a_last_resort_boots_the_one_that_was_left_is_asked_and_not_given_up() -> None:
+    down = report("xxx", -4)
+    plan = booting().decide(down, control=UP)
+    assert writes(plan) == [PointRoute("rtb-a", CANARY, "eni-a", is_missing=True)]
+    assert "asking i-a meanwhile" in plan.detail
+    known = Canary("eni-a", at(-9000), addressed_at=at(-9000))
+    world = booting().route("rtb-a", "eni-a", CANARY).remember(canary=known)
+    assert writes(world.decide(down, control=UP)) == []
+
+
+def test_its_check_is_turned_off_first() -> None:
+    plan = booting(checked=True).decide(report("xxx", -4), control=UP)
+    assert writes(plan) == [DisableSourceDestCheck("eni-a")]
+
+
+@pytest.mark.parametrize("changes", [{"interface": None}, {"state": STOPPED}])
+def test_one_that_cannot_be_asked_is_not(changes: dict[str, object]) -> None:
+    assert writes(booting(**changes).decide(report("xxx", -4), control=UP)) == []
+
+
+def test_without_a_canary_address_nobody_is_asked() -> None:
+    world = booting()
+    world.policy = replace(world.policy, canary=None)
+    assert writes(world.decide(report("xxx", -4), control=UP)) == []
 
 
 # -- room

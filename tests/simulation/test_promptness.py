@@ -66,11 +66,11 @@ def test_it_counts_although_egress_came_back_meanwhile(idle: Idle) -> None:
 def test_more_is_allowed_where_the_ledger_was_down(idle: Idle) -> None:
     idle.world.fired("ledger-down")
     idle.hang("a")
-    idle.later(idle.most + 44)
+    idle.later(idle.most + 59)
     idle.hang("a", is_hung=False)
     assert idle.judged() == []
     idle.hang("a")
-    idle.later(idle.most + 46)
+    idle.later(idle.most + 61)
     assert len(idle.judged()) == 1
 
 

@@ -6,6 +6,7 @@ facts allow, so it can stop and go on anywhere. May not import anything but the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from natkeeper.core.backoff import waits
@@ -50,9 +51,25 @@ def _whose_turn(view: View, home: Instance) -> Instance:
     """Without egress, several NATs may forward first: a hung one that was rebooted, or its replacement,
     whose boot may take minutes. The canary goes to each of them in turn."""
     nats = [each for each in view.instances(Role.NAT) if each.is_running and not view.is_doomed(each)]
-    if view.has_egress or len(nats) < 2:
-        return home
+    return home if view.has_egress or len(nats) < 2 else _in_turn(view, nats)
+
+
+def _in_turn(view: View, nats: Sequence[Instance]) -> Instance:
     return nats[int(view.now.timestamp()) // TURN_SECONDS % len(nats)]
+
+
+def _ask(view: View, nat: Instance) -> Step:
+    """Whether one that was left forwards again, while the traffic waits for another to boot. It is not given up for
+    that: the one that boots has its time."""
+    path = view.path_to(nat)
+    text = f"waiting for the newest NAT, which may still be booting; asking {nat.instance_id} meanwhile"
+    assert path is not None
+    if view.policy.canary_destination is None:
+        return Step(view.memory, Reason.HEALING, text)
+    if view.is_checked(path):
+        return Step(view.memory, Reason.HEALING, text, ((DisableSourceDestCheck(path.target),),))
+    memory, actions = canary_on(view, path, nat)
+    return Step(memory, Reason.HEALING, text, (actions,) if actions else ())
 
 
 def _at_home(view: View) -> Memory:
@@ -84,6 +101,9 @@ def replace_hung(view: View) -> Step:
         return launch(view, Role.NAT)
     if newest is not home and newest.is_running:
         return _bring_home(view, newest)
+    others = [each for each in nats if each is not home and each.is_running]
+    if others:
+        return _ask(view, _in_turn(view, others))
     return Step(view.memory, Reason.HEALING, "waiting for the newest NAT, which may still be booting")
 
 
