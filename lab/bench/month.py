@@ -163,7 +163,7 @@ def _cost(minute: Minute) -> list[Row]:
     bare = ZONES * hours * (INSTANCE_HOUR + ADDRESS_HOUR)
     items = {
         "NAT instances": ZONES * hours * INSTANCE_HOUR,
-        "Elastic IPs": ZONES * hours * ADDRESS_HOUR,
+        "Elastic IPs, and one to prove NATs with": (ZONES + 1) * hours * ADDRESS_HOUR,
         "probers": runs * minute.run_seconds * minute.run_gb * GB_SECOND,
         "controller": passes * a_pass * minute.pass_gb * GB_SECOND,
         "metrics": minute.metrics * METRIC,

@@ -175,7 +175,7 @@ def _kms(act: Act) -> None:
     "Launch",
     weight=3,
     sees="a replacement that runs and forwards nothing; traffic stays away",
-    does="its canary never answers, so after three minutes it launches another; the failed one goes once home is quiet",
+    does="its canary never answers, so after 450 s it terminates it, and launches one of the next type",
     never="moves a route to an instance because EC2 says that it runs",
 )
 def _user_data(act: Act) -> None:
@@ -195,7 +195,7 @@ def _user_data(act: Act) -> None:
     "Launch",
     weight=1,
     sees="a replacement that stays pending",
-    does="waits three minutes for it, then launches another",
+    does="waits 450 s for it, then launches another",
     never="waits for ever",
 )
 def _stuck(act: Act) -> None:

@@ -14,7 +14,7 @@ from natkeeper.core.incident import KEPT_INSTANCES, Memory, Repair, Unsupported
 from natkeeper.core.model import Instance, Role
 
 VISIBLE_AFTER = timedelta(seconds=120)
-"""A launched instance may be NotFound or untagged for seconds (FACTS: eventual consistency); two minutes is certain."""
+"""A launched instance may be NotFound or untagged for seconds (docs/aws.md, "Times"); two minutes is certain."""
 WHOLE_SECONDS = timedelta(seconds=2)
 """EC2 gives an instance's launch time without fractions, by a clock of its own."""
 FIRST_WAIT = timedelta(seconds=15)
