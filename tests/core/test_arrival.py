@@ -8,9 +8,10 @@ import pytest
 
 from natkeeper.core.arrival import as_address_answered, as_got_through, is_under_way, settled_at, speaking
 from natkeeper.core.incident import AddressMove, Cause, Memory
+from natkeeper.core.model import Role
 from natkeeper.core.news import Command, Verb
 from natkeeper.core.plan import AddressArrived, IncidentClosed, Plan, Reason
-from natkeeper.core.policy import Policy
+from natkeeper.core.policy import Policy, ProvingAddress, StandbyMode
 from tests.support.worlds import (
     CANARY,
     STOPPED,
@@ -18,6 +19,7 @@ from tests.support.worlds import (
     World,
     at,
     incident,
+    nat,
     proofs,
     report,
     resting,
@@ -116,6 +118,26 @@ def test_a_canary_that_has_lost_the_address_it_leaves_from_condemns_nothing(chan
     """The group whose NAT it is has left it in the same seconds, and taken its Elastic IP along."""
     world = moved("abc").change("i-b", **changes)
     assert not world.decide(verified("xxxx", canary="xxxx"), now=3).memory.is_down
+
+
+def test_a_canary_whose_own_address_is_under_way_condemns_nothing() -> None:
+    """The group whose NAT it is came home a moment ago, or proves it with an address that was lent a moment ago."""
+    world = moved("abc").remember("b", address_move=AddressMove("eni-b", at(0), at(0)))
+    assert not world.decide(verified("xxxx", canary="xxxx"), now=3).memory.is_down
+    world = moved("abc").change("i-b", public="203.0.113.99")
+    assert not world.decide(verified("xxxx", canary="xxxx"), now=3).memory.is_down
+
+
+@pytest.mark.parametrize(("public", "is_apart"), [("198.51.100.7", True), (None, False), ("203.0.113.99", False)])
+def test_a_standbys_canary_tells_unless_its_address_is_the_one_that_is_lent(public: str | None, is_apart: bool) -> None:
+    spare = ProvingAddress("eip-spare", "203.0.113.99")
+    for proving in (spare, None):
+        world = resting("a", standby=StandbyMode.RUNNING, proving=proving)
+        world.add(nat("a", role=Role.STANDBY, public=public)).change("i-a", state=STOPPED)
+        world.remember(proofs=proofs("eni-as"))
+        asked = world.decide().memory.address_move
+        assert asked is not None
+        assert asked.has_canary_of_its_own is (is_apart or (proving is None and public is not None))
 
 
 def test_a_canary_that_points_elsewhere_condemns_nothing() -> None:

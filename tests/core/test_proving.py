@@ -282,10 +282,14 @@ def test_one_that_cannot_be_asked_is_not(changes: dict[str, object]) -> None:
     assert writes(booting(**changes).decide(report("xxx", -4), control=UP)) == []
 
 
-def test_without_a_canary_address_nobody_is_asked() -> None:
+def test_without_a_canary_address_the_others_are_tried_because_nobody_can_ask_them() -> None:
     world = booting()
     world.policy = replace(world.policy, canary=None)
     assert writes(world.decide(report("xxx", -4), control=UP)) == []
+    tried = world.remember(exclusions=()).decide(report("xxx", -4), control=UP)
+    assert (tried.reason, tried.memory.target) == (Reason.LAST_RESORT, "eni-a")
+    asked = booting().remember(exclusions=()).decide(report("xxx", -4), control=UP)
+    assert (asked.reason, asked.memory.target) == (Reason.NO_CANDIDATE, "eni-a2")
 
 
 # -- room

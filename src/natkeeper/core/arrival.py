@@ -13,40 +13,53 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.incident import AddressMove, Memory
-from natkeeper.core.model import Network
+from natkeeper.core.model import Role
 from natkeeper.core.news import Round
 from natkeeper.core.plan import MoveAddress, Plan
 from natkeeper.core.policy import Policy
+from natkeeper.core.view import NOTHING, View
 
 UNANSWERED = timedelta(seconds=12)
 """How long after it was asked for a call that nobody heard the answer of may still be applied: three attempts of 3 s
 with botocore's back-off."""
 
 
-def with_asked(plan: Plan, network: Network, now: datetime, policy: Policy) -> Plan:
+def with_asked(plan: Plan, view: View) -> Plan:
     """The plan, its memory knowing that the group's Elastic IP is asked to move."""
-    own = policy.group(plan.group).allocation_id
+    own = view.group.allocation_id
     moves = [each for each in plan.actions if isinstance(each, MoveAddress) and each.allocation_id == own]
     if not moves:
         return plan
     move = moves[-1]
-    owner = network.owner_of(move.interface_id)
-    primary = owner.interface.primary if owner is not None and owner.interface is not None else None
-    is_apart = primary is not None and primary.address != move.private and primary.public is not None
-    asked = AddressMove(move.interface_id, now, has_canary_of_its_own=is_apart)
+    is_apart = _has_canary_of_its_own(view, move.interface_id, move.private)
+    asked = AddressMove(move.interface_id, view.now, has_canary_of_its_own=is_apart)
     return replace(plan, memory=replace(plan.memory, address_move=asked, address_took=None))
 
 
-def as_canary_seen(memory: Memory, network: Network) -> Memory:
+def as_canary_seen(memory: Memory, view: View) -> Memory:
     """The memory after a look: a NAT whose primary address has lost its public one, because its own group has left it
     meanwhile, silences the canary whether it forwards or not."""
     move = memory.address_move
-    if move is None or not move.has_canary_of_its_own:
-        return memory
-    owner = network.owner_of(move.target)
-    if owner is not None and owner.interface is not None and owner.interface.primary.public is not None:
+    if move is None or not move.has_canary_of_its_own or _has_canary_of_its_own(view, move.target):
         return memory
     return replace(memory, address_move=replace(move, has_canary_of_its_own=False))
+
+
+def _has_canary_of_its_own(view: View, target: str, landing: str | None = None) -> bool:
+    """The canary through it leaves from another public address than the group's packets, one that is not under way
+    itself: its own group's, which has come, or a standby's own."""
+    owner = view.network.owner_of(target)
+    primary = owner.interface.primary if owner is not None and owner.interface is not None else None
+    if owner is None or primary is None or primary.address == landing:
+        return False
+    if owner.role is Role.STANDBY:
+        return primary.public is not None and primary.public != _spare(view)
+    is_under_way = view.others.get(owner.group, NOTHING).address_move is not None
+    return primary.public == view.policy.group(owner.group).public_address and not is_under_way
+
+
+def _spare(view: View) -> str | None:
+    return view.policy.proving.public if view.policy.proving is not None else None
 
 
 def as_address_answered(memory: Memory, now: datetime, *, is_refused: bool) -> Memory:

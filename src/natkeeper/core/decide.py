@@ -68,16 +68,14 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
     else:
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
         is_told_in_vain = memory.target is None and _says_down(observation)
-        memory = _forget(
-            absorb(name, as_canary_seen(as_seen(view), observation.network), observation.news, now, policy), now
-        )
+        memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
         plan = describe(awaiting(_act(_settle(view), observation), view), view)
         if is_told_in_vain and plan.reason is Reason.UNOBSERVED:
             # Nothing is remembered, as without a ledger: the report may speak of another path than this, or be told
             # twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung NAT was left alone).
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
-        plan = with_asked(plan, observation.network, now, policy)
+        plan = with_asked(plan, view)
     return with_arrival(with_incident(with_watch(plan, now, policy), before, now, policy), took)
 
 

@@ -93,7 +93,10 @@ def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
 
 
 def _may_still_boot(view: View) -> bool:
-    """The traffic was moved to a NAT that was booting, and nothing verified is left: it may forward at any moment."""
+    """The traffic was moved to a NAT that was booting, and nothing verified is left: it may forward at any moment.
+    Without a canary address nobody can ask the others meanwhile, so they are tried."""
+    if view.policy.canary is None:
+        return False
     owner = view.network.owner_of(view.target) if view.target is not None else None
     is_booting = owner is not None and owner.is_running and view.now - owner.launched_at < view.boot_time(owner)
     return is_booting and view.memory.moved_at is not None and not view.memory.has_carried
