@@ -6,11 +6,15 @@ and lost events end in the same state: here that is egress on every table, withi
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from natkeeper.core.launches import LONGEST_WAIT
 from natkeeper.core.plan import Reason
 from natkeeper.core.policy import Group
 from simulation import patience
-from simulation.book import Book
+from simulation.book import Book, on_hub
 from simulation.bus import MINUTE, TICK
 from simulation.hub import SECOND
 from simulation.invocation import TIMEOUT
@@ -23,6 +27,8 @@ HELD_FOR = 45 * SECOND
 day, and of what holds liveness is not asked. A schedule's tick and a dozen reports were refused by then."""
 QUIET = 75 * SECOND
 """Without a write to EC2: a tick came and went, and a boot is not under way."""
+REST_WITHIN = 12 * MINUTE
+"""Beside another way home: a standby's launch, its proof, what is replaced; each waits for the quiet period."""
 HOLDING = 2 * MINUTE
 """The longest time between two ticks: after that, a group that still holds has said so again."""
 
@@ -130,7 +136,9 @@ def judge_rest(book: Book) -> None:
     if patience.is_lossy(world):
         return  # a NAT that loses some packets may be at rest and fail over at any moment, both rightly
     holding = _Holding(book)
-    world.hub.run(world.hub.now + 12 * MINUTE, lambda: _is_resting(book) or holding.is_long())
+    world.hub.run(
+        world.hub.now + REST_WITHIN + patience.home_within(world), lambda: _is_resting(book) or holding.is_long()
+    )
     if not is_home(world) or not _is_resting(book):
         if not is_held(book):
             book.broke(
@@ -166,8 +174,14 @@ def _is_something_remembered(world: World) -> bool:
     for the newest plan may stand on a memory read before another pass wrote the incident that it opened (seed
     1001654). One that only its own item knows of is left open, and not waited for here."""
     is_news_left = any(item.get("inbox", {}).get("L") for item in patience.group_items(world))
-    # What EC2 refused is asked for again when its wait is over: until then nothing else is left to do.
-    return is_news_left or any("incident" in each or "back_offs" in each for each in patience.remembered(world))
+    return is_news_left or any("incident" in each or _waits(world, each) for each in patience.remembered(world))
+
+
+def _waits(world: World, memory: dict[str, Any]) -> bool:
+    """What EC2 refused is asked for again when its wait is over, by a tick, if it is still wanted then."""
+    refused = (datetime.fromisoformat(each["refused_at"]) for each in memory.get("back_offs", ()))
+    longest = patience.microseconds(LONGEST_WAIT) + 2 * MINUTE
+    return any(world.hub.now - on_hub(at) < longest for at in refused)
 
 
 def _are_standbys_ready(world: World) -> bool:

@@ -261,7 +261,7 @@ def test_a_last_resort_of_a_while_ago_makes_no_guess_of_another_nat() -> None:
     world = resting("ab").change("i-a", state=STOPPED).remember(proofs=()).remember("b", proofs=())
     world.step()
     world.remember(target="eni-a")
-    assert not world.decide(verified("xxx"), now=3).memory.exclusions[0].is_guess
+    assert not world.decide(verified("xxx", 1.1), now=3).memory.exclusions[0].is_guess
 
 
 def test_a_doomed_neighbour_is_no_candidate() -> None:

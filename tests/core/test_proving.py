@@ -165,6 +165,31 @@ def test_it_is_left_where_another_nat_has_it(on: str | None) -> None:
     assert writes(world.decide()) == [TakePublicAddress("eni-a")]
 
 
+def hosting(**theirs: object) -> World:
+    """Group a's own NAT carries b's packets, and no canary can prove it; a is on a NAT that stopped."""
+    world = away("abc").change("i-a", state=RUNNING, public=None).route("rtb-b", "eni-a").change("i-b", state=STOPPED)
+    world.remember(proofs=()).remember("c", proofs=())
+    return world.remember("b", **{"target": "eni-a", "proofs": proofs("eni-a"), **theirs})
+
+
+def test_a_nat_that_another_groups_packets_go_through_is_verified_for_its_own() -> None:
+    """AWS gives it no public address to prove it with, for it hosts an Elastic IP."""
+    plan = hosting().decide()
+    assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "eni-a")
+
+
+@pytest.mark.parametrize(
+    "theirs", [{"is_down": True}, {"target": "eni-c"}, {"proofs": proofs("eni-a", age=130)}, {"proofs": ()}]
+)
+def test_what_another_group_does_not_send_through_it_now_proves_nothing(theirs: dict[str, object]) -> None:
+    assert hosting(**theirs).decide().reason is not Reason.FAIL_OVER
+
+
+def test_traffic_comes_home_by_its_own_proof_only() -> None:
+    world = without_address("abc").remember("c", target="eni-a", proofs=proofs("eni-a"))
+    assert LENT in writes(world.decide())
+
+
 def test_a_look_that_did_not_show_it_makes_do_with_one_of_awss() -> None:
     world = away("ab", proving=SPARE).change("i-a", state=RUNNING, public=None)
     assert GivePublicAddress("eni-a") in writes(world.decide())

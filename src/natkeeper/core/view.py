@@ -195,7 +195,7 @@ class View:
             return True
         own = self.memory.proof_of(path.target)
         if path.instance.group == self.group.name:
-            return own is not None and self._is_fresh(own)
+            return self.is_proven(path) or self._carries_another(path.target)
         owner = self.others.get(path.instance.group, NOTHING)
         if owner.is_down and owner.target == path.target:
             return False
@@ -204,6 +204,18 @@ class View:
             return True
         # Its owner has lost faith in it: only a canary that passed after that counts.
         return own is not None and self._is_fresh(own) and (owner.moved_at is None or own.at > owner.moved_at)
+
+    def is_proven(self, path: Path) -> bool:
+        """This group's own packets, or its canary's, went through it a short while ago."""
+        own = self.memory.proof_of(path.target)
+        return own is not None and self._is_fresh(own)
+
+    def _carries_another(self, target: str) -> bool:
+        """The packets of another group, which it hosts, get through: AWS gives such a NAT no public address to prove it
+        with."""
+        guests = (each for each in self.others.values() if each.target == target and not each.is_down)
+        proofs = (each.proof_of(target) for each in guests)
+        return any(proof is not None and self._is_fresh(proof) for proof in proofs)
 
     @property
     def next_choice(self) -> Path | None:

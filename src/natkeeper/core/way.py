@@ -20,8 +20,9 @@ from natkeeper.core.view import View
 MENDING = timedelta(seconds=30)
 """How long after a move its failed calls are made up for before the path itself is blamed, and its routes may be shown
 as they were before."""
-LEFT_DEAD = (Reason.FAIL_OVER, Reason.LAST_RESORT)
-"""Moves off a path on which nothing gets through."""
+LEFT_DEAD = (Reason.FAIL_OVER,)
+"""Moves off a path on which nothing gets through, to one that is verified already. After a last resort what gets
+through at once may have gone the old way, which had come back: it would prove a NAT that is still booting."""
 
 
 def as_seen(view: View) -> Memory:
