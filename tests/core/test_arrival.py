@@ -286,3 +286,84 @@ def test_the_first_measure_of_an_incident_stays() -> None:
     assert found.address_took == secs(6)
     assert found.incident is not None
     assert found.incident.address_took == secs(3.5)
+
+
+# -- what is remembered of it
+
+
+def test_packets_that_got_through_are_remembered_so_that_a_later_loss_excludes_nobody() -> None:
+    world = moved("abc")
+    assert world.memories["a"].has_carried is False
+    assert world.step(verified("oo", 0.5), now=2).memory.has_carried is True
+    lost = world.decide(report("xxx", 20), now=24)
+    assert (lost.memory.is_down, lost.memory.exclusions) == (True, ())
+
+
+def test_lost_rounds_end_the_quiet_only_where_they_are_enough() -> None:
+    world = moved("abc")
+    stable = world.step(verified("oo", 0.5), now=2).memory.stable_since
+    assert stable == at(0.5)
+    assert world.decide(report("oox", 2, canary="ooo"), now=5).memory.stable_since == stable
+    assert world.decide(report("xx", 2.5, canary="oo"), now=5).memory.stable_since == stable
+    again = moved("abc")
+    again.remember(stable_since=at(0.4))
+    assert again.decide(report("xxx", 2.5, canary="ooo"), now=6).memory.stable_since is None
+
+
+def test_a_path_that_is_condemned_waits_for_no_address_any_more() -> None:
+    assert moved("abc").decide(report("xxx", 11.5), now=15).memory.address_move is None
+
+
+def test_a_group_without_an_address_of_its_own_on_the_nat_has_no_canary_of_its_own_either() -> None:
+    """The canary leaves from the primary address, as the group's packets do at home."""
+    world = resting("ab").change("i-a", public=None).remember(target="eni-b", moved_at=at(-600), has_carried=True)
+    world.route("rtb-a", "eni-b").remember(proofs=proofs("eni-b", "eni-a"))
+    world.network = replace(
+        world.seen,
+        addresses={
+            **world.seen.addresses,
+            "eip-a": replace(world.seen.addresses["eip-a"], interface_id="eni-b", private="10.0.0.51"),
+        },
+    )
+    asked = world.decide(Command(Verb.SWITCHOVER, "a", to="home")).memory.address_move
+    assert asked == AddressMove("eni-a", at(0), has_canary_of_its_own=False)
+
+
+def test_a_new_move_forgets_what_the_last_one_took() -> None:
+    world = resting("ab").change("i-a", state=STOPPED).remember(address_took=secs(4))
+    assert world.decide().memory.address_took is None
+    assert moved().memories["a"].moving("eni-c", at(9)).address_move is None
+
+
+def test_a_neighbour_of_whom_nothing_is_known_may_have_a_canary_of_its_own() -> None:
+    world = resting("ab").change("i-a", state=STOPPED)
+    del world.memories["b"]
+    asked = world.decide().memory.address_move
+    assert asked is not None
+    assert asked.has_canary_of_its_own
+
+
+def test_a_round_of_the_very_instant_of_the_answer_counts() -> None:
+    memory = Memory(target="eni-b", address_move=AddressMove("eni-b", at(0), at(1)))
+    assert as_got_through(memory, rounds("oo", 1), RULES).address_took == secs(0)
+
+
+def test_a_canarys_round_of_the_very_instant_of_the_move_does_not() -> None:
+    assert not moved("abc").decide(verified("xxx", 0, canary="xxx"), now=3).memory.is_down
+
+
+def test_a_failover_is_led_where_it_goes_at_once_and_every_other_move_a_second_later() -> None:
+    assert moved().memories["a"].led_since == at(0)
+    world = resting("ab")
+    world.step(Command(Verb.FAILOVER, "a"))
+    assert world.memories["a"].led_since == at(1)
+    last = resting("ab").change("i-a", state=STOPPED).remember(proofs=()).remember("b", proofs=())
+    assert last.step().reason is Reason.LAST_RESORT
+    assert last.memories["a"].led_since == at(1)
+
+
+def test_tables_that_are_put_back_take_back_what_was_said_of_the_path() -> None:
+    world = resting("ab", tables=2).route("rtb-a2", "eni-b")
+    plan = world.decide(report("xxx", -4), control=UP)
+    assert plan.reason is Reason.CONVERGE
+    assert plan.memory.is_down is False

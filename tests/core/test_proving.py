@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from natkeeper.core.incident import Canary, Exclusion, Repair
-from natkeeper.core.launches import is_unseen, may_still_appear, refused, type_after
+from natkeeper.core.launches import accepted, is_unseen, may_still_appear, refused, type_after
 from natkeeper.core.model import ElasticIp, Network, Role
 from natkeeper.core.plan import (
     DisableSourceDestCheck,
@@ -500,3 +500,119 @@ def test_the_limits_are_those_that_the_documentation_tells() -> None:
     policy = resting("a").policy
     assert (policy.boot_limit, policy.start_limit, policy.address_limit) == (secs(450), secs(240), secs(30))
     assert (policy.address_arrival, policy.propagation) == (secs(11), secs(1))
+
+
+# -- what is said and remembered of launches
+
+
+def test_an_answer_to_a_launch_forgets_the_quota_that_refused_the_one_before() -> None:
+    world = over_quota()
+    memory = accepted(world.memories["a"], Role.NAT)
+    assert memory.repair is not None
+    assert memory.repair.is_quota is False
+
+
+def test_of_three_types_the_next_one_is_asked_for() -> None:
+    types = ("t4g.nano", "t4g.micro", "t4g.small")
+    repair = Repair("r", 1, at(0), is_launched=True, is_accepted=True, instance_type="t4g.nano")
+    assert type_after(repair, types) == "t4g.micro"
+
+
+def test_a_table_that_still_leads_there_forgets_since_when_it_had_an_address() -> None:
+    world = away("ab", tables=2, proving=SPARE).change("i-a", state=RUNNING, public=None).route("rtb-a2", "eni-a")
+    world.remember(canary=Canary("eni-a", at(-60), addressed_at=at(-50)))
+    world.route("rtb-a", "eni-a", CANARY).route("rtb-a2", "eni-a", CANARY)
+    plan = lending(world).decide()
+    assert plan.memory.canary is not None
+    assert plan.memory.canary.addressed_at is None
+
+
+def test_asking_again_forgets_since_when_it_had_an_address() -> None:
+    world = without_address(canary=Canary("eni-a", at(-60), addressed_at=at(-50), asked_at=at(-55)))
+    world.route("rtb-a", "eni-a", CANARY)
+    plan = world.decide()
+    assert plan.memory.canary == Canary("eni-a", at(-60), asked_at=at(0))
+
+
+def test_a_standby_for_which_nothing_was_asked_is_not_remembered_to_have_been() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public=None))
+    plan = world.decide()
+    assert plan.memory.canary is not None
+    assert plan.memory.canary.asked_at is None
+
+
+def test_a_group_of_which_nothing_is_known_lends_nothing() -> None:
+    world = lending(without_address("abc"), "eni-c", "10.0.0.90")
+    del world.memories["c"]
+    assert LENT in writes(world.decide())
+
+
+def test_a_nat_that_packets_went_through_once_is_not_stopped_for_a_quota() -> None:
+    world = over_quota().remember(repair=Repair("r", 1, at(-600), **_QUOTA))  # type: ignore[arg-type]
+    world.remember(proofs=(*proofs("eni-b"), *proofs("eni-a", age=130)))
+    assert StopInstance("i-a") not in writes(world.decide())
+
+
+def test_a_nat_that_carries_another_group_is_not_stopped_for_a_quota() -> None:
+    world = over_quota().remember(repair=Repair("r", 1, at(-600), **_QUOTA))  # type: ignore[arg-type]
+    assert StopInstance("i-a") in writes(world.decide())
+    assert StopInstance("i-a") not in writes(world.remember("b", target="eni-a").decide())
+
+
+def test_what_goes_for_the_next_launch_is_said() -> None:
+    world = away().add(nat("a", number=2, public="198.51.100.8", launched=-600)).route("rtb-a", "eni-a2", CANARY)
+    world.remember(
+        canary=Canary("eni-a2", at(-590), addressed_at=at(-590)),
+        repair=Repair("r", 1, at(-600), is_launched=True, is_accepted=True, instance_type="t4g.nano"),
+    )
+    text = "i-a2 does not forward; i-a2 carries nothing and was never proven; it goes before another is launched"
+    assert world.decide().detail == text
+
+
+def test_of_two_roles_with_too_many_the_wanted_ones_goes() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", number=2, launched=-9, public=None))
+    silent = [nat("a", role=Role.STANDBY, number=number, public=None, launched=-9000 + number) for number in (1, 2)]
+    found = failed_one(view(world.add(*silent)), Role.STANDBY)
+    assert found is not None
+    assert found.role is Role.STANDBY
+
+
+def test_a_launch_of_the_own_nats_that_no_look_has_shown_takes_room_too() -> None:
+    coming = Repair("r", 1, at(-5), is_launched=True, is_accepted=True)
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public=None))
+    assert not is_full(view(world))
+    assert is_full(view(world.remember(repair=coming)))
+
+
+def test_asking_meanwhile_says_so_each_time() -> None:
+    down = report("xxx", -4)
+    said = "waiting for the newest NAT, which may still be booting; asking i-a meanwhile"
+    for world in (booting(), booting(checked=True)):
+        assert world.decide(down, control=UP).detail.endswith(said)
+    known = Canary("eni-a", at(-9000), addressed_at=at(-9000))
+    plan = booting().route("rtb-a", "eni-a", CANARY).remember(canary=known).decide(down, control=UP)
+    assert plan.detail.endswith(said)
+    assert not [stage for stage in plan.stages if not stage]
+
+
+@pytest.mark.parametrize(("age", "is_replaced"), [(450, False), (450.001, True)])
+def test_a_standby_is_silent_only_after_its_time(age: float, is_replaced: bool) -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public="198.51.100.8"))
+    world.route("rtb-a", "eni-as", CANARY)
+    world.remember(canary=Canary("eni-as", at(-9000), addressed_at=at(-9000), failed_since=at(-age)))
+    assert bool([each for each in writes(world.decide()) if isinstance(each, LaunchInstance)]) is is_replaced
+
+
+@pytest.mark.parametrize(("age", "is_replaced"), [(30, False), (30.001, True)])
+def test_a_standby_that_has_had_its_address_for_a_moment_is_not_silent(age: float, is_replaced: bool) -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public="198.51.100.8"))
+    world.route("rtb-a", "eni-as", CANARY)
+    world.remember(canary=Canary("eni-as", at(-9000), addressed_at=at(-age), failed_since=at(-9000)))
+    assert bool([each for each in writes(world.decide()) if isinstance(each, LaunchInstance)]) is is_replaced
+
+
+@pytest.mark.parametrize(("age", "is_replaced"), [(450, False), (450.001, True)])
+def test_a_standby_is_stuck_only_after_its_time(age: float, is_replaced: bool) -> None:
+    stuck = nat("a", PENDING, role=Role.STANDBY, public=None, launched=-age)
+    world = resting("a", standby=StandbyMode.RUNNING).add(stuck)
+    assert bool([each for each in writes(world.decide()) if isinstance(each, LaunchInstance)]) is is_replaced
