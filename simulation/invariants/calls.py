@@ -243,10 +243,13 @@ def no_secret_is_written(call: Call) -> str | None:
 
 
 def proving_address_proves_only(book: Book, call: Call) -> str | None:
-    """8. The stack's proving address is only put where nobody's traffic is: packets would leave from it."""
+    """8. The stack's proving address is only put where nobody's traffic is: packets would leave from it. What was on its
+    way when traffic came there, nobody can call back; the next look puts the group's own address there again."""
     if call.params.get("AllocationId") != PROVING:
         return None
     target = call.params["NetworkInterfaceId"]
+    if any(each.at >= call.sent_at for moves in book.moves.values() for each in moves if each.target == target):
+        return None
     used = [each.name for each in book.world.policy.groups if book.world.route_of(each.table_ids[0]) == target]
     owner = book.world.ec2.owner(target)
     is_home = owner is not None and owner.tag(GROUP_TAG) in used
