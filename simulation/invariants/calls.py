@@ -243,8 +243,8 @@ def no_secret_is_written(call: Call) -> str | None:
 
 
 def proving_address_proves_only(book: Book, call: Call) -> str | None:
-    """8. The stack's proving address is only put where nobody's traffic is: packets would leave from it. What was on its
-    way when traffic came there, nobody can call back; the next look puts the group's own address there again."""
+    """8. The stack's proving address is only put where nobody's traffic is: packets would leave from it. What was on
+    its way when traffic came there, nobody can call back; the next look puts the group's own address there again."""
     if call.params.get("AllocationId") != PROVING:
         return None
     target = call.params["NetworkInterfaceId"]
