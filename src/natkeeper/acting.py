@@ -32,14 +32,14 @@ from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
 from natkeeper.opening import LAST_CALL, GroupPass, has_time
 from natkeeper.ports import Outcome, Ports
 
-LAST_TRY = timedelta(seconds=9)
+LAST_TRY = timedelta(seconds=11)
 """A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
 in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick. Nor is a
 verification begun, which is waited for for 8 s: the watch run that was started beside the move tells as well."""
-LAST_LAUNCH = timedelta(seconds=12)
+LAST_LAUNCH = timedelta(seconds=14)
 """No try of RunInstances or StartInstances leaves with less of the pass left: it takes up to 9 s (`aws.LAUNCHING`),
-botocore waits up to 2 s before it asks for the next one, which is refused, and the ledger's last write takes its own
-time. The next pass then sends it, as the first under its token."""
+botocore waits up to 2 s before it asks for the next one, which is refused, and the ledger's last write takes up to 3 s.
+The next pass then sends it, as the first under its token."""
 LEAST_PAUSE = 4
 """Of a plan's pause this part is kept however slow the calls are: the one after it may be a quick one."""
 THROTTLED_FOR = timedelta(seconds=1)

@@ -37,12 +37,12 @@ NO_ANSWERS: Mapping[str, Answer] = {}
 NOTHING = Memory()
 LEASE = timedelta(seconds=25)
 """Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
-RESERVE = timedelta(seconds=7)
+RESERVE = timedelta(seconds=9)
 """A turn is only begun with this much time left: for its look, a quick action, and the last write."""
-LAST_CALL = timedelta(seconds=6)
+LAST_CALL = timedelta(seconds=8)
 """No try of a call to EC2 leaves with less, nor a control probe: it takes up to 3 s, botocore waits up to 2 s before it
-asks for the next one, which is refused, and the ledger's last write takes its own time. A pass that AWS ends keeps its
-leases (simulation, seeds 60007559, 60008205, 810165196: answers were slow)."""
+asks for the next one, which is refused, and the ledger's last write takes up to 3 s, two tries and the wait between. A
+pass that AWS ends keeps its leases (simulation, seeds 60007559, 60008205, 810165196, 1300013334: answers were slow)."""
 LOOKED_BY = timedelta(seconds=10)
 """What must be left when a look comes back: a try of botocore's (3 s) that began just before, the calls of a move with
 theirs, and a verification of 3 s."""

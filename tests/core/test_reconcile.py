@@ -271,7 +271,7 @@ def test_what_a_control_probe_said_before_a_verification_is_asked_anew_after_it(
 def test_a_turn_is_not_begun_when_the_invocation_is_nearly_over() -> None:
     stack = stopped("abc")
     stack.prober.hung = {"eni-b"}
-    stack.clock.left = secs(6.9)
+    stack.clock.left = secs(8.9)
     assert stack.wake(STOPS)["a"] == ["fail-over"]
     assert stack.ledger.items["a"].until is None
     assert stack.memory().target == "eni-b"
@@ -281,7 +281,7 @@ def test_what_the_last_verification_said_is_not_lost_when_time_is_up() -> None:
     """The next wake-up must know that b failed: otherwise it waits for another three rounds."""
     stack = stopped("abc")
     stack.prober.hung = {"eni-b"}
-    stack.clock.left, stack.faults.latency = secs(13), secs(1.2)
+    stack.clock.left, stack.faults.latency = secs(15), secs(1.2)
     assert stack.wake(STOPS)["a"] == ["fail-over"]
     assert stack.prober.verified == ["a"]
     stack.clock.left, stack.faults.latency = secs(20), secs(0)
@@ -293,7 +293,7 @@ def test_what_the_last_verification_said_is_not_lost_when_time_is_up() -> None:
 def test_a_move_near_the_end_of_a_pass_is_verified_by_the_watch_run_that_was_started_beside_it() -> None:
     """Simulation, seed 60008205: a verification was waited for until Lambda's time-out, which keeps the lease."""
     stack = stopped("abc")
-    stack.clock.left = secs(8.9)
+    stack.clock.left = secs(10.9)
     stack.wake(STOPS)
     assert stack.route() == "eni-b"
     assert stack.prober.verified == []
@@ -302,19 +302,19 @@ def test_a_move_near_the_end_of_a_pass_is_verified_by_the_watch_run_that_was_sta
     assert [each.code for _, each in stack.telemetry.troubles] == ["OutOfTime"]
 
 
-@pytest.mark.parametrize("left", [5.9, 6.0])
+@pytest.mark.parametrize("left", [7.9, 8.0])
 def test_no_look_is_begun_that_might_outlast_the_pass(left: float) -> None:
     stack = stopped("abc")
     stack.clock.left = secs(left)
     stack.wake(STOPS)
-    assert (stack.route() == "eni-b") == (left == 6.0)
+    assert (stack.route() == "eni-b") == (left == 8.0)
     assert stack.ledger.items["a"].until is None
 
 
 def test_no_call_to_ec2_is_begun_that_might_outlast_the_pass() -> None:
     """Simulation, seed 60007559: each answer took three seconds."""
     stack = stopped("abc")
-    stack.clock.left = secs(8.9)
+    stack.clock.left = secs(10.9)
     stack.faults.latency = secs(3)
     stack.wake(STOPS)
     assert stack.calls()["look"] == 1
@@ -323,7 +323,7 @@ def test_no_call_to_ec2_is_begun_that_might_outlast_the_pass() -> None:
 
 def test_no_control_probe_is_begun_that_might_outlast_the_pass() -> None:
     stack = Stack(resting("ab"))
-    stack.clock.left = secs(5.9)
+    stack.clock.left = secs(7.9)
     stack.wake(report("xxx", -3, run_id="watch-a", name="a"))
     assert stack.calls()["control"] == 0
 
@@ -331,7 +331,7 @@ def test_no_control_probe_is_begun_that_might_outlast_the_pass() -> None:
 def test_news_that_comes_with_the_last_write_keeps_no_lease_and_breaks_no_chain() -> None:
     """Found by the simulation of 500 stacks: the lease stayed for 25 s, and nobody looked before the next tick."""
     stack = stopped("abc")
-    stack.clock.left = secs(6.2)
+    stack.clock.left = secs(8.2)
     last = report("xxx", 1, run_id="watch-a")
     stack.ledger.during_record = [lambda: None, lambda: stack.ledger.items["a"].inbox.append(last)]
     stack.wake(STOPS)

@@ -185,7 +185,7 @@ def test_a_spent_token_that_nobody_remembers_changes_nothing() -> None:
 # -- launches that were not sent
 
 
-@pytest.mark.parametrize(("left", "sent"), [(12.0, 1), (11.9, 0)])
+@pytest.mark.parametrize(("left", "sent"), [(14.0, 1), (13.9, 0)])
 def test_a_launch_leaves_only_while_its_slow_answer_fits_into_the_pass(left: float, sent: int) -> None:
     stack = Stack(dark())
     stack.clock.left = secs(left)
@@ -194,7 +194,7 @@ def test_a_launch_leaves_only_while_its_slow_answer_fits_into_the_pass(left: flo
     assert stack.memory().repair.is_turned_away is (sent == 0)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("left", "sent"), [(12.0, 1), (11.9, 0)])
+@pytest.mark.parametrize(("left", "sent"), [(14.0, 1), (13.9, 0)])
 def test_a_start_leaves_only_while_its_slow_answer_fits_into_the_pass(left: float, sent: int) -> None:
     stack = Stack(away())
     stack.clock.left = secs(left)
