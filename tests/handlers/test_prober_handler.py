@@ -395,29 +395,26 @@ def test_a_stepped_wall_clock_gets_a_new_identity(monkeypatch: pytest.MonkeyPatc
     assert clock.stamp(0.0)[0] != before
 
 
+def _printed_by(script: str) -> str:
+    """By a fresh interpreter, which has no site packages."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout.strip()
+
+
 def test_importing_the_prober_loads_nothing_heavy() -> None:
     # Not ssl: its 30 ms belong into the init phase, which has a whole processor (the test after this one).
     heavy = ["boto3", "botocore", "aws_lambda_powertools", "asyncio", "http", "urllib", "dataclasses", "logging"]
     script = f"import sys, natkeeper.handlers.prober; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", script],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert done.stdout.strip() == "[]"
+    assert _printed_by(script) == "[]"
 
 
 def test_the_probers_tls_context_is_there_before_its_first_run() -> None:
     script = "import natkeeper.handlers.prober, natkeeper.probing.sockets as found; print(found._context is not None)"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", script],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert done.stdout.strip() == "True"
+    assert _printed_by(script) == "True"

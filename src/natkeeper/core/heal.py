@@ -147,7 +147,7 @@ def _bring_home(view: View, home: Instance) -> Step:
     if view.policy.canary_destination is None:
         text = "no canary address is configured, so nothing can prove the group's own NAT: use `switchover` to go home"
         return Step(view.memory, Reason.HEALING, text)
-    if view.is_proven(path) and view.is_usable(path):
+    if view.is_proven(path.target) and view.is_usable(path):
         return _return(view, path, home)
     return _prove(view, path, home)
 

@@ -83,6 +83,11 @@ class Instance:
         """Running and on the network."""
         return self.state is InstanceState.RUNNING and self.interface is not None
 
+    @property
+    def target(self) -> str | None:
+        """What a route to it points at, where EC2 shows that."""
+        return self.interface.interface_id if self.interface is not None else None
+
 
 @dataclass(frozen=True)
 class Route:

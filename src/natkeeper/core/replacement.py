@@ -134,7 +134,7 @@ def _in_the_way(view: View, repair: Repair) -> Instance | None:
     if not repair.is_quota or not view.has_egress:
         return None
     for nat in view.instances(Role.NAT):
-        target = nat.interface.interface_id if nat.interface is not None else None
+        target = nat.target
         if nat.is_running and target not in view.used and (target is None or view.memory.proof_of(target) is None):
             return nat
     return None

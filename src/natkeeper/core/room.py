@@ -28,16 +28,11 @@ def failed_one(view: View, wanted: Role) -> Instance | None:
         if len(there) <= _wanted(view, role):
             continue
         for instance in there:
-            target = instance.interface.interface_id if instance.interface is not None else None
-            if target is None or not (target in view.used or _is_proven(view, target)):
+            target = instance.target
+            if target is None or not (target in view.used or view.is_proven(target)):
                 return instance
     return None
 
 
 def _wanted(view: View, role: Role) -> int:
     return 1 if role is Role.NAT else int(view.policy.standby is not StandbyMode.NONE)
-
-
-def _is_proven(view: View, target: str) -> bool:
-    proof = view.memory.proof_of(target)
-    return proof is not None and view.now - proof.at <= view.policy.freshness

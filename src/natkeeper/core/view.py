@@ -195,7 +195,7 @@ class View:
             return True
         own = self.memory.proof_of(path.target)
         if path.instance.group == self.group.name:
-            return self.is_proven(path) or self._carries_another(path.target)
+            return self.is_proven(path.target) or self._carries_another(path.target)
         owner = self.others.get(path.instance.group, NOTHING)
         if owner.is_down and owner.target == path.target:
             return False
@@ -205,9 +205,9 @@ class View:
         # Its owner has lost faith in it: only a canary that passed after that counts.
         return own is not None and self._is_fresh(own) and (owner.moved_at is None or own.at > owner.moved_at)
 
-    def is_proven(self, path: Path) -> bool:
+    def is_proven(self, target: str) -> bool:
         """This group's own packets, or its canary's, went through it a short while ago."""
-        own = self.memory.proof_of(path.target)
+        own = self.memory.proof_of(target)
         return own is not None and self._is_fresh(own)
 
     def _carries_another(self, target: str) -> bool:
