@@ -250,10 +250,16 @@ def proving_address_proves_only(book: Book, call: Call) -> str | None:
     target = call.params["NetworkInterfaceId"]
     if any(each.at >= call.sent_at for moves in book.moves.values() for each in moves if each.target == target):
         return None
-    used = [each.name for each in book.world.policy.groups if book.world.route_of(each.table_ids[0]) == target]
     owner = book.world.ec2.owner(target)
-    is_home = owner is not None and owner.tag(GROUP_TAG) in used
-    return f"the proving address is put on {target}, which carries its own group" if is_home else None
+    group = owner.tag(GROUP_TAG) if owner is not None else None
+    if group is None or book.world.route_of(table := book.world.policy.group(group).table_ids[0]) != target:
+        return None
+    shown = call.invocation.seen.tables.get(table) if call.invocation.seen is not None else None
+    route = shown.routes.get(DEFAULT_ROUTE) if shown is not None else None
+    moves = book.moves[group]
+    if (not moves or moves[-1].target != target) and (route is None or route.target != target):
+        return None  # an old answer of EC2's did not show the route that somebody has put there by hand
+    return f"the proving address is put on {target}, which carries its own group"
 
 
 def nothing_is_deleted(book: Book, call: Call) -> str | None:

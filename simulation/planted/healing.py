@@ -9,7 +9,7 @@ from typing import Any
 
 from natkeeper import acting
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import decide, failover, heal, launches, replacement
+from natkeeper.core import decide, failover, heal, launches, proving, replacement
 from natkeeper.core.incident import Memory
 from natkeeper.core.plan import DisableSourceDestCheck
 from natkeeper.core.view import View
@@ -129,6 +129,16 @@ def _stray() -> Sequence[Patch]:
         Patch(decide, "_without_stray_canary", lambda _view, memory: memory),
         Patch(acting, "_with_canary", lambda memory, _outcome, _now: memory),
     ]
+
+
+@mutant(
+    "proves-what-carries-traffic",
+    "the proving address is asked for without looking whether the group's traffic leads there by now",
+    breaks=(8,),
+    among=("one-table-refuses", "route-edited"),
+)
+def _lends_regardless() -> Sequence[Patch]:
+    return [Patch(proving, "DEFAULT_ROUTE", "no route")]
 
 
 @mutant(

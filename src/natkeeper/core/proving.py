@@ -19,16 +19,20 @@ from natkeeper.core.plan import Action, GivePublicAddress, MoveAddress, ReleaseA
 from natkeeper.core.view import NOTHING, Path, View
 
 
-def canary_on(view: View, path: Path, nat: Instance) -> tuple[Memory, tuple[Action, ...]]:
-    """The canary pointed at it, with a public address to leave from; and the memory of since when it has both."""
-    destination = view.policy.canary_destination
-    assert nat.interface is not None
+def canary_at(view: View, path: Path) -> tuple[Canary, tuple[Action, ...]]:
+    """The record of the canary at that path, begun if it was elsewhere, and what points its routes there."""
+    destination, canary = view.policy.canary_destination, view.memory.canary
     assert destination is not None
-    memory, public = view.memory, nat.interface.primary.public
-    canary = memory.canary
     if canary is None or canary.target != path.target:
         canary = Canary(path.target, view.now)
-    actions = point_routes(view, destination, path.target)
+    return canary, point_routes(view, destination, path.target)
+
+
+def canary_on(view: View, path: Path, nat: Instance) -> tuple[Memory, tuple[Action, ...]]:
+    """The canary pointed at it, with a public address to leave from; and the memory of since when it has both."""
+    assert nat.interface is not None
+    memory, public = view.memory, nat.interface.primary.public
+    canary, actions = canary_at(view, path)
     if public is not None:
         canary = replace(canary, addressed_at=canary.addressed_at or view.now)
     elif path.target in view.points_at(DEFAULT_ROUTE).values():

@@ -10,13 +10,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from natkeeper.core.heal import is_yielding, wake
-from natkeeper.core.incident import Canary, Memory
+from natkeeper.core.incident import Memory
 from natkeeper.core.launches import may_still_appear
 from natkeeper.core.model import Instance, InstanceState, Role
-from natkeeper.core.move import point_routes
 from natkeeper.core.plan import Action, DisableSourceDestCheck, Reason, StopInstance, TerminateInstance
 from natkeeper.core.policy import StandbyMode
-from natkeeper.core.proving import canary_on
+from natkeeper.core.proving import canary_at, canary_on
 from natkeeper.core.replacement import Step, held_back, launch
 from natkeeper.core.view import Path, View
 
@@ -152,10 +151,8 @@ def _watched(view: View, spare: Path) -> tuple[Memory, tuple[Action, ...]]:
     own group's."""
     if spare.instance is not None and spare.instance.role is Role.STANDBY:
         return canary_on(view, spare, spare.instance)
-    memory = view.memory
-    if memory.canary is None or memory.canary.target != spare.target:
-        memory = replace(memory, canary=Canary(spare.target, view.now))
-    return memory, point_routes(view, view.policy.canary_destination or "", spare.target)
+    canary, actions = canary_at(view, spare)
+    return replace(view.memory, canary=canary), actions
 
 
 def _surplus(view: View) -> Step:
