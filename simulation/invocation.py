@@ -96,7 +96,7 @@ class Invocation:
         together = self._together
         return Ports(
             vpc=_Eyes(self, together),
-            ledger=DynamoLedger(cast(Any, DynamoClient(self)), LEDGER, self.holder, clock.now),
+            ledger=DynamoLedger(cast(Any, DynamoClient(self)), LEDGER, self.holder, clock.now, clock.remaining),
             prober=_Prober(self),
             clock=clock,
             telemetry=_Telemetry(self, world),

@@ -109,6 +109,8 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
     owner = world.ec2.owner(through or "")
     if through == call.params.get("NetworkInterfaceId") or owner is None or owner.instance_id not in book.ours:
         return None  # already there, or on something that is none of natkeeper's NATs
+    if owner.state != "running":
+        return None  # it works no more; packets that still get through go the way of before, until routes have spread
     if owner.is_spot_ending_at is not None or owner.is_doomed_at is not None:
         return None  # AWS will take it: the place it was to be left for is gone, so it is left for another (810147382)
     table = call.invocation.seen.tables.get(call.params["RouteTableId"]) if call.invocation.seen is not None else None

@@ -64,7 +64,7 @@ class Controller:
         """The ports of one invocation; `holder` names it in the lease."""
         return Ports(
             vpc=self._vpc,
-            ledger=DynamoLedger(_dynamodb(), self.settings.ledger, holder, clock.now),
+            ledger=DynamoLedger(_dynamodb(), self.settings.ledger, holder, clock.now, clock.remaining),
             prober=self._prober,
             clock=clock,
             telemetry=self.telemetry,

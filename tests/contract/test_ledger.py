@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from natkeeper.adapters.ledger import EVENTS_LIMIT, INBOX_LIMIT, RECORD_TRIES, DynamoLedger
+from natkeeper.adapters.ledger import EVENTS_LIMIT, INBOX_LIMIT, RECORD_TRIES, TWO_WRITES, DynamoLedger
 from natkeeper.core.incident import Cause, Incident, Memory, Proof
 from natkeeper.core.news import InstanceChanged, ProbeFailed
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
@@ -327,6 +327,17 @@ def test_a_burst_that_does_not_end_does_not_keep_the_lease_either(cloud: Cloud, 
     assert isinstance(found, Lease)
     assert found.memory == MEMORY
     assert len(found.inbox) == RECORD_TRIES + 1
+
+
+def test_news_beside_a_release_are_left_to_the_next_holder_when_no_time_is_left(
+    cloud: Cloud, second: DynamoLedger
+) -> None:
+    busy = cast(Any, BusyInbox(cloud.dynamodb, second, 1))
+    first = DynamoLedger(busy, "ledger", "first", now, lambda: TWO_WRITES - timedelta(milliseconds=1))
+    assert first.record(take(first), MEMORY, release=True).inbox == ()
+    found = second.acquire("a", until())
+    assert isinstance(found, Lease)
+    assert (found.memory, len(found.inbox)) == (MEMORY, 1)
 
 
 def test_a_burst_that_does_not_end_keeps_a_pass_from_going_on_as_if_it_were_written(

@@ -367,3 +367,39 @@ def test_tables_that_are_put_back_take_back_what_was_said_of_the_path() -> None:
     plan = world.decide(report("xxx", -4), control=UP)
     assert plan.reason is Reason.CONVERGE
     assert plan.memory.is_down is False
+
+
+# -- found on its way
+
+
+def found_there(elastic: str | None = "eni-b") -> World:
+    """A pass without a ledger moved group a to b's NAT, so the memory still names its own, which has stopped."""
+    world = moved("abc")
+    world.remember(target="eni-a", moved_at=None, address_move=None, failovers=(), incident=None)
+    if elastic is None:
+        address = replace(world.seen.addresses["eip-a"], interface_id=None, private=None)
+        world.network = replace(world.seen, addresses={**world.seen.addresses, "eip-a": address})
+    world.step(now=2)
+    return world
+
+
+def test_an_address_that_is_found_on_the_new_path_may_be_on_its_way_like_any_other() -> None:
+    world = found_there()
+    move = world.memories["a"].address_move
+    assert move == AddressMove("eni-b", at(2), at(2), has_canary_of_its_own=True, is_found=True)
+    plan = world.step(report("xxx", 3), now=6)
+    assert (plan.memory.is_down, plan.memory.target) == (False, "eni-b")
+    plan = world.step(report("xxx", 14, run_id="later"), now=17)
+    assert plan.memory.target != "eni-b"
+
+
+def test_what_aws_took_to_bring_an_address_that_was_found_is_not_told() -> None:
+    plan = found_there().step(report("ooo", 4), now=7)
+    assert (plan.memory.address_move, plan.memory.address_took) == (None, None)
+    assert arrivals(plan) == []
+
+
+def test_an_address_that_is_on_nothing_is_asked_for_and_not_found() -> None:
+    move = found_there(elastic=None).memories["a"].address_move
+    assert move is not None
+    assert (move.target, move.is_found) == ("eni-b", False)

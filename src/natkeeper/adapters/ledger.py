@@ -41,16 +41,30 @@ REFUSED = "ConditionalCheckFailedException"
 RECORD_TRIES = 4
 """A stop brings two events, a tick and a prober's report within a second or two, each of which may leave its news while
 the holder writes. Giving up on the closing write keeps the lease for its 25 s, in which nobody acts for the group."""
+TWO_WRITES = timedelta(seconds=6)
+"""Each may take 3 s: two tries of a second and the wait between. With less of the pass left, a release that news came
+beside is not made again for them, or AWS ends the pass in the middle of it (busy inbox and slow writes: four in a row
+took 4 s)."""
+LONG = timedelta(days=1)
 
 
 class DynamoLedger:
-    """`ports.Ledger` on a boto3 client. `holder` names this invocation; `now` is its wall clock, for lease ends."""
+    """`ports.Ledger` on a boto3 client. `holder` names this invocation; `now` is its wall clock, for lease ends;
+    `remaining` is how long it may still run."""
 
-    def __init__(self, client: DynamoDBClient, table: str, holder: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        holder: str,
+        now: Callable[[], datetime],
+        remaining: Callable[[], timedelta] = lambda: LONG,
+    ) -> None:
         self._client = client
         self._table = table
         self._holder = holder
         self._now = now
+        self._remaining = remaining
 
     def read(self) -> Mapping[str, Known]:
         """One strongly consistent Query; three groups' items are far below its page of 1 MB."""
@@ -115,13 +129,16 @@ class DynamoLedger:
         A release whose reply was lost is refused when it is tried again: the lease is given back already, and what came
         in between is for whoever takes it next (simulation, seed 840122998: the pass went on).
 
-        Where news come too fast for that, a release gives up the lease all the same. What was handed out stays in the
-        inbox then and is heard twice, which changes nothing; a lease kept would shut everybody out for its 25 s.
+        Where news come too fast for that, or no time is left for them, a release gives up the lease all the same. What
+        was handed out stays in the inbox then and is heard twice, which changes nothing; a lease kept would shut
+        everybody out for its 25 s.
         """
         for _ in range(RECORD_TRIES):
             lease, fresh = _as_it_stands(lease, item)
             if release and item["lease_until"]["N"] == "0":
                 return replace(lease, memory=memory, inbox=())
+            if release and self._remaining() < TWO_WRITES:
+                break
             change = "memory = :memory, inbox = :fresh"
             values = {":fresh": {"L": fresh}, ":known": {"N": str(len(item["inbox"]["L"]))}}
             try:

@@ -29,11 +29,23 @@ def with_asked(plan: Plan, view: View) -> Plan:
     own = view.group.allocation_id
     moves = [each for each in plan.actions if isinstance(each, MoveAddress) and each.allocation_id == own]
     if not moves:
-        return plan
+        return _with_found(plan, view)
     move = moves[-1]
     is_apart = _has_canary_of_its_own(view, move.interface_id, move.private)
     asked = AddressMove(move.interface_id, view.now, has_canary_of_its_own=is_apart)
     return replace(plan, memory=replace(plan.memory, address_move=asked, address_took=None))
+
+
+def _with_found(plan: Plan, view: View) -> Plan:
+    """The same where the address is on the new path already. A pass without a ledger put it there, nobody knows when:
+    it may be on its way like any other."""
+    memory, elastic = plan.memory, view.network.addresses.get(view.group.allocation_id)
+    is_moving = memory.target != view.memory.target and memory.moved_at == view.now
+    if not is_moving or elastic is None or elastic.interface_id is None or elastic.interface_id != memory.target:
+        return plan
+    is_apart = _has_canary_of_its_own(view, elastic.interface_id, elastic.private)
+    found = AddressMove(elastic.interface_id, view.now, view.now, is_apart, is_found=True)
+    return replace(plan, memory=replace(memory, address_move=found))
 
 
 def as_canary_seen(memory: Memory, view: View) -> Memory:
@@ -119,6 +131,8 @@ def as_got_through(memory: Memory, row: Sequence[Round], policy: Policy) -> Memo
     through_at = move.through_at or row[0].sent_at
     if row[-1].sent_at < since + policy.propagation:
         return replace(memory, address_move=replace(move, through_at=through_at))
+    if move.is_found:
+        return replace(memory, address_move=None)
     took = through_at - since
     incident = memory.incident
     if incident is not None and incident.address_took is None:

@@ -74,6 +74,8 @@ class AddressMove:
     """The canary leaves from another public address of the same NAT, so it tells whether the NAT forwards."""
     through_at: datetime | None = None
     """When the first packet of the present row got through."""
+    is_found: bool = False
+    """A look found it there, so what AWS took is not known."""
 
 
 @dataclass(frozen=True)
