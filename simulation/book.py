@@ -67,6 +67,8 @@ class Book:
     expected: dict[tuple[int, str], int] = field(default_factory=dict)
     """(invocation's serial number, group) to actions whose outcome is still to come."""
     ledgerless: set[tuple[int, str]] = field(default_factory=set)
+    unasked: set[int] = field(default_factory=set)
+    """Invocations in which some prober could not be asked."""
     unproven: set[tuple[int, str]] = field(default_factory=set)
     """Who moved a group's routes and has not asked the prober yet whether packets get through."""
     ours: set[str] = field(default_factory=set)

@@ -294,6 +294,34 @@ def _all_stop(act: Act) -> None:
 
 
 @fault(
+    "nats-hang-together",
+    "Packets",
+    weight=3,
+    sees="a message for each zone; with a third that forwards, downtime of seconds, with none `common-mode`",
+    does="asks whether the candidate's own packets get through before it moves on packets alone",
+    never="moves traffic to a NAT that fails for the same reason",
+)
+def _hang_together(act: Act) -> None:
+    machines = act.dice.sample(act.running(), min(2, len(act.running())))
+    if machines:
+        act.fired("nats-hang-together")
+
+    def hang(machine: Machine) -> None:
+        machine.is_hung = True
+        act.world.packets_changed()
+
+    for each in machines:
+        act.world.hub.after(act.dice.randrange(3 * SECOND), lambda machine=each: hang(machine), "it hangs too")  # type: ignore[misc]
+
+    def mend() -> None:
+        for each in machines:
+            each.is_hung = False
+        act.world.packets_changed()
+
+    act.later(mend)
+
+
+@fault(
     "all-nats-hang",
     "Packets",
     weight=1,

@@ -150,6 +150,7 @@ class Invariants(Judge):
             if trouble.operation in ("UpdateItem", "Query"):
                 self.book.ledgerless.add((invocation.serial, name))
             if trouble.operation == "Invoke":
+                self.book.unasked.add(invocation.serial)
                 self.book.unproven.discard((invocation.serial, name))
 
     def happened(self, _invocation: Invocation, _group: str, happening: Happening) -> None:

@@ -99,6 +99,8 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
         return None
     if invocation.control is None or not invocation.control.is_ok:
         return "failover by probes alone, without a control probe that succeeded"
+    if all(each.target.startswith("nat-") for each in plan.actions if is_default(each)):  # type: ignore[union-attr]
+        return None  # a gateway shares nothing with NAT instances that all fail
     groups = world.policy.groups
     others = [each.name for each in groups if each.name != plan.group]
     is_common = bool(others) and all(_is_known_down(book, invocation, each) for each in others)
@@ -115,6 +117,35 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     owners = [invocation.seen.owner_of(each or "") if invocation.seen is not None else None for each in known]
     are_running = known <= shown and all(each is not None and each.is_running for each in owners)
     return "failover while every zone fails with its NAT running" if is_common and are_running else None
+
+
+def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """11. The other half: on packets alone, traffic only follows packets that were sent after its own began to fail."""
+    world = book.world
+    if plan.reason is not Reason.FAIL_OVER or not any(is_default(each) for each in plan.actions):
+        return None
+    if _is_dead_by_state(book, invocation, plan.group) or (invocation.serial, plan.group) in book.ledgerless:
+        return None
+    if invocation.serial in book.unasked or world.fires["clock-skew"]:
+        return None  # nobody could be asked; or nobody knows which came first
+    began = _dark_since(book, plan.group)
+    target = plan.memory.target or ""
+    if not any(known == target for name, known in book.recorded.items() if name != plan.group):
+        return None  # nobody else's traffic is on it, so nobody could be asked: its last word counts
+    carried = world.carried_at.get(target)
+    if began is None or not target.startswith("eni-") or (carried is not None and carried >= began):
+        return None
+    return f"fail-over to {target}, through which no packet went since zone {plan.group} began to fail"
+
+
+def _dark_since(book: Book, group: str) -> int | None:
+    """Since when no new connection of the group's gets through; None where one does, or some do."""
+    since = None
+    for at, fate in reversed(book.world.fates[group]):
+        if fate.is_ok or fate.loss or not fate.is_known:
+            break
+        since = at
+    return since
 
 
 def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
@@ -240,6 +271,7 @@ PLANS: tuple[tuple[int, OfPlan], ...] = (
     (9, kill_and_move_are_apart),
     (10, blind_means_still),
     (11, common_mode_holds),
+    (11, candidate_has_carried_since),
     (12, hysteresis_holds),
     (13, failovers_are_bounded),
     (16, paused_means_still),

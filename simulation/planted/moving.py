@@ -35,6 +35,16 @@ def _no_common_mode() -> Sequence[Patch]:
 
 
 @mutant(
+    "neighbour-is-not-asked",
+    "on packets alone traffic follows to whatever was proven a while ago, though its packets may fail by now too",
+    breaks=(11,),
+    among=("all-nats-hang", "nats-hang-together"),
+)
+def _not_asked() -> Sequence[Patch]:
+    return [Patch(failover, "_to_ask", lambda *_: ())]
+
+
+@mutant(
     "every-success-is-a-proof",
     "what gets through by somebody else's route proves the NAT that traffic should be on",
     breaks=(1,),

@@ -45,7 +45,7 @@ def _hangs(scene: Scene) -> dict[str, Any]:
 @situation("fail-over found by a tick, which must ask for the control probe", Reason.NEEDS_CONTROL_PROBE)
 def _needs_control(scene: Scene) -> dict[str, Any]:
     scene.nat("a").is_hung = True
-    scene.remember("a", is_down=True, proofs=(), stable_since=None)
+    scene.remember("a", is_down=True, failing_since=scene.moment(), proofs=(), stable_since=None)
     return TICK
 
 
@@ -147,7 +147,14 @@ def _external(scene: Scene) -> dict[str, Any]:
 def _common(scene: Scene) -> dict[str, Any]:
     for zone in ("a", "b"):
         scene.nat(zone).is_hung = True
-    scene.remember("b", is_down=True, proofs=(), stable_since=None)
+    scene.remember("b", is_down=True, failing_since=scene.moment(), proofs=(), stable_since=None)
+    return scene.report()
+
+
+@situation("the neighbour's NAT hangs too, and its group has not said so yet", Reason.ASK_NEIGHBOURS, zones=3)
+def _asked(scene: Scene) -> dict[str, Any]:
+    for zone in ("a", "b"):
+        scene.nat(zone).is_hung = True
     return scene.report()
 
 

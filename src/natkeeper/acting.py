@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
+from natkeeper.asking import LAST_CALL, LAST_TRY, ask, has_time
 from natkeeper.core.arrival import as_address_answered
 from natkeeper.core.backoff import complaint, on_done, on_refused
 from natkeeper.core.incident import Memory
@@ -28,14 +29,10 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import Policy
 from natkeeper.core.way import as_answered
-from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
-from natkeeper.opening import LAST_CALL, GroupPass, has_time
+from natkeeper.errors import NoCapacity, Refused, Stale, Trouble
+from natkeeper.opening import GroupPass
 from natkeeper.ports import Outcome, Ports
 
-LAST_TRY = timedelta(seconds=11)
-"""A throttled call is not tried again with less: a try takes up to 3 s, and a turn must be left in which what arrived
-in the inbox is heard and the next watch run started. Without one, the chain of runs was broken until a tick. Nor is a
-verification begun, which is waited for for 8 s: the watch run that was started beside the move tells as well."""
 LAST_LAUNCH = timedelta(seconds=14)
 """No try of RunInstances or StartInstances leaves with less of the pass left: it takes up to 9 s (`aws.LAUNCHING`),
 botocore waits up to 2 s before it asks for the next one, which is refused, and the ledger's last write takes up to 3 s.
@@ -163,12 +160,6 @@ def _with_canary(memory: Memory, outcome: Outcome, now: datetime) -> Memory:
 
 def verify(group: GroupPass, ports: Ports) -> None:
     """Asks the prober whether packets get through; its report is the group's news for the next turn."""
-    try:
-        if ports.clock.remaining() < LAST_TRY:
-            raise TryAgain("Invoke", "OutOfTime", "no time is left for a verification; the watch run tells")
-        report = ports.prober.verify(group.name)
-    except Trouble as trouble:
-        ports.telemetry.troubled(group.name, trouble)
-        return
-    ports.telemetry.reported(report)
-    group.news = (*group.news, report)
+    report = ask(group.name, ports)
+    if report is not None:
+        group.news = (*group.news, report)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
+from natkeeper.asking import ask, control_probe, has_time
 from natkeeper.core.decide import Observation, decide, watch_on
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import ControlProbe, Network, Unknown
@@ -39,10 +40,6 @@ LEASE = timedelta(seconds=25)
 """Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
 RESERVE = timedelta(seconds=9)
 """A turn is only begun with this much time left: for its look, a quick action, and the last write."""
-LAST_CALL = timedelta(seconds=8)
-"""No try of a call to EC2 leaves with less, nor a control probe: it takes up to 3 s, botocore waits up to 2 s before it
-asks for the next one, which is refused, and the ledger's last write takes up to 3 s, two tries and the wait between. A
-pass that AWS ends keeps its leases (simulation, seeds 60007559, 60008205, 810165196, 1300013334: answers were slow)."""
 LOOKED_BY = timedelta(seconds=10)
 """What must be left when a look comes back: a try of botocore's (3 s) that began just before, the calls of a move with
 theirs, and a verification of 3 s."""
@@ -66,6 +63,8 @@ class GroupPass:
     unconfirmed: tuple[News, ...] = ()
     """Notices that AWS will stop an instance, which no look has asked EC2 about yet."""
     reasons: list[str] = field(default_factory=list)
+    answers: dict[str, ProbeReport | None] = field(default_factory=dict)
+    """What the probers of other groups said when they were asked for this one; None where one could not be."""
 
     @property
     def wants_turn(self) -> bool:
@@ -85,6 +84,7 @@ def decide_for(
         others={name: memory for name, memory in others.items() if name != group.name},
         news=group.news,
         control=group.control,
+        answers=group.answers,
     )
     return decide(observation, group.memory, ports.clock.now(), policy)
 
@@ -196,24 +196,8 @@ def _with_stops(network: Network, suspects: frozenset[str], ports: Ports) -> Net
         return replace(network, unasked=own)
 
 
-def has_time(ports: Ports, least: timedelta = LAST_CALL) -> bool:
-    """For one more call, and for ending well after it."""
-    return ports.clock.remaining() >= least
-
-
 def _nothing() -> None:
     """Stands where a call is not needed."""
-
-
-def control_probe(ports: Ports) -> ControlProbe | None:
-    """The control probe, or None when it could not be sent."""
-    if not has_time(ports):
-        return None
-    try:
-        return ports.prober.control()
-    except Trouble as trouble:
-        ports.telemetry.troubled(None, trouble)
-        return None
 
 
 def _readable(found: object, ports: Ports) -> dict[str, Known]:
@@ -287,14 +271,19 @@ def look_again(groups: Sequence[GroupPass], ports: Ports) -> Network | Unknown:
     dead, one after the other (simulation, seed 200122064)."""
     news = [each for group in groups for each in (*group.unconfirmed, *group.news)]
     is_wanted = any(each.plan is not None and each.plan.wants_control_probe for each in groups)
-    network, control = ports.together(
+    asked = sorted({name for each in groups if each.plan is not None for name in each.plan.asks})
+    network, control, *answers = ports.together(
         [
             partial(look, ports, suspects_of(news)),
-            partial(control_probe, ports) if is_wanted or _is_down(news) else _nothing,
+            partial(control_probe, ports) if is_wanted or asked or _is_down(news) else _nothing,
+            *(partial(ask, name, ports) for name in asked),
         ]
     )
+    said = dict(zip(asked, cast(list[ProbeReport | None], answers), strict=True))
     for each in groups:
         each.control = cast(ControlProbe | None, control)
+        # Kept for the pass: whoever was asked a moment ago is not asked again at each report.
+        each.answers |= {name: said[name] for name in each.plan.asks} if each.plan is not None else {}
     return cast(Network | Unknown, network)
 
 

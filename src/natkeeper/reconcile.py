@@ -3,7 +3,7 @@
 One call of `reconcile` is one wake-up. It looks once at the whole stack and treats the groups side by side, each under
 its own lease, so that one group's trouble never delays another's. While a group's plan asks for another turn (after a
 verification, or to read something back) it looks again, a bounded number of times. This is the only place that catches
-`Trouble` (with its parts, `opening` and `acting`). May not import boto3, adapters or handlers.
+`Trouble` (with its parts, `opening`, `asking` and `acting`). May not import boto3, adapters or handlers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from natkeeper.acting import judge_outcome, run_stages, verify
+from natkeeper.asking import LAST_TRY
 from natkeeper.core.absorb import absorb
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
@@ -42,8 +43,9 @@ from natkeeper.opening import (
 from natkeeper.ports import Outcome, Ports
 from natkeeper.sifting import once_more, sift, unanswered
 
-MAX_TURNS = 6
-"""Turns of one wake-up: control probe, failover, verified, next candidate, verified, read back."""
+MAX_TURNS = 8
+"""Turns of one wake-up: control probe, the others asked, failover, verified, the others asked, next candidate,
+verified, read back."""
 PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
 LEAVING_TRIES = 3
@@ -92,7 +94,9 @@ def _wait(groups: Sequence[GroupPass], ports: Ports) -> bool:
     now = ports.clock.now()
     wakes = [each.plan.wake_at for each in groups if each.plan is not None and each.plan.wake_at is not None]
     spans = [max(each - now, timedelta(0)) for each in wakes] or [timedelta(0)]
-    if min(spans) > PATIENCE or ports.clock.remaining() < RESERVE:
+    # Too late to ask is not asked in vain: the next report's pass does.
+    least = LAST_TRY if any(each.plan is not None and each.plan.asks for each in groups) else RESERVE
+    if min(spans) > PATIENCE or ports.clock.remaining() < least:
         return False
     ports.clock.sleep(min(spans))
     return True
@@ -108,6 +112,8 @@ def _turn(
     group.unconfirmed = unanswered((*group.unconfirmed, *news), network, ports)
     plan = _restrict(decide_for(group, network, others, ports, policy), group)
     group.plan, group.memory, group.news = plan, plan.unclosed, ()
+    if plan.verifies:
+        group.answers = {}  # traffic is elsewhere: what was asked for the path before says nothing any more
     group.reasons.append(plan.reason.value)
     ports.telemetry.decided(plan)
     if plan.records_first and not _record(group, ports):
@@ -141,14 +147,14 @@ def _restrict(plan: Plan, group: GroupPass) -> Plan:
     allowed = {StartWatch: may_watch, LaunchInstance: False, DisableSourceDestCheck: True}
     stages = tuple(tuple(each for each in stage if allowed.get(type(each), may_act)) for stage in plan.stages)
     is_mended = any(isinstance(each, DisableSourceDestCheck) for stage in stages for each in stage)
-    is_control_wanted = plan.wants_control_probe
+    is_asking = plan.wants_control_probe or bool(plan.asks)
     return replace(
         plan,
         stages=stages,
         happenings=(),
         verifies=plan.verifies and (may_act or is_mended or plan.reason is Reason.UNOBSERVED),
         records_first=False,
-        wake_at=plan.wake_at if may_act or is_control_wanted else None,
+        wake_at=plan.wake_at if may_act or is_asking else None,
     )
 
 

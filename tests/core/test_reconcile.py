@@ -81,7 +81,7 @@ def test_a_down_report_costs_no_round_trip_more_because_the_control_probe_goes_w
     stack = Stack(resting("ab"))
     stack.prober.hung = {"eni-a"}
     stack.faults.latency = secs(0.1)
-    stack.wake(report("ooxxx", -5, run_id="watch-a"))
+    stack.wake(report("ooxxx", -5, run_id="watch-a", canary="ooooo"))
     assert stack.calls()["control"] == 1
     assert ("control", at(0)) in stack.faults.journal
     assert ("PointRoute", at(0.1)) in stack.faults.journal
@@ -219,12 +219,12 @@ def test_a_candidate_that_does_not_forward_is_left_for_the_next_in_the_same_wake
     stack = stopped("abc")
     stack.prober.hung = {"eni-b"}
     reasons = stack.wake(STOPS)
-    assert reasons["a"][:2] == ["fail-over", "fail-over"]
+    assert reasons["a"][:3] == ["fail-over", "ask-neighbours", "fail-over"]
     calls = [name for name, _ in stack.faults.journal]
     assert calls.index("control") > calls.index("verify")
     assert stack.route() == "eni-c"
     assert stack.memory().is_excluded("eni-b", stack.clock.now())
-    assert stack.prober.verified == ["a", "a"]
+    assert stack.prober.verified == ["a", "c", "a"]
 
 
 def test_a_verified_move_is_recorded_as_verified() -> None:
@@ -263,7 +263,7 @@ def test_what_a_control_probe_said_before_a_verification_is_asked_anew_after_it(
     stack = Stack(resting("abc"))
     stack.prober.hung = {"eni-b"}
     stack.prober.answers = [UP, OUT]
-    reasons = stack.wake(report("xxx", -3, run_id="watch-a", name="a"))
+    reasons = stack.wake(report("xxx", -3, run_id="watch-a", name="a", canary="ooo"))
     assert reasons["a"][:2] == ["fail-over", "external"]
     assert stack.route() == "eni-b"
 

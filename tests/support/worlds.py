@@ -371,12 +371,24 @@ class World:
         return self
 
     def decide(
-        self, *news: News, name: str = "a", control: ControlProbe | None = None, now: float | None = None
+        self,
+        *news: News,
+        name: str = "a",
+        control: ControlProbe | None = None,
+        now: float | None = None,
+        neighbours: str | None = "oo",
     ) -> Plan:
-        instant = at(self.now if now is None else now)
+        """The plan; where it asks other groups first, the one after their answer. `neighbours`: what packets of theirs
+        did, "" where their probers cannot be asked, None to see the plan that asks."""
+        moment = self.now if now is None else now
         others = {key: value for key, value in self.memories.items() if key != name}
         observation = Observation(self.policy.group(name), self.network, others, news, control)
-        return decide(observation, self.memories.get(name, Memory()), instant, self.policy)
+        remembered = self.memories.get(name, Memory())
+        plan = decide(observation, remembered, at(moment), self.policy)
+        if not plan.asks or neighbours is None:
+            return plan
+        answers = {each: verified(neighbours, moment - 0.2, name=each) if neighbours else None for each in plan.asks}
+        return decide(replace(observation, answers=answers), remembered, at(moment), self.policy)
 
     def carry_out(self, plan: Plan, failing: Sequence[type] = ()) -> World:
         """The world after the plan: its actions applied but for those of the failing types, its memory remembered."""

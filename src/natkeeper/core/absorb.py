@@ -146,7 +146,8 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
             memory = memory.with_proof(target, led[0].sent_at, led[-1].sent_at, policy.freshness)
             memory = as_got_through(replace(memory, has_carried=True), row, policy)
         stable = memory.stable_since if memory.stable_since is not None and not memory.is_down else row[0].sent_at
-        memory = replace(memory, is_down=False, stable_since=stable, external_at=None, targets_back_at=None)
+        memory = replace(memory, is_down=False, failing_since=None, stable_since=stable)
+        memory = replace(memory, external_at=None, targets_back_at=None)
         return replace(memory, egress_address=_address_now(memory, report) or memory.egress_address)
     is_failed_verify = report.mode is RunMode.VERIFY and report.is_down
     wanted = min(policy.rounds_to_fail, VERIFY_ROUNDS_TO_FAIL) if is_failed_verify else policy.rounds_to_fail
@@ -162,7 +163,9 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
         kept = tuple(each for each in memory.exclusions if each.target != target)
         found = Exclusion(target, now + policy.exclusion, now, _was_guess(memory, target))
         memory = replace(memory, exclusions=(*kept, found))
-    return replace(memory.without_proof(target), is_down=True, down_at=now, stable_since=None, address_move=None)
+    failing_since = memory.failing_since if memory.is_down else None
+    down = replace(memory.without_proof(target), is_down=True, down_at=now, stable_since=None, address_move=None)
+    return replace(down, failing_since=failing_since or row[0].sent_at)
 
 
 def _was_guess(memory: Memory, target: str) -> bool:

@@ -54,6 +54,8 @@ class Observation:
     others: Mapping[str, Memory] = field(default_factory=dict)
     news: Sequence[News] = ()
     control: ControlProbe | None = None
+    answers: Mapping[str, ProbeReport | None] = field(default_factory=dict)
+    """What the probers of other groups said that were asked (`Plan.asks`); None where one could not be."""
 
 
 def decide(observation: Observation, memory: Memory, now: datetime, policy: Policy) -> Plan:
@@ -66,7 +68,7 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
             memory = replace(memory, throttled_at=now)
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
-        view = View(observation.group, observation.network, memory, observation.others, policy, now)
+        view = View(observation.group, observation.network, memory, _others(observation, now, policy), policy, now)
         is_told_in_vain = memory.target is None and _says_down(observation)
         memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
@@ -77,6 +79,17 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
         plan = with_asked(plan, view)
     return with_arrival(with_incident(with_watch(plan, now, policy), before, now, policy), took)
+
+
+def _others(observation: Observation, now: datetime, policy: Policy) -> Mapping[str, Memory]:
+    """The other groups' memories, with what their probers answered. Each hears of it by itself, and writes it."""
+    told = {name: each for name, each in observation.answers.items() if each is not None}
+    if not told:
+        return observation.others
+    known = {
+        name: absorb(name, observation.others.get(name, Memory()), (each,), now, policy) for name, each in told.items()
+    }
+    return {**observation.others, **known}
 
 
 def _says_down(observation: Observation) -> bool:
@@ -174,7 +187,7 @@ def _act(view: View, observation: Observation) -> Plan:
     if mending is not None:
         return mending
     if verdict.health is Health.DEAD:
-        return fail_over(view, verdict)
+        return fail_over(view, verdict, {name: each is not None for name, each in observation.answers.items()})
     if verdict.health in (Health.NEEDS_CONTROL, Health.EXTERNAL, Health.COMMON_MODE):
         return _hold(view, verdict, observation.control)
     if wish is not None:

@@ -6,9 +6,9 @@ May not import anything but the standard library's data types.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import open_incident
 from natkeeper.core.finish import from_step, plan_for
@@ -23,12 +23,15 @@ from natkeeper.core.view import Path, View
 
 PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)
 ZERO = timedelta(0)
+NOBODY: Mapping[str, bool] = {}
+ASKING = "probes fail, and no candidate has carried a packet since: asking whether the others' packets get through"
 SETTING_UP = timedelta(seconds=3)
 """How long the calls that give a group its first route may take, with botocore's back-off."""
 
 
-def fail_over(view: View, verdict: Verdict) -> Plan:
-    """The present path is dead: mend it with one call, move, or hold and heal."""
+def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBODY) -> Plan:
+    """The present path is dead: mend it with one call, move, or hold and heal. `answered`: the groups that were asked
+    whether their packets get through, and whether they could say."""
     is_new = view.memory.incident is None and view.memory.moved_at is None and verdict.cause is Cause.ROUTE_MISSING
     if not is_new:
         view = view.remembering(_mark_dead(view, verdict))
@@ -50,9 +53,41 @@ def fail_over(view: View, verdict: Verdict) -> Plan:
         text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
         healing = from_step(view, heal(view))
         return replace(healing, reason=Reason.BUDGET_EXHAUSTED, detail=text, happenings=(Warned(text),))
+    if verdict.cause is Cause.PROBES_FAILED:
+        asks = _to_ask(view, verified, answered)
+        if asks:
+            return replace(plan_for(view, Reason.ASK_NEIGHBOURS, ASKING), asks=asks, wake_at=view.now)
+        verified = [each for each in verified if _is_apart(view, each, answered)]
     if verified:
         return _move(view, verified[0], Reason.FAIL_OVER, verdict.detail)
     return _no_verified_candidate(view, verdict)
+
+
+def _to_ask(view: View, verified: Sequence[Path], answered: Mapping[str, bool]) -> tuple[str, ...]:
+    """Who must say whether it fails too, before traffic moves on packets alone. Whatever makes every NAT of the stack
+    drop packets (a security group, Block Public Access) does so at the same moment, and moving between them is only
+    noise. Nobody is asked where one of the candidates has carried packets since: at rest, the canary's. A gateway is
+    for when all of them fail.
+    """
+    nats = [each for each in verified if each.instance is not None]
+    if any(view.is_verified_since(each, _failing_since(view)) for each in nats):
+        return ()
+    names = {view.askable(each) for each in nats}
+    return tuple(sorted(each for each in names if each is not None and each not in answered))
+
+
+def _is_apart(view: View, path: Path, answered: Mapping[str, bool]) -> bool:
+    """It carried packets after this group's began to fail; or nobody could be asked, and its last word counts."""
+    if view.is_verified_since(path, _failing_since(view)):
+        return True
+    name = view.askable(path)
+    return name is None or answered.get(name) is False
+
+
+def _failing_since(view: View) -> datetime:
+    """When its packets began to fail; by a memory of an older version, when that was heard."""
+    memory = view.memory
+    return memory.failing_since or memory.down_at or view.now - view.policy.freshness
 
 
 def _set_up(view: View, verified: Sequence[Path]) -> Plan:

@@ -222,6 +222,8 @@ class Memory:
     """The prober's last word on the current path was k failed rounds in a row."""
     down_at: datetime | None = None
     """When that word was last heard."""
+    failing_since: datetime | None = None
+    """When the first round of that row was sent."""
     external_at: datetime | None = None
     """The control probe failed then as well: until a round succeeds, failed ones may be the targets' fault."""
     targets_back_at: datetime | None = None

@@ -26,6 +26,7 @@ class Reason(Enum):
     NEEDS_CONTROL_PROBE = "needs-control-probe"
     EXTERNAL = "external"
     COMMON_MODE = "common-mode"
+    ASK_NEIGHBOURS = "ask-neighbours"
     AWAITING_ADDRESS = "awaiting-address"
     BUDGET_EXHAUSTED = "budget-exhausted"
     NO_CANDIDATE = "no-candidate"
@@ -209,6 +210,8 @@ class Plan:
     happenings: tuple[Happening, ...] = field(default=())
     probed_tables: frozenset[str] = frozenset()
     """The tables that the prober's packets follow."""
+    asks: tuple[str, ...] = ()
+    """The groups whose probers must say whether their packets get through, before traffic follows them."""
 
     @property
     def actions(self) -> tuple[Action, ...]:

@@ -205,6 +205,23 @@ class View:
         # Its owner has lost faith in it: only a canary that passed after that counts.
         return own is not None and self._is_fresh(own) and (owner.moved_at is None or own.at > owner.moved_at)
 
+    def is_verified_since(self, path: Path, instant: datetime) -> bool:
+        """Packets have been through it since then: whatever made others' fail did not make these."""
+        if path.instance is None:
+            return True
+        users = (self.memory, *self._users(path.target).values(), self.others.get(path.instance.group, NOTHING))
+        proofs = (each.proof_of(path.target) for each in users)
+        return any(proof is not None and proof.at > instant for proof in proofs)
+
+    def askable(self, path: Path) -> str | None:
+        """The group whose prober can say whether packets get through it; None where nobody else's traffic is on it."""
+        users = self._users(path.target)
+        owner = path.instance.group if path.instance is not None else ""
+        return owner if owner in users else next(iter(users), None)
+
+    def _users(self, target: str) -> dict[str, Memory]:
+        return {name: each for name, each in self.others.items() if each.target == target}
+
     def is_proven(self, target: str) -> bool:
         """This group's own packets, or its canary's, went through it a short while ago."""
         own = self.memory.proof_of(target)

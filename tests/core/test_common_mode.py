@@ -1,0 +1,150 @@
+"""Before traffic moves on packets alone: does the candidate fail too? Asked of the canary, or of its own group."""
+
+from __future__ import annotations
+
+import pytest
+
+from natkeeper.core.incident import Memory
+from natkeeper.core.model import Role
+from natkeeper.core.news import ProbeReport
+from natkeeper.core.plan import Plan, Reason
+from natkeeper.core.policy import StandbyMode
+from natkeeper.errors import TryAgain
+from tests.support.fakes import Stack
+from tests.support.worlds import RUNNING, STOPPED, UP, World, at, away, kinds, nat, proofs, report, resting, secs
+
+
+def decided(world: World, canary: str, neighbours: str | None) -> Plan:
+    return world.decide(report("oxxx", -4, canary=f"o{canary}"), control=UP, neighbours=neighbours)
+
+
+def test_a_canary_that_passed_in_the_same_seconds_is_enough() -> None:
+    plan = decided(resting("ab"), "ooo", neighbours=None)
+    assert (plan.reason, plan.memory.target, plan.asks) == (Reason.FAIL_OVER, "eni-b", ())
+
+
+@pytest.mark.parametrize(("zones", "asked"), [("ab", ("b",)), ("abc", ("b", "c"))])
+def test_where_the_canary_fails_too_the_others_are_asked_before_anything_moves(
+    zones: str, asked: tuple[str, ...]
+) -> None:
+    plan = decided(resting(zones), "xxx", neighbours=None)
+    assert (plan.reason, plan.asks, plan.wake_at) == (Reason.ASK_NEIGHBOURS, asked, at(0))
+    assert kinds(plan) == []
+
+
+def test_a_neighbour_whose_own_packets_get_through_takes_the_traffic() -> None:
+    assert decided(resting("ab"), "xxx", neighbours="oo").memory.target == "eni-b"
+
+
+@pytest.mark.parametrize("zones", ["ab", "abc"])
+def test_when_all_that_are_asked_fail_too_traffic_is_held_where_it_is(zones: str) -> None:
+    plan = decided(resting(zones), "xxx", neighbours="xxxx")
+    assert (plan.reason, plan.memory.target, kinds(plan)) == (Reason.COMMON_MODE, "eni-a", [])
+
+
+def test_a_candidate_that_carried_packets_since_is_taken_before_one_that_nobody_has_asked() -> None:
+    world = resting("abc").remember("c", proofs=proofs("eni-c", age=1))
+    plan = decided(world, "xxx", neighbours=None)
+    assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "eni-c")
+
+
+def test_a_gateway_shares_nothing_with_nats_that_all_fail_and_takes_the_traffic() -> None:
+    plan = decided(resting("ab", gateway="nat-1"), "xxx", neighbours="xxxx")
+    assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "nat-1")
+
+
+def test_a_gateway_that_carries_the_group_already_is_no_way_out() -> None:
+    world = resting("ab", gateway="nat-1").route("rtb-a", "nat-1")
+    world.remember(target="nat-1", proofs=proofs("nat-1"), canary=None)
+    world.remember("b", is_down=True, down_at=at(-1), proofs=())
+    assert world.decide(report("xxx", -3), control=UP).reason is Reason.COMMON_MODE
+
+
+def test_where_nobody_can_be_asked_what_was_proven_a_moment_ago_takes_the_traffic() -> None:
+    plan = decided(resting("ab"), "xxx", neighbours="")
+    assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "eni-b")
+
+
+def test_a_standby_that_carries_nobody_is_asked_by_the_canary_alone() -> None:
+    world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY))
+    standby = nat("a", role=Role.STANDBY).target or ""
+    world.remember(proofs=proofs("eni-a", standby))
+    assert world.decide(report("xxx", -3), control=UP, neighbours=None).memory.target == standby
+
+
+def test_nobody_is_asked_about_what_ec2_itself_shows_as_stopped() -> None:
+    world = resting("ab").change("i-a", state=STOPPED)
+    assert world.decide(neighbours=None).reason is Reason.FAIL_OVER
+
+
+def test_a_guest_is_asked_about_a_nat_whose_own_group_is_elsewhere() -> None:
+    world = away("abc").change("i-a", state=RUNNING)
+    world.remember("b", proofs=()).remember("c", target="eni-a", moved_at=at(-60), proofs=proofs("eni-a"))
+    assert world.decide(report("xxx", -3), control=UP, neighbours=None).asks == ("c",)
+
+
+def test_a_memory_that_does_not_say_when_it_began_says_when_it_was_heard() -> None:
+    world = resting("ab").remember(is_down=True, down_at=at(-7))
+    assert world.decide(control=UP, neighbours=None).memory.target == "eni-b"
+    world.remember(down_at=at(-5))
+    assert world.decide(control=UP, neighbours=None).asks == ("b",)
+    world.remember(down_at=None)
+    assert world.decide(control=UP, neighbours=None).memory.target == "eni-b"
+
+
+def test_what_a_group_that_nobody_remembers_answers_proves_nothing() -> None:
+    world = resting("abc").remember(proofs=proofs("eni-a", "eni-b"))
+    world.memories["b"] = Memory()
+    plan = world.decide(report("oxxx", -4, canary="oxxx"), control=UP, neighbours=None)
+    assert plan.asks == ("c",)
+
+
+# -- the pass
+
+
+def test_all_nats_that_hang_at_once_are_left_where_they_are() -> None:
+    stack = Stack(resting("abc"))
+    stack.prober.hung = {"eni-a", "eni-b", "eni-c"}
+    reasons = stack.wake(report("oxxx", -4, canary="oxxx", run_id="watch-a"))
+    assert reasons["a"] == ["ask-neighbours", "common-mode"]
+    assert sorted(stack.prober.verified) == ["b", "c"]
+    assert list(stack.vpc.done) == []
+
+
+def test_the_third_takes_the_traffic_when_the_second_hangs_too() -> None:
+    stack = Stack(resting("abc"))
+    stack.prober.hung = {"eni-a", "eni-b"}
+    reasons = stack.wake(report("oxxx", -4, canary="oxxx", run_id="watch-a"))
+    assert reasons["a"][:2] == ["ask-neighbours", "fail-over"]
+    assert stack.route() == "eni-c"
+
+
+def test_whoever_was_asked_is_not_asked_again_by_the_same_pass() -> None:
+    stack = Stack(resting("ab"))
+    stack.prober.hung = {"eni-a", "eni-b"}
+    ask = stack.prober.verify
+
+    def asked_while_a_report_comes(group: str) -> ProbeReport:
+        stack.ledger.leave("a", report("xxx", -1))
+        return ask(group)
+
+    stack.prober.verify = asked_while_a_report_comes  # type: ignore[method-assign]
+    reasons = stack.wake(report("oxxx", -4, canary="oxxx", run_id="watch-a"))
+    assert reasons["a"] == ["ask-neighbours", "common-mode", "common-mode"]
+    assert stack.prober.verified == ["b"]
+
+
+def test_with_too_little_time_left_to_ask_the_next_pass_asks() -> None:
+    stack = Stack(resting("ab"))
+    stack.clock.left = secs(10.9)
+    assert stack.wake(report("oxxx", -4, canary="oxxx", run_id="watch-a"))["a"][0] == "ask-neighbours"
+    assert (stack.prober.verified, stack.route()) == ([], "eni-a")
+    assert stack.memory().is_down
+
+
+def test_a_prober_that_cannot_be_asked_does_not_hold_the_traffic_on_a_dead_path() -> None:
+    stack = Stack(resting("ab"))
+    stack.prober.hung = {"eni-a"}
+    stack.faults.failing["verify"] = [TryAgain("Invoke", "TooManyRequestsException"), None]
+    stack.wake(report("oxxx", -4, canary="oxxx", run_id="watch-a"))
+    assert stack.route() == "eni-b"
