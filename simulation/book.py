@@ -62,6 +62,8 @@ class Book:
     """Group to the moves that were made because an operator asked: whose invocation, and where to."""
     recorded: dict[str, str | None] = field(default_factory=dict)
     """Group to the target that its memory in the ledger names, if it names one."""
+    recorded_at: dict[str, int] = field(default_factory=dict)
+    """Group to when that changed last."""
     down_since: dict[str, int] = field(default_factory=dict)
     """Group to since when its memory in the ledger says that probes failed."""
     expected: dict[tuple[int, str], int] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import Any
 
 from natkeeper.adapters.ec2_facts import ROLE_TAG, STACK_TAG
 from natkeeper.core.finish import OVERDUE
+from natkeeper.core.flapping import LONGEST_QUIET
 from natkeeper.core.incident import YIELDING
 from natkeeper.core.launches import VISIBLE_AFTER
 from natkeeper.opening import LEASE
@@ -67,7 +68,7 @@ def home_within(world: World) -> int:
     """From there until each group is on its own NAT."""
     policy = world.policy
     within = HEALED_WITHIN + aws(world) + _boot(world)
-    within += _overdue(world) + _leased_on(world) + microseconds(policy.quiet_period)
+    within += _overdue(world) + _leased_on(world) + _quiet(world)
     if any(_is_ill(each) for each in world.ec2.machines.values()):
         within += microseconds(policy.boot_limit) + _boot(
             world
@@ -79,6 +80,13 @@ def home_within(world: World) -> int:
     if any("throttled_at" in each for each in memories):
         within += microseconds(YIELDING)
     return within
+
+
+def _quiet(world: World) -> int:
+    """A NAT that fell soon after its traffic had come home is left alone for longer."""
+    usual = microseconds(world.policy.quiet_period)
+    falls = max((len(each.get("falls", ())) for each in remembered(world)), default=0)
+    return min(usual * (1 << falls), max(usual, microseconds(LONGEST_QUIET)))
 
 
 def can_carry(world: World) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from natkeeper.adapters.ec2_facts import GROUP_TAG
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
 from simulation.machines import Machine
 
 AWAY = "moves the traffic to a verified neighbour, then proves or replaces the NAT and goes home"
 BY_PACKETS = f"finds it by packets within four seconds; {AWAY}"
+FLAPS_EVERY = 5 * SECOND
 SOON = "egress is down for some four seconds; the message comes once that is measured, within a minute or two"
 NEVER_BY_STATE = "trusts EC2's word that a NAT runs"
 
@@ -32,6 +34,29 @@ def _break(act: Act, name: str, change: Callable[[Machine], None]) -> None:
 )
 def _stops(act: Act) -> None:
     _break(act, "nat-stops", act.world.ec2.stop)
+
+
+@fault(
+    "nat-flaps",
+    "Packets",
+    weight=3,
+    sees="a message each time, and from the second one on how long the NAT must be well before traffic comes home",
+    does="moves to a verified neighbour each time, however many failovers there were; comes home ever more slowly",
+    never="leaves a group dark beside a NAT that is proven, because its failovers are used up",
+)
+def _flaps(act: Act) -> None:
+    group = act.group()
+    hub = act.world.hub
+
+    def fall() -> None:
+        machine = act.active(group)
+        if machine is not None and machine.tag(GROUP_TAG) == group and machine.state == "running":
+            act.world.ec2.stop(machine)
+            act.fired("nat-flaps")
+        if hub.now + FLAPS_EVERY < act.ends_at:
+            hub.after(FLAPS_EVERY, fall, "it fails again")
+
+    fall()
 
 
 @fault(

@@ -16,13 +16,21 @@ from simulation.book import HELD, MOVES, Book, Move
 from simulation.errors import ApiError
 from simulation.hub import SECOND, Killed
 from simulation.invariants.calls import SENT, WRITES, group_of, no_secret_is_written
-from simulation.invariants.moves import one_cause_brings_one_failover, planned_move_is_not_rolled_back
+from simulation.invariants.moves import (
+    a_move_is_followed_only_when_its_target_is_dead,
+    one_cause_brings_one_failover,
+    planned_move_is_not_rolled_back,
+)
 from simulation.invariants.plans import PLANS, is_default
 from simulation.invocation import Invocation
 from simulation.truth import truth_of
 from simulation.world import Judge, World
 
-MOVES_AFTER_MOVES = ((25, one_cause_brings_one_failover), (28, planned_move_is_not_rolled_back))
+MOVES_AFTER_MOVES = (
+    (25, one_cause_brings_one_failover),
+    (28, planned_move_is_not_rolled_back),
+    (31, a_move_is_followed_only_when_its_target_is_dead),
+)
 
 
 def interval_contains_the_truth(book: Book, closed: IncidentClosed) -> str | None:
@@ -100,6 +108,8 @@ class Invariants(Judge):
 
     def _remembered(self, group: str, memory: str) -> None:
         known = json.loads(memory)
+        if self.book.recorded.get(group) != known.get("target"):
+            self.book.recorded_at[group] = self.book.now
         self.book.recorded[group] = known.get("target")
         if known.get("is_down"):
             self.book.down_since.setdefault(group, self.book.now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from natkeeper.core.plan import Plan
 from simulation.book import Book, Move
+from simulation.bus import MINUTE
 from simulation.hub import SECOND
 from simulation.invariants.calls import EYES, RACE
 from simulation.invariants.plans import FAILOVERS, has_its_lease, is_default
@@ -34,6 +35,15 @@ def planned_move_is_not_rolled_back(book: Book, invocation: Invocation, plan: Pl
     return f"{before.reason.value} to {before.target} was rolled back, which waited for its address only"
 
 
+def a_move_is_followed_only_when_its_target_is_dead(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """31. Two moves within a minute only if packets proved the first one's target dead, whatever the reasons are."""
+    before = _left(book, invocation, plan)
+    if before is None or book.now - before.at > MINUTE or not _works(book, plan.group, before):
+        return None
+    after = (book.now - before.at) / 1e6
+    return f"{plan.reason.value} away from {before.target}, which works, {after:.1f} s after {before.reason.value}"
+
+
 def _left(book: Book, invocation: Invocation, plan: Plan) -> Move | None:
     """The move to what a failover by packets leaves now; None where nothing is left so, or nobody could remember it."""
     if plan.reason not in FAILOVERS or not any(is_default(each) for each in plan.actions):
@@ -51,7 +61,13 @@ def _left(book: Book, invocation: Invocation, plan: Plan) -> Move | None:
 
 
 def _works_but_for_its_address(book: Book, group: str, move: Move) -> bool:
-    """By the truth: the NAT has forwarded ever since the move, and its address came, or would have, a moment ago."""
+    """By the truth: it works, or would, and its address came, or would have, a moment ago."""
+    elastic = book.world.ec2.elastics[book.world.policy.group(group).allocation_id]
+    return book.now - elastic.follows_at < FRESH and _works(book, group, move)
+
+
+def _works(book: Book, group: str, move: Move) -> bool:
+    """By the truth: the NAT has forwarded ever since the move, and the group's address is on it, or on its way."""
     world = book.world
     since = book.forwards_since.get(move.target)
     if since is None or since > move.at or not move.target.startswith("eni-"):
@@ -64,8 +80,7 @@ def _works_but_for_its_address(book: Book, group: str, move: Move) -> bool:
         return False
     if owner.is_spot_ending_at is not None or owner.is_doomed_at is not None:
         return False
-    is_fresh = book.now - elastic.follows_at < FRESH
-    return is_fresh and not _is_deceived(book, group)
+    return not _is_deceived(book, group)
 
 
 def _is_deceived(book: Book, group: str) -> bool:

@@ -26,6 +26,10 @@ from simulation.invocation import Invocation
 
 OfPlan = Callable[[Book, Invocation, Plan], str | None]
 FAILOVERS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
+PROVEN_WITHIN = 135 * SECOND
+"""A proof is fresh for two minutes, and was heard of SEEN_LATE after its packets."""
+WELL_KNOWN = 150 * SECOND
+"""So long after a path works for a group everybody has been told of it: two watch runs and a tick between them."""
 SEEN_LATE = 15 * SECOND
 """From a packet to the plan that counts on it: the rest of a run, its delivery, the wake-up."""
 
@@ -130,10 +134,13 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
         return None  # nobody could be asked; or nobody knows which came first
     began = _dark_since(book, plan.group)
     target = plan.memory.target or ""
-    if not any(known == target for name, known in book.recorded.items() if name != plan.group):
-        return None  # nobody else's traffic is on it, so nobody could be asked: its last word counts
+    users = [name for name, known in book.recorded.items() if name != plan.group and known == target]
+    if not any(book.now - book.recorded_at.get(name, 0) > SEEN_LATE for name in users):
+        return None  # as far as the pass knew nobody else's traffic is on it, so nobody could be asked
     carried = world.carried_at.get(target)
-    if began is None or not target.startswith("eni-") or (carried is not None and carried >= began):
+    if began is None or began > invocation.began_at:
+        return None  # what it was told of was another outage, which is over
+    if not target.startswith("eni-") or (carried is not None and carried >= began):
         return None
     return f"fail-over to {target}, through which no packet went since zone {plan.group} began to fail"
 
@@ -168,7 +175,7 @@ def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | No
 
 
 def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str | None:
-    """13. Failovers per hour are bounded; exhausted means hold."""
+    """13. Failovers per hour are bounded; exhausted means hold, but beside a path that is proven (30)."""
     if plan.reason not in FAILOVERS or not any(is_default(each) for each in plan.actions):
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
@@ -178,7 +185,42 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
     known = _remembered_moves(book, invocation, plan.group)
     made = sum(each.reason in FAILOVERS and book.now - each.at < 3600 * SECOND for each in known)
     limit = book.world.policy.max_failovers_per_hour
+    if plan.reason is Reason.FAIL_OVER and _forwarded_lately(book, plan.memory.target or ""):
+        return None
     return f"failover number {made + 1} within an hour; {limit} are allowed" if made >= limit else None
+
+
+def _forwarded_lately(book: Book, target: str) -> bool:
+    """By the truth: packets get through it, or did a moment ago."""
+    carried = book.world.carried_at.get(target)
+    return target.startswith("nat-") or (carried is not None and book.now - carried <= PROVEN_WITHIN)
+
+
+def no_budget_keeps_dark(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """30. No budget leaves a group dark beside a path that is proven: another group has been at home on it for longer
+    than a proof is fresh, and this one's packets were not lost there within the hour."""
+    if plan.reason is not Reason.BUDGET_EXHAUSTED or invocation.seen is None:
+        return None
+    if _dark_since(book, plan.group) is None or (invocation.serial, plan.group) in book.ledgerless:
+        return None
+    failed = {each.target for each in plan.memory.exclusions} | {plan.memory.target}
+    for group in book.world.policy.groups:
+        known = book.recorded.get(group.name)
+        owner = invocation.seen.owner_of(known or "")
+        works_since = book.world.works_since[group.name]
+        is_proven = works_since is not None and book.now - works_since > WELL_KNOWN
+        is_own = owner is not None and owner.group == group.name and owner.is_running
+        if group.name != plan.group and is_own and is_proven and known not in failed and _is_fit(book, known or ""):
+            return f"zone {plan.group} is held dark by a budget beside {known}, which zone {group.name} uses"
+    return None
+
+
+def _is_fit(book: Book, target: str) -> bool:
+    """Nothing is wrong with it that a look or a notice tells."""
+    machine = book.world.ec2.owner(target)
+    if machine is None or machine.interface is None or machine.interface.is_checked or machine.loss:
+        return False
+    return machine.is_spot_ending_at is None and machine.is_doomed_at is None
 
 
 def paused_means_still(book: Book, invocation: Invocation, plan: Plan) -> str | None:
@@ -274,6 +316,7 @@ PLANS: tuple[tuple[int, OfPlan], ...] = (
     (11, candidate_has_carried_since),
     (12, hysteresis_holds),
     (13, failovers_are_bounded),
+    (30, no_budget_keeps_dark),
     (16, paused_means_still),
     (17, every_table_is_tried),
 )

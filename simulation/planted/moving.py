@@ -35,6 +35,33 @@ def _no_common_mode() -> Sequence[Patch]:
 
 
 @mutant(
+    "budget-keeps-a-group-dark",
+    "when the hour's failovers are used up, traffic stays on a dead NAT beside a neighbour's that is proven",
+    breaks=(30,),
+    among=("nat-flaps", "nat-stops"),
+    bounds=True,
+    lasts=60,
+)
+def _kept_dark() -> Sequence[Patch]:
+    return [Patch(failover, "_has_failed_here", lambda *_: True)]
+
+
+@mutant(
+    "others-failures-condemn-the-new-path",
+    "the word that the group whose NAT it is was down, of before this group came there, takes the traffic away again",
+    breaks=(31,),
+    among=("prober-cut-off", "switchover-by-hand", "nats-hang-together"),
+)
+def _others_word() -> Sequence[Patch]:
+    def down(view: View) -> Any:
+        owner = view.network.owner_of(view.target or "")
+        theirs = view.others.get(owner.group) if owner is not None else None
+        return view.now if theirs is not None and theirs.is_down else None
+
+    return [Patch(judge, "_owner_down_at", down)]
+
+
+@mutant(
     "neighbour-is-not-asked",
     "on packets alone traffic follows to whatever was proven a while ago, though its packets may fail by now too",
     breaks=(11,),

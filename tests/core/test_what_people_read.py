@@ -263,7 +263,12 @@ def test_each_decision_says_why_and_wakes_nobody_up(decided: Callable[[], Plan],
 
 WARNED: list[Case] = [
     (
-        lambda: stopped().remember(failovers=tuple(at(-60 * each) for each in range(6))).decide(),
+        lambda: (
+            stopped()
+            .remember(failovers=tuple(at(-60 * each) for each in range(6)))
+            .remember(exclusions=(Exclusion("eni-b", at(-1), at(-61)),))
+            .decide()
+        ),
         Reason.BUDGET_EXHAUSTED,
         "group a: 6 failovers in an hour; holding still, please look",
     ),

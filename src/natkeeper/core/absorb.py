@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from natkeeper.core.arrival import as_got_through, as_lost_again, is_silent, speaking
 from natkeeper.core.evidence import extend
 from natkeeper.core.incident import (
+    KEPT_EXCLUSIONS,
     KEPT_RUNS,
     RECENT_ROUNDS,
     Cause,
@@ -160,7 +161,7 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     # One whose address call was refused or throttled is no path yet: it is to be mended, not blamed.
     is_complete = memory.address_move is not None and not memory.has_carried
     if is_failed_verify or is_complete:
-        kept = tuple(each for each in memory.exclusions if each.target != target)
+        kept = tuple(each for each in memory.exclusions if each.target != target)[-KEPT_EXCLUSIONS:]
         found = Exclusion(target, now + policy.exclusion, now, _was_guess(memory, target))
         memory = replace(memory, exclusions=(*kept, found))
     failing_since = memory.failing_since if memory.is_down else None

@@ -26,7 +26,7 @@ from natkeeper.core.finish import (
     with_watch,
 )
 from natkeeper.core.heal import heal
-from natkeeper.core.incident import Cause, Doom, Memory
+from natkeeper.core.incident import Cause, Doom, Exclusion, Memory
 from natkeeper.core.judge import Health, Verdict, judge
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Role, Unknown
 from natkeeper.core.move import stages_to
@@ -68,7 +68,8 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
             memory = replace(memory, throttled_at=now)
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
-        view = View(observation.group, observation.network, memory, _others(observation, now, policy), policy, now)
+        view = View(observation.group, observation.network, memory, observation.others, policy, now)
+        view = replace(view, others=_others(view, observation)) if observation.answers else view
         is_told_in_vain = memory.target is None and _says_down(observation)
         memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
@@ -81,15 +82,16 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
     return with_arrival(with_incident(with_watch(plan, now, policy), before, now, policy), took)
 
 
-def _others(observation: Observation, now: datetime, policy: Policy) -> Mapping[str, Memory]:
+def _others(view: View, observation: Observation) -> Mapping[str, Memory]:
     """The other groups' memories, with what their probers answered. Each hears of it by itself, and writes it."""
     told = {name: each for name, each in observation.answers.items() if each is not None}
-    if not told:
-        return observation.others
-    known = {
-        name: absorb(name, observation.others.get(name, Memory()), (each,), now, policy) for name, each in told.items()
-    }
-    return {**observation.others, **known}
+    return {**view.others, **{name: _with_answer(view, name, each) for name, each in told.items()}}
+
+
+def _with_answer(view: View, name: str, answer: ProbeReport) -> Memory:
+    """Judged as that group would: what gets through by somebody else's route says nothing of the NAT."""
+    theirs = replace(view, group=view.policy.group(name), memory=view.others.get(name, Memory()))
+    return absorb(name, as_seen(theirs), (answer,), view.now, view.policy)
 
 
 def _says_down(observation: Observation) -> bool:
@@ -129,7 +131,7 @@ def _forget(memory: Memory, now: datetime) -> Memory:
     failovers = tuple(each for each in memory.failovers if now - each < HOUR)
     launches = tuple(each for each in memory.launches if now - each < DAY)
     starts = tuple(each for each in memory.watch_starts if now - each < WATCH_WINDOW)
-    exclusions = tuple(each for each in memory.exclusions if now < each.until)
+    exclusions = tuple(each for each in memory.exclusions if now < each.until or _is_remembered(each, now))
     paused_until = memory.paused_until if memory.is_paused(now) else None
     kept = (failovers, launches, starts, exclusions, paused_until)
     if kept == (memory.failovers, memory.launches, memory.watch_starts, memory.exclusions, memory.paused_until):
@@ -142,6 +144,11 @@ def _forget(memory: Memory, now: datetime) -> Memory:
         exclusions=exclusions,
         paused_until=paused_until,
     )
+
+
+def _is_remembered(exclusion: Exclusion, now: datetime) -> bool:
+    """Over the hour's failovers it counts that it failed, though it is left alone no longer."""
+    return exclusion.since is not None and now - exclusion.since < HOUR
 
 
 def _settle(view: View) -> View:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import open_incident
 from natkeeper.core.finish import from_step, plan_for
+from natkeeper.core.flapping import as_fallen
 from natkeeper.core.heal import heal, replace_hung, rouse_standby
 from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
@@ -48,19 +49,34 @@ def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBOD
     if settled is not None and verdict.cause is not Cause.PROBES_FAILED:
         # Moved without a ledger, so the record is old: what carries the traffic is verified, not left for another.
         return _move(view, settled, Reason.FAIL_OVER, f"{verdict.detail}; routes are on {settled.target} already")
-    if len(view.memory.failovers) >= view.policy.max_failovers_per_hour:
-        # Traffic stays where it is; getting the group's own NAT to run again moves nothing, so that goes on.
-        text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
-        healing = from_step(view, heal(view))
-        return replace(healing, reason=Reason.BUDGET_EXHAUSTED, detail=text, happenings=(Warned(text),))
     if verdict.cause is Cause.PROBES_FAILED:
         asks = _to_ask(view, verified, answered)
         if asks:
             return replace(plan_for(view, Reason.ASK_NEIGHBOURS, ASKING), asks=asks, wake_at=view.now)
         verified = [each for each in verified if _is_apart(view, each, answered)]
+    is_spent = len(view.memory.failovers) >= view.policy.max_failovers_per_hour
+    if is_spent:
+        verified = [each for each in verified if not _has_failed_here(view, each)]
     if verified:
         return _move(view, verified[0], Reason.FAIL_OVER, verdict.detail)
-    return _no_verified_candidate(view, verdict)
+    return _over_budget(view) if is_spent else _no_verified_candidate(view, verdict)
+
+
+def _has_failed_here(view: View, path: Path) -> bool:
+    """Within the hour this group's packets were lost there, and nothing has begun to get through since: to go there
+    once more is a shuffle. What is proven otherwise is gone to, however many failovers there were."""
+    failed = [each for each in view.memory.exclusions if each.target == path.target]
+    return any(not view.is_mended(path, each) for each in failed)
+
+
+def _over_budget(view: View) -> Plan:
+    """Traffic stays where it is. What gets a NAT of the group's own to run again moves nothing, so that goes on."""
+    text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
+    plan = from_step(view, replace_hung(view))
+    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
+    return replace(
+        plan, reason=Reason.BUDGET_EXHAUSTED, detail=text, stages=stages, happenings=(*plan.happenings, Warned(text))
+    )
 
 
 def _to_ask(view: View, verified: Sequence[Path], answered: Mapping[str, bool]) -> tuple[str, ...]:
@@ -120,7 +136,7 @@ def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
         if path.target != view.target and path.instance and path.instance.is_running and not is_excluded:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
             plan = _move(view, path, Reason.LAST_RESORT, text)
-            return replace(plan, happenings=(Warned(f"group {view.group.name}: {text}"),))
+            return replace(plan, happenings=(*plan.happenings, Warned(f"group {view.group.name}: {text}")))
     plan = from_step(view, replace_hung(view))
     text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
     stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
@@ -139,7 +155,8 @@ def _may_still_boot(view: View) -> bool:
 
 def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:
     """Everything that moves traffic because the present path is dead."""
-    memory = view.memory
+    is_failover = reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
+    memory, warnings = as_fallen(view) if is_failover else (view.memory, ())
     stages = stages_to(view, path, is_planned=False)
     if view.is_checked(path):
         stages = ((DisableSourceDestCheck(path.target),), *stages)
@@ -147,11 +164,10 @@ def _move(view: View, path: Path, reason: Reason, detail: str) -> Plan:
         is_last = reason is Reason.LAST_RESORT
         incident = replace(memory.incident, to_target=path.target, is_last_resort=is_last)
         memory = replace(memory, incident=incident)
-    is_failover = reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
     failovers = (*memory.failovers, view.now) if is_failover else memory.failovers
     memory = replace(memory.moving(path.target, view.now), is_down=False, failovers=failovers)
     plan = Plan(view.group.name, memory, reason, detail, stages, verifies=True)
-    return replace(plan, wake_at=view.now)
+    return replace(plan, wake_at=view.now, happenings=warnings)
 
 
 def planned(view: View, path: Path, reason: Reason, detail: str) -> Plan:

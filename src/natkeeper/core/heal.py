@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from natkeeper.core.backoff import waits
+from natkeeper.core.flapping import quiet_period
 from natkeeper.core.incident import Memory
 from natkeeper.core.launches import (
     WHOLE_SECONDS,
@@ -180,7 +181,7 @@ def _return(view: View, path: Path, home: Instance) -> Step:
     proof = memory.proof_of(path.target)
     if proof is None or memory.stable_since is None:
         return Step(memory, Reason.HEALING, "waiting for probes to confirm the present path")
-    ready_at = max(proof.since, memory.stable_since) + view.policy.quiet_period
+    ready_at = max(proof.since, memory.stable_since) + quiet_period(view, path.target)
     if view.now < ready_at:
         return Step(memory, Reason.HEALING, f"{home.instance_id} is proven; quiet until {ready_at:%H:%M:%S}")
     if not path.is_bare:

@@ -20,6 +20,8 @@ KEPT_RUNS = 8
 """Run ids kept to recognise a report that is delivered twice."""
 KEPT_INSTANCES = 8
 """Ids of a group's own instances that are kept: a NAT, a standby, what replaces them, and what these replaced."""
+KEPT_EXCLUSIONS = 8
+"""Candidates that failed within the hour: three groups have six NATs, and one or two that these replaced."""
 KEPT_COMMANDS = 8
 """Request ids kept to recognise a command that is delivered twice: more than a person gives within minutes."""
 
@@ -162,6 +164,14 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class Fall:
+    """The group's own NAT failed at `at`, soon after traffic had come home to it."""
+
+    target: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Incident:
     """From the first evidence of failure to verified recovery."""
 
@@ -263,6 +273,8 @@ class Memory:
     paused_until: datetime | None = None
     obeyed: tuple[str, ...] = ()
     """Request ids of the last commands that were answered: Lambda may deliver each twice, minutes apart."""
+    falls: tuple[Fall, ...] = ()
+    """The ways home that did not last (`core.flapping`)."""
     observed: float | None = None
     """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""
 

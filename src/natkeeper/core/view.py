@@ -170,9 +170,9 @@ class View:
     def _is_excluded(self, path: Path) -> bool:
         """Found wanting a short while ago, and nothing has proven it since."""
         found = self.memory.exclusion_of(path.target, self.now)
-        return found is not None and not self._is_mended(path, found)
+        return found is not None and not self.is_mended(path, found)
 
-    def _is_mended(self, path: Path, exclusion: Exclusion) -> bool:
+    def is_mended(self, path: Path, exclusion: Exclusion) -> bool:
         """Packets of the group whose NAT it is get through again, in a row that began after the failure (simulation,
         seed 740002431: it had been rebooted), or the canary's where the traffic was only a guess: the NAT may have been
         booting (seed 730014079).
