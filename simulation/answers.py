@@ -79,9 +79,18 @@ def _instance(ec2: Ec2, machine: Machine) -> Answer:
         "State": {"Name": machine.state},
         "LaunchTime": instant(machine.launched_at),
         "Tags": [{"Key": key, "Value": value} for key, value in machine.tags.items()],
-        "NetworkInterfaces": [_interface(ec2, machine.interface)] if machine.interface is not None else [],
+        "NetworkInterfaces": [],
     }
+    if machine.interface is not None:
+        answer |= _place(machine.interface) | {"NetworkInterfaces": [_interface(ec2, machine.interface)]}
     return answer
+
+
+def _place(interface: Interface) -> Answer:
+    """A terminated instance has none (EC2 API reference, Instance)."""
+    subnet = interface.subnet_id or f"subnet-{interface.zone}"
+    groups = [{"GroupId": interface.group_id}]
+    return {"VpcId": interface.vpc_id, "SubnetId": subnet, "SecurityGroups": groups}
 
 
 def _interface(ec2: Ec2, interface: Interface) -> Answer:
@@ -110,7 +119,10 @@ def _tables(ec2: Ec2) -> list[Answer]:
         {
             "RouteTableId": table.table_id,
             "Routes": [_route(ec2, destination, target) for destination, target in table.routes.items()],
-            "Associations": [{"SubnetId": each} for each in table.subnet_ids],
+            "Associations": [
+                *([{"Main": True}] if table.is_main else []),
+                *({"Main": False, "SubnetId": each} for each in table.subnet_ids),
+            ],
         }
         for table in ec2.tables.values()
     ]

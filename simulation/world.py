@@ -108,7 +108,7 @@ class World:
 
     def paths(self, group: str) -> tuple[Fate, Fate | None]:
         """What a prober of the group meets now: the default route, and the canary's."""
-        table = self.policy.group(group).table_ids[0]
+        table = self.packets.prober_tables.get(group) or self.policy.group(group).table_ids[0]
         canary = self.packets.from_inside(group, table, CANARY_ROUTE) if self.setting.has_canary else None
         return self.packets.from_inside(group, table), canary
 

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from lab.api import Machine
 from lab.network import TARGETS
-from lab.scenario import mishaps, paces
+from lab.scenario import mishaps, others, paces
 from lab.scenario.file import Step, event_of
 from lab.scenario.foreign import foreign_changes, foreign_ids
 from lab.scenario.scene import CannotJudge, Scene
@@ -162,15 +162,6 @@ def _add_table(scene: Scene, step: Step) -> None:
     scene.stack.ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, NetworkInterfaceId=interface)
 
 
-def _disassociate(scene: Scene, step: Step) -> None:
-    """Somebody takes the group's Elastic IP off what it is on; it still belongs to the account."""
-    allocation = scene.stack.groups[step.args["group"]].allocation
-    found = scene.stack.ec2.describe_addresses(AllocationIds=[allocation])["Addresses"][0]
-    if "AssociationId" not in found:
-        raise CannotJudge(f"step {step.text}: it is on nothing at this moment")
-    scene.stack.ec2.disassociate_address(AssociationId=found["AssociationId"])
-
-
 # -- events
 
 
@@ -256,8 +247,14 @@ VERBS: Mapping[str, Callable[[Scene, Step], None]] = {
     "remove_tag": _remove_tag,
     "foreign_events": _foreign_events,
     "reboot": lambda scene, step: scene.stack.ec2.reboot_instances(InstanceIds=[_machine(scene, step).instance_id]),
-    "disassociate_address": _disassociate,
+    "limit_bandwidth": lambda scene, step: _packets(
+        scene, step, lambda each: scene.stack.network.limit_bandwidth(each, step.args["megabits"])
+    ),
+    "fill_conntrack": lambda scene, step: _packets(
+        scene, step, lambda each: scene.stack.network.fill_conntrack(each, step.args["percent"])
+    ),
     **mishaps.VERBS,
+    **others.VERBS,
     **paces.VERBS,
 }
 assert VERBS.keys() == STEPS.keys()

@@ -73,8 +73,8 @@ def _works(book: Book, group: str, move: Move) -> bool:
     if since is None or since > move.at or not move.target.startswith("eni-"):
         return False
     owner = world.ec2.owner(move.target)
-    elastic = world.ec2.elastics[world.policy.group(group).allocation_id]
-    if owner is None or owner.interface is None or elastic.interface_id != move.target:
+    elastic = world.ec2.elastics.get(world.policy.group(group).allocation_id)
+    if owner is None or owner.interface is None or elastic is None or elastic.interface_id != move.target:
         return False
     if elastic.private != world.packets.landing(owner, owner.interface, group) or owner.loss or owner.latency_ms:
         return False

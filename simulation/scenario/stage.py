@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from lab.scenario.file import Scenario
+from lab.scenario.foreign import is_theirs
 from lab.scenario.pace import Pace, pace
 from lab.scenario.sight import GONE, PATIENT_MS, STRICT_MS, CannotJudge, moment
 from lab.scenario.targets import Target
@@ -69,6 +70,7 @@ def setting(scenario: Scenario, lab: Pace) -> Setting:
         tables=scenario.tables,
         standby=standby,
         has_canary=has_canary,
+        gateways=scenario.gateways,
         begins="unknown",
         env=tuple(sorted(env.items())),
     )
@@ -245,6 +247,7 @@ class Stage:
             each
             for each in self.world.ec2.machines.values()
             if each.tag(GROUP_TAG) == group and each.tag(ROLE_TAG) == role and each.state not in GONE
+            if not is_theirs(each.tags)
         ]
         found.sort(key=lambda each: each.launched_at, reverse=True)
         return sorted(

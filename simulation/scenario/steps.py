@@ -19,13 +19,15 @@ from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE, Machine, Table
 from simulation.paces import Span
-from simulation.scenario import mishaps, paces
+from simulation.scenario import mishaps, others, paces
 from simulation.scenario.stage import Stage
 
 RETIRES_IN = 300 * SECOND
 """How far ahead a retirement is announced: within natkeeper's notice, so that it matters now (as in the lab)."""
 SPOT_NOTICE = 120 * SECOND
 """EC2 user guide, "Spot Instance interruption notices": two minutes."""
+FULL = 100
+"""Percent. With room left, a connection table turns nobody away."""
 APART = SECOND
 """Between two events that are to arrive in a chosen order: longer than delivery varies."""
 
@@ -226,16 +228,6 @@ def _foreign_events(stage: Stage, step: Step) -> None:
         world.hub.after(delay, lambda found=found, state=state: world.bus.state_changed(found, state), "foreign")  # type: ignore[misc]
 
 
-def _disassociate(stage: Stage, step: Step) -> None:
-    """Somebody takes the group's Elastic IP off what it is on; it still belongs to the account."""
-    ec2 = stage.world.ec2
-    elastic = ec2.elastics[stage.world.policy.group(step.args["group"]).allocation_id]
-    if elastic.interface_id is None:
-        raise CannotJudge(f"step {step.text}: it is on nothing at this moment")
-    ec2.release(elastic)
-    ec2.on_change()
-
-
 def _delay(stage: Stage, step: Step) -> None:
     stage.world.bus.late += [int(step.args["by"] * SECOND)] * step.args["count"]
 
@@ -277,8 +269,10 @@ VERBS: Mapping[str, Callable[[Stage, Step], None]] = {
     "remove_tag": _remove_tag,
     "foreign_events": _foreign_events,
     "reboot": lambda stage, step: stage.world.ec2.reboot(_machine(stage, step)),
-    "disassociate_address": _disassociate,
+    "limit_bandwidth": lambda stage, step: _guest(stage, step, megabits=step.args["megabits"]),
+    "fill_conntrack": lambda stage, step: _guest(stage, step, takes_new_flows=step.args["percent"] < FULL),
     **mishaps.VERBS,
+    **others.VERBS,
     **paces.VERBS,
 }
 assert VERBS.keys() == STEPS.keys()
