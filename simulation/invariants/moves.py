@@ -80,6 +80,8 @@ def _works(book: Book, group: str, move: Move) -> bool:
         return False
     if owner.is_spot_ending_at is not None or owner.is_doomed_at is not None:
         return False
+    if world.packets.is_public_access_blocked or owner.megabits is not None:
+        return False
     return not _is_deceived(book, group)
 
 

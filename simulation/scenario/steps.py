@@ -70,6 +70,17 @@ def _start(stage: Stage, step: Step) -> None:
     stage.in_background(run)
 
 
+def _reboot(stage: Stage, step: Step) -> None:
+    """The `original`: the one that was there before the first step. Where it runs no more, there is nothing to do."""
+    assert step.target is not None
+    if not step.args["original"]:
+        stage.world.ec2.reboot(_machine(stage, step))
+        return
+    found = stage.initial_of(step.target)
+    if stage.state_of(found) == "running":
+        stage.world.ec2.reboot(stage.world.ec2.machines[found])
+
+
 def _guest(stage: Stage, step: Step, **state: Any) -> None:
     found = _machine(stage, step)
     if found.state != "running":
@@ -88,15 +99,19 @@ def _check_on(stage: Stage, step: Step) -> None:
 
 
 def _break_user_data(stage: Stage, step: Step) -> None:
-    """Instances launched from now on boot without their script; those there are keep theirs."""
+    """Instances launched from now on boot without their script, or without rules; those there are keep theirs."""
+    is_without_rules = step.args["without"] == "rules"
     ec2, group = stage.world.ec2, step.target.group if step.target else None
     boot, known = ec2._boot, set(ec2.machines)
 
     def boots(machine: Machine, script: Span) -> None:
         is_new = machine.instance_id not in known
-        if is_new and machine.interface is not None and group in (None, machine.interface.zone):
+        is_broken = is_new and machine.interface is not None and group in (None, machine.interface.zone)
+        if is_broken and not is_without_rules:
             machine.is_script_good = False
         boot(machine, script)
+        if is_broken and is_without_rules:
+            machine.has_ruleset = False
 
     ec2._boot = boots  # type: ignore[method-assign]
 
@@ -268,7 +283,7 @@ VERBS: Mapping[str, Callable[[Stage, Step], None]] = {
     "health_event": _health,
     "remove_tag": _remove_tag,
     "foreign_events": _foreign_events,
-    "reboot": lambda stage, step: stage.world.ec2.reboot(_machine(stage, step)),
+    "reboot": _reboot,
     "limit_bandwidth": lambda stage, step: _guest(stage, step, megabits=step.args["megabits"]),
     "fill_conntrack": lambda stage, step: _guest(stage, step, takes_new_flows=step.args["percent"] < FULL),
     **mishaps.VERBS,
