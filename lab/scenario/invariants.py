@@ -241,10 +241,10 @@ class Invariants:
         loose = ec2.describe_network_interfaces(Filters=[{"Name": "status", "Values": ["available"]}])[
             "NetworkInterfaces"
         ]
+        gateways = ec2.describe_nat_gateways()["NatGateways"]
+        theirs = {address["NetworkInterfaceId"] for each in gateways for address in each["NatGatewayAddresses"]}
         leaks += [
-            f"interface {each['NetworkInterfaceId']}"
-            for each in loose
-            if "nat" not in each.get("Description", "").lower()
+            f"interface {each['NetworkInterfaceId']}" for each in loose if each["NetworkInterfaceId"] not in theirs
         ]
         launched = {
             each.instance_id

@@ -41,7 +41,8 @@ class Member:
     @property
     def ways(self) -> tuple[str, str]:
         """How the first dies, and how the second."""
-        return WAYS[self.number % len(WAYS)]
+        one, other = WAYS[self.number % len(WAYS)]
+        return one, other
 
     @property
     def victims(self) -> tuple[str, str]:
