@@ -44,11 +44,20 @@ def _attribute(field: str, value: Any, now: datetime) -> dict[str, Any]:
     at = _instant(value, now)
     if at is not None:
         return {"N": str(int(at.timestamp() * 1000))} if field == "lease_until" else {"S": at.isoformat()}
+    return _in_dynamo(value)
+
+
+def _in_dynamo(value: Any) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html"""
     if isinstance(value, bool):
         return {"BOOL": value}
     if isinstance(value, (int, float)):
         return {"N": str(value)}
-    return {"S": value if isinstance(value, str) else json.dumps(value)}
+    if isinstance(value, list):
+        return {"L": [_in_dynamo(each) for each in value]}
+    if isinstance(value, dict):
+        return {"M": {key: _in_dynamo(each) for key, each in value.items()}}
+    return {"S": str(value)}
 
 
 def _in_memory(field: str, before: Any, value: Any, now: datetime) -> Any:

@@ -47,7 +47,7 @@ def test_garbage_and_other_values_are_written_as_they_are() -> None:
     assert poisoned(ITEM, "epoch", "garbage", NOW) == {"epoch": {"S": "garbage"}}
     assert poisoned(ITEM, "epoch", 3, NOW) == {"epoch": {"N": "3"}}
     assert poisoned(ITEM, "holder", True, NOW) == {"holder": {"BOOL": True}}
-    assert poisoned(ITEM, "inbox", ["x"], NOW) == {"inbox": {"S": '["x"]'}}
+    assert poisoned(ITEM, "inbox", ["x", {"y": 1}], NOW) == {"inbox": {"L": [{"S": "x"}, {"M": {"y": {"N": "1"}}}]}}
     assert json.loads(poisoned(ITEM, "target", "garbage", NOW)["memory"]["S"])["target"] == "garbage"
     assert json.loads(poisoned({}, "is_down", True, NOW)["memory"]["S"]) == {"is_down": True}
 
