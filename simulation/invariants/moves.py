@@ -62,8 +62,8 @@ def _left(book: Book, invocation: Invocation, plan: Plan) -> Move | None:
 
 def _works_but_for_its_address(book: Book, group: str, move: Move) -> bool:
     """By the truth: it works, or would, and its address came, or would have, a moment ago."""
-    elastic = book.world.ec2.elastics[book.world.policy.group(group).allocation_id]
-    return book.now - elastic.follows_at < FRESH and _works(book, group, move)
+    elastic = book.world.ec2.elastics.get(book.world.policy.group(group).allocation_id)
+    return elastic is not None and book.now - elastic.follows_at < FRESH and _works(book, group, move)
 
 
 def _works(book: Book, group: str, move: Move) -> bool:
