@@ -254,6 +254,8 @@ class Telemetry:
         self.happenings: list[tuple[str, Happening]] = []
         self.troubles: list[tuple[str | None, Trouble]] = []
         self.reports: list[ProbeReport] = []
+        self.messages: list[str] = []
+        self.refusing: Trouble | None = None
 
     def decided(self, plan: Plan) -> None:
         self.plans.append(plan)
@@ -269,6 +271,11 @@ class Telemetry:
 
     def reported(self, report: ProbeReport) -> None:
         self.reports.append(report)
+
+    def send(self, text: str) -> None:
+        if self.refusing is not None:
+            raise self.refusing
+        self.messages.append(text)
 
     @property
     def failed(self) -> list[Trouble]:
