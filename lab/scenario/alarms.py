@@ -89,7 +89,7 @@ class Alarm:
         return _word(sum(real) + filled >= self.needed)
 
 
-def _word(is_ringing: bool) -> str:  # noqa: FBT001 - the question is in the name
+def _word(is_ringing: bool) -> str:
     return "alarm" if is_ringing else "ok"
 
 
