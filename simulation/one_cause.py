@@ -39,7 +39,7 @@ DETECTED = 7_500_000
 """Three rounds a second apart, the first up to a second after the loss, the last one's time-out (0.8 s); a report on
 its way, a cold start, a look and a control probe."""
 MARGIN = SECOND // 2
-LASTING = 5
+LASTING = 20
 """Seconds; an outage that lasts longer is told of when it begins, too (`core.telling`)."""
 REMAPS = (0, 1, 2, 3, 4, 6, 8, 10)
 

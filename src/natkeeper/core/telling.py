@@ -14,8 +14,9 @@ from natkeeper.core.plan import Happening, IncidentLasts, Plan, Reason, Warned
 from natkeeper.core.policy import Policy
 from natkeeper.core.standing import refusal_of
 
-LASTING = timedelta(seconds=5)
-"""An incident that is over before is told once, when it ends: a failover takes one to four seconds."""
+LASTING = timedelta(seconds=20)
+"""An incident that is over before is told once, when it ends: a failover takes one to four seconds, and 11 more where
+packets are slow to follow the Elastic IP (`Policy.address_arrival`). With 5 s each of those made two messages."""
 TOLD_AGAIN_AFTER = timedelta(hours=6)
 """A warning is repeated no sooner, however many passes would: within that time the same person is on call."""
 KEPT_KEYS = 16
