@@ -10,7 +10,7 @@ import pytest
 from natkeeper.core.incident import Cause, Memory, Repair
 from natkeeper.core.message import message_of
 from natkeeper.core.news import Command, Tick, Verb
-from natkeeper.core.plan import IncidentClosed, LaunchInstance, Plan, Reason, StartInstance, Warned
+from natkeeper.core.plan import IncidentClosed, IncidentLasts, LaunchInstance, Plan, Reason, StartInstance, Warned
 from natkeeper.core.telling import KEPT_KEYS, LASTING, TOLD_AGAIN_AFTER, remember, with_warnings_once
 from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
 from tests.support.fakes import Stack
@@ -23,6 +23,7 @@ from tests.support.worlds import (
     proofs,
     report,
     resting,
+    rounds,
     secs,
 )
 
@@ -169,6 +170,16 @@ def test_an_incident_that_lasts_is_told_when_it_begins_and_when_it_ends() -> Non
     first, last = stack.telemetry.messages
     assert first == text
     assert last.startswith("zone a's NAT stopped forwarding, egress was down ")
+
+
+def test_an_incident_of_whose_end_the_report_is_under_way_is_not_said_to_last() -> None:
+    """Egress was back after 9 s; a tick came before the report of it, and people were told that it was down."""
+    world = resting().remember(incident=incident(opened_at=at(0)), recent=rounds("oxxx", 0), proofs=())
+    for second, is_told in ((25, False), (59, False), (60, True)):
+        told = [each for each in world.decide(now=second).happenings if isinstance(each, IncidentLasts)]
+        assert bool(told) is is_told
+    late = world.remember(recent=rounds("xxx", 18)).decide(now=21)
+    assert [each for each in late.happenings if isinstance(each, IncidentLasts)]
 
 
 def test_lost_packets_that_became_an_outage_in_which_natkeeper_holds_are_told_as_one() -> None:

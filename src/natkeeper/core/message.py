@@ -44,7 +44,7 @@ def lasts(happening: IncidentLasts) -> str:
     incident = happening.incident
     what = f"zone {incident.group}'s {CAUSES[incident.cause]}"
     detail = happening.detail.removeprefix(f"group {incident.group} has no egress and ")
-    return f"{what}, egress has been down since {incident.opened_at:%H:%M:%S} UTC and is not back yet: {detail}"
+    return f"{what}, egress has been down since {incident.opened_at:%H:%M:%S} UTC and is not known to be back: {detail}"
 
 
 def tell(closed: IncidentClosed) -> str:

@@ -17,6 +17,9 @@ from natkeeper.core.standing import refusal_of
 LASTING = timedelta(seconds=20)
 """An incident that is over before is told once, when it ends: a failover takes one to four seconds, and 11 more where
 packets are slow to follow the Elastic IP (`Policy.address_arrival`). With 5 s each of those made two messages."""
+UNHEARD = timedelta(seconds=60)
+"""While something is going on a run lasts for 15 s and is overdue 30 s later (`finish.SHORT_RUN`, `finish.OVERDUE`); the
+next one is heard of within 15. Silence is no good sign by then."""
 TOLD_AGAIN_AFTER = timedelta(hours=6)
 """A warning is repeated no sooner, however many passes would: within that time the same person is on call."""
 KEPT_KEYS = 16
@@ -70,13 +73,22 @@ def with_lasting_incident(plan: Plan, now: datetime, policy: Policy) -> Plan:
     incident = plan.memory.incident
     if incident is None or incident.is_told or incident.recovered_at is not None or incident.cause in QUIET:
         return plan
-    if now - incident.opened_at < LASTING:
+    if not _is_lasting(plan, incident, now):
         return plan
     refusal = refusal_of(plan.memory, now, policy)
     detail = plan.detail if refusal is None else f"{plan.detail}; EC2 refuses {refusal}"
     incident = replace(incident, is_told=True)
     plan = replace(plan, memory=replace(plan.memory, incident=incident))
     return _adding(plan, IncidentLasts(incident, detail))
+
+
+def _is_lasting(plan: Plan, incident: Incident, now: datetime) -> bool:
+    """A packet was lost that long after it began, or nothing can carry the traffic still. That no good word has come
+    says little, for the report of the run that saw egress come back may be under way; but not for ever."""
+    lost = [each.sent_at for each in plan.memory.recent[-1:] if not each.is_ok]
+    is_seen = any(each - incident.opened_at >= LASTING for each in lost) or plan.reason is Reason.NO_CANDIDATE
+    lasts = now - incident.opened_at
+    return lasts >= UNHEARD or (is_seen and lasts >= LASTING)
 
 
 def is_quiet(incident: Incident, memory: Memory, now: datetime) -> bool:
