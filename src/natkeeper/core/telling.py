@@ -18,8 +18,8 @@ LASTING = timedelta(seconds=20)
 """An incident that is over before is told once, when it ends: a failover takes one to four seconds, and 11 more where
 packets are slow to follow the Elastic IP (`Policy.address_arrival`). With 5 s each of those made two messages."""
 UNHEARD = timedelta(seconds=60)
-"""While something is going on a run lasts for 15 s and is overdue 30 s later (`SHORT_RUN` and `OVERDUE` in `finish`); the
-next one is heard of within 15. Silence is no good sign by then."""
+"""While something is going on a run lasts for 15 s, and is overdue 30 s later (`finish.SHORT_RUN`, `finish.OVERDUE`).
+The next one is heard of within 15: silence is no good sign by then."""
 TOLD_AGAIN_AFTER = timedelta(hours=6)
 """A warning is repeated no sooner, however many passes would: within that time the same person is on call."""
 KEPT_KEYS = 16
