@@ -15,7 +15,7 @@ from natkeeper.core.news import Round
 from natkeeper.core.plan import Plan, Reason, Standing
 from natkeeper.core.policy import StandbyMode
 from natkeeper.core.standing import AWAY_TOO_LONG, REFUSAL_STANDS, SETTING_UP
-from tests.support.worlds import STOPPED, World, at, away, incident, policy, report, resting
+from tests.support.worlds import STOPPED, TERMINATED, World, at, away, incident, policy, report, resting
 
 UNSEEN = Unknown("DescribeInstances: UnauthorizedOperation")
 THROTTLED = Unknown("DescribeInstances: RequestLimitExceeded", is_throttled=True)
@@ -192,7 +192,7 @@ def test_a_group_that_is_away_for_fifty_minutes_is_told_of_and_one_that_comes_ho
 
 
 def test_limits_of_natkeepers_own_are_no_healing_either() -> None:
-    world = resting("ab").change("i-a", state=STOPPED).remember(failovers=tuple(at(-60 * each) for each in range(6)))
+    world = away().change("i-a", state=TERMINATED).remember(launches=tuple(at(-60 * each) for each in range(6)))
     plan = world.decide()
     assert (plan.reason, plan.standing.is_not_healing) == (Reason.BUDGET_EXHAUSTED, True)
 
