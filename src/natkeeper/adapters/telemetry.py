@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 NAMESPACE = "natkeeper"
-FAILED = (Reason.BUDGET_EXHAUSTED, Reason.NO_CANDIDATE)
+FAILED = (Reason.BUDGET_EXHAUSTED, Reason.NO_CANDIDATE, Reason.BORROW_ADDRESS)
 MOVED = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb
+from natkeeper.core.address import as_returned
 from natkeeper.core.arrival import as_canary_seen, with_asked
 from natkeeper.core.failover import (
     PASSING,
@@ -184,7 +185,7 @@ def _settle(view: View) -> View:
         if is_gone or (owner is not None and owner.state is not InstanceState.RUNNING):
             memory = memory.without_proof(proof.target)
     own = (*view.instances(Role.NAT), *view.instances(Role.STANDBY))
-    memory = _without_stray_canary(view, memory).knowing([each.instance_id for each in own])
+    memory = _without_stray_canary(view, as_returned(view, memory)).knowing([each.instance_id for each in own])
     seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
     kept = (each for each in memory.dooms if each.instance_id not in seen and view.now - each.at < DAY)
     dooms = (*kept, *(Doom(instance_id, at) for instance_id, at in seen.items()))

@@ -298,7 +298,7 @@ class Memory:
     obeyed: tuple[str, ...] = ()
     """Request ids of the last commands that were answered: Lambda may deliver each twice, minutes apart."""
     borrowed_at: datetime | None = None
-    """When another address was last asked for, because its own is gone or refused."""
+    """When another address was last asked for, because its own is gone or refused; None again once it is back."""
     falls: tuple[Fall, ...] = ()
     """The ways home that did not last (`core.flapping`)."""
     observed: float | None = None

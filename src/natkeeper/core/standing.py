@@ -66,7 +66,7 @@ def _is_not_healing(plan: Plan, now: datetime, policy: Policy) -> bool | None:
     memory = plan.memory
     is_away_long = memory.not_home_since is not None and now - memory.not_home_since >= AWAY_TOO_LONG
     is_stuck = plan.reason is Reason.BUDGET_EXHAUSTED or refusal_of(memory, now, policy) is not None
-    if is_away_long or is_stuck:
+    if is_away_long or is_stuck or memory.borrowed_at is not None:
         return True
     return None if plan.reason is Reason.CANNOT_LOOK else False
 

@@ -106,6 +106,8 @@ def left_to_do(plan: Plan, now: datetime, policy: Policy) -> str:
         return f"EC2 refuses {refusal}"
     if plan.reason in STUCK:
         return plan.detail
+    if plan.memory.borrowed_at is not None:
+        return "its own Elastic IP is gone, or may not be moved: give it back, or update the stack with another"
     if plan.memory.not_home_since is not None and policy.canary is None:
         return "nothing can prove the group's own NAT, for there is no canary address: use `switchover` to go home"
     return ""
