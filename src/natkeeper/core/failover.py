@@ -20,6 +20,7 @@ from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.move import Stages, stages_to
+from natkeeper.core.overload import has_just_been_left, hold, is_spared, wait
 from natkeeper.core.plan import DisableSourceDestCheck, LaunchInstance, Plan, Reason, StartInstance, Warned
 from natkeeper.core.replacement import held_back
 from natkeeper.core.spare import make_way
@@ -54,11 +55,17 @@ def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBOD
     if settled is not None and verdict.cause is not Cause.PROBES_FAILED:
         # Moved without a ledger, so the record is old: what carries the traffic is verified, not left for another.
         return _move(view, settled, Reason.FAIL_OVER, f"{verdict.detail}; routes are on {settled.target} already")
+    if verdict.cause is Cause.PROBES_FAILED and has_just_been_left(view):
+        return wait(view, verdict)
     if verdict.cause is Cause.PROBES_FAILED:
         asks = _to_ask(view, verified, answered)
         if asks:
             return replace(plan_for(view, Reason.ASK_NEIGHBOURS, ASKING), asks=asks, wake_at=view.now)
         verified = [each for each in verified if _is_apart(view, each, answered)]
+    spared = [each for each in verified if verdict.cause is Cause.PROBES_FAILED and is_spared(view, each)]
+    if spared and len(spared) == len(verified):
+        return hold(view, spared[0], verdict)
+    verified = [each for each in verified if each not in spared]
     is_spent = len(view.memory.failovers) >= view.policy.max_failovers_per_hour
     if is_spent:
         verified = [each for each in verified if not _has_failed_here(view, each)]

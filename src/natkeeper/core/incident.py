@@ -38,6 +38,8 @@ class Cause(Enum):
     ROUTE_MISSING = "route-missing"
     ROUTE_BLACKHOLE = "route-blackhole"
     PROBES_FAILED = "probes-failed"
+    OVERLOADED = "overloaded"
+    """Loss that followed the group's traffic from NAT to NAT."""
     ADDRESS_GONE = "address-gone"
     """Somebody released the group's Elastic IP."""
     ADDRESS_REFUSED = "address-refused"

@@ -19,6 +19,7 @@ CAUSES = {
     Cause.ROUTE_MISSING: "default route was missing",
     Cause.ROUTE_BLACKHOLE: "NAT is gone",
     Cause.PROBES_FAILED: "NAT stopped forwarding",
+    Cause.OVERLOADED: "NATs are too small: packets are lost wherever its traffic goes, so take a larger instance type",
     Cause.ADDRESS_GONE: "Elastic IP is gone",
     Cause.ADDRESS_REFUSED: "Elastic IP could not be moved",
     Cause.TRANSIENT: "egress failed for a moment and came back by itself",

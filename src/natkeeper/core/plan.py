@@ -27,6 +27,7 @@ class Reason(Enum):
     EXTERNAL = "external"
     COMMON_MODE = "common-mode"
     ASK_NEIGHBOURS = "ask-neighbours"
+    OVERLOADED = "overloaded"
     AWAITING_ADDRESS = "awaiting-address"
     BUDGET_EXHAUSTED = "budget-exhausted"
     NO_CANDIDATE = "no-candidate"
