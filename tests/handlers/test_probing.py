@@ -133,6 +133,19 @@ def test_all_targets_of_a_round_are_probed_at_the_same_instant() -> None:
         ]
 
 
+def test_an_answer_is_counted_from_the_rounds_own_time_stamp() -> None:
+    """A process that is held up between the stamp and the connect sends later than it says, but not after the answer:
+    that is what bounds a downtime from above."""
+
+    class HeldUp(VirtualNetwork):
+        def address(self, host: str) -> str | None:
+            self.clock += 0.01  # before each target's connect, and before the check that all have an address
+            return super().address(host)
+
+    rows = run(HeldUp(), run=1)["rounds"]
+    assert rows[0][2] == pytest.approx(12 + 20, abs=0.01)  # the second of three answers decides
+
+
 def test_a_frozen_process_skips_the_rounds_it_missed_instead_of_bursting() -> None:
     network = VirtualNetwork()
     network.freezes = {2.0: 3.3}

@@ -65,6 +65,8 @@ class _Run:
         self.errors: dict[str, None] = {}
         self.egress_address: str | None = None
         self.egress_address_at = 0.0
+        self.late: dict[Any, float] = {}
+        """By how much a probe left after its round's time stamp: this process may have been held up between the two."""
         self.slot = self.open = self.judged = 0
         self.streak = Streak()
 
@@ -140,6 +142,7 @@ class _Run:
         if address is not None:
             get = target if is_full else None
             self.open += 1
+            self.late[key] = self.network.now() - self.rounds[key[0]].sent_at
             self.network.begin(key, (address, target.port), self.request.timeout, get, self.request.https_timeout)
             return
         self.note(key[1], target, self.network.dns_error(target.host))
@@ -160,7 +163,9 @@ class _Run:
         if index == _CANARY:
             self.canary[number].count(answer.error, answer.rtt)
             return
-        self.rounds[number].count(answer.error, answer.rtt)
+        # From the time stamp on: the answer bounds when the packet left, however late that was.
+        waited = None if answer.rtt is None else answer.rtt + self.late.pop(answer.key, 0.0)
+        self.rounds[number].count(answer.error, waited)
         self.tallies[target.text].count(answer.error, answer.rtt)
         address, sent_at = public_address(answer.body), self.rounds[number].sent_at
         if address is not None and sent_at >= self.egress_address_at:
