@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from natkeeper.core.downtime import Disturbance
 from natkeeper.core.incident import AddressMove, Canary, Cause, Exclusion, Incident, Memory, Proof, Repair, WatchRun
 from natkeeper.core.launches import refused
 from natkeeper.core.model import Role
@@ -74,6 +75,7 @@ def test_a_failover_remembers_where_when_and_why_and_nothing_of_the_path_before(
         rounds=before.recent,
         to_target="eni-b",
         address_before=public_of("a"),
+        disturbances=(Disturbance(at(0)),),
     )
     assert plan.memory == replace(
         before,

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from natkeeper.core.arrival import as_got_through, as_lost_again, is_silent, speaking
 from natkeeper.core.checked import was_found_on
-from natkeeper.core.evidence import extend
+from natkeeper.core.evidence import extend, proven
 from natkeeper.core.incident import (
     KEPT_EXCLUSIONS,
     KEPT_RUNS,
@@ -214,6 +214,7 @@ def _evidence(memory: Memory, report: ProbeReport) -> Memory:
         cause = Cause.PROBES_FAILED if memory.is_down else _passing_cause(memory, first)
         incident = extend(open_incident(report.group, cause, first, before), fresh)
     else:
+        incident = proven(incident, report.rounds) if report.mode is RunMode.VERIFY else incident
         incident = extend(incident, report.rounds)
     return replace(memory, incident=_recover(incident, memory, report))
 

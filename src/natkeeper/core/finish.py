@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.arrival import is_under_way, settled_at
+from natkeeper.core.evidence import disturbed, is_changing
 from natkeeper.core.incident import Cause, Incident, Memory, WatchRun
 from natkeeper.core.model import Role
 from natkeeper.core.plan import (
     AddressArrived,
-    Happening,
     IncidentClosed,
     IncidentOpened,
     Plan,
@@ -136,22 +136,35 @@ def with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
 
 
 def with_incident(plan: Plan, before: Incident | None, now: datetime, policy: Policy) -> Plan:
-    """Says what opened and what closed. An incident closes once, when it has recovered and its best measure is in."""
+    """Says what opened and what closed. An incident closes once, when it has recovered and its best measure is in.
+    Until then what a plan does to the path is the incident's, and so is the moment at which it was found dead."""
     plan = _named(plan)
     incident = plan.memory.incident
     if incident is None:
         return plan
-    happenings: list[Happening] = list(plan.happenings)
+    is_closed = _is_measured(incident, plan.memory, now, policy)
+    if not is_closed and (is_changing(plan) or _is_found_dead(incident, before, now)):
+        incident = disturbed(incident, now, is_over=not is_changing(plan))
+        plan = replace(plan, memory=replace(plan.memory, incident=incident))
     if before is None or before.incident_id != incident.incident_id:
-        happenings.append(IncidentOpened(incident))
-    if not _is_measured(incident, plan.memory, now, policy):
-        return plan if len(happenings) == len(plan.happenings) else replace(plan, happenings=tuple(happenings))
-    happenings.append(_closing(plan, incident, now, policy))
+        plan = replace(plan, happenings=(*plan.happenings, IncidentOpened(incident)))
+    return _closed(plan, incident, now, policy) if is_closed else plan
+
+
+def _closed(plan: Plan, incident: Incident, now: datetime, policy: Policy) -> Plan:
+    happenings = (*plan.happenings, _closing(plan, incident, now, policy))
     until = max((each.sent_at for each in incident.rounds), default=now)
     memory = replace(plan.memory, incident=None, measured_until=until)
     if incident.cause is Cause.SOURCE_DEST_CHECK:
         memory = remember(memory, CHECK_KEY, now) or memory
-    return replace(plan, memory=memory, happenings=tuple(happenings))
+    return replace(plan, memory=memory, happenings=happenings)
+
+
+def _is_found_dead(incident: Incident, before: Incident | None, now: datetime) -> bool:
+    """By what EC2 shows, or again after egress was back. An incident that failed rounds opened has those."""
+    if before is None or before.incident_id != incident.incident_id:
+        return incident.opened_at == now
+    return before.recovered_at is not None and incident.recovered_at is None
 
 
 def _named(plan: Plan) -> Plan:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from natkeeper.core.downtime import Downtime, measure
+from natkeeper.core.downtime import Disturbance, Downtime, measure
 from natkeeper.core.news import Round
 
 RECENT_ROUNDS = 4
@@ -214,10 +214,12 @@ class Incident:
     """From the address call's answer to the first packet through; as exact as the probes' interval."""
     is_told: bool = False
     """A person was told that it lasts; they are told of its end as well, whatever its cause is by then."""
+    disturbances: tuple[Disturbance, ...] = ()
+    """When the path was found dead or changed, oldest first (`core.evidence`)."""
 
     def downtime(self, clock_error: timedelta) -> Downtime:
         """The interval that contains the true downtime, from what is known now."""
-        return measure(self.rounds, clock_error)
+        return measure(self.rounds, clock_error, self.disturbances)
 
     @property
     def has_address_changed(self) -> bool | None:

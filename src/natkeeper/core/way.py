@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from natkeeper.core.evidence import as_changed
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.news import Round
@@ -36,6 +37,7 @@ def as_seen(view: View) -> Memory:
 def as_answered(memory: Memory, plan: Plan, action: Action, now: datetime, policy: Policy, *, is_done: bool) -> Memory:
     """The memory after a call of the plan's: what gets through by a route that stayed where it was says nothing of
     where it should lead (simulation, seed 200004304)."""
+    memory = as_changed(memory, plan, action, now, policy)
     if not isinstance(action, PointRoute) or action.destination != DEFAULT_ROUTE:
         return memory
     is_probed = action.table_id in plan.probed_tables
