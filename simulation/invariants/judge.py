@@ -22,7 +22,7 @@ from simulation.invariants.moves import (
     one_cause_brings_one_failover,
     planned_move_is_not_rolled_back,
 )
-from simulation.invariants.plans import PLANS, is_default
+from simulation.invariants.plans import PLANS, is_default, remembered_moves
 from simulation.invariants.silence import heard, looked, who_does_not_know_says_so
 from simulation.invocation import Invocation
 from simulation.truth import truth_of
@@ -35,9 +35,10 @@ MOVES_AFTER_MOVES = (
 )
 
 
-def interval_contains_the_truth(book: Book, closed: IncidentClosed) -> str | None:
+def interval_contains_the_truth(book: Book, invocation: Invocation, closed: IncidentClosed) -> str | None:
     """18. lo ≤ true downtime ≤ hi, always."""
-    truth = truth_of(book.world, closed.incident)
+    moves = [each.at for each in remembered_moves(book, invocation, closed.incident.group)]
+    truth = truth_of(book.world, closed.incident, moves)
     if truth is None:
         return None
     low, high = truth
@@ -180,10 +181,10 @@ class Invariants(Judge):
         if report.rounds:
             heard(self.book, report.group)
 
-    def happened(self, _invocation: Invocation, _group: str, happening: Happening) -> None:
+    def happened(self, invocation: Invocation, _group: str, happening: Happening) -> None:
         """Incidents."""
         if isinstance(happening, IncidentClosed):
-            if (wrong := interval_contains_the_truth(self.book, happening)) is not None:
+            if (wrong := interval_contains_the_truth(self.book, invocation, happening)) is not None:
                 self.book.broke(18, wrong)
             self.book.closed[happening.incident.incident_id] += 1
 

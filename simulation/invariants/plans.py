@@ -171,7 +171,7 @@ def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | No
     """12. k failed rounds before traffic leaves, and a quiet period before it comes home."""
     policy, incident = book.world.policy, plan.memory.incident
     if plan.reason is Reason.GO_HOME and plan.stages and not book.world.fires["clock-skew"]:
-        left = [each.at for each in _remembered_moves(book, invocation, plan.group) if each.reason in FAILOVERS]
+        left = [each.at for each in remembered_moves(book, invocation, plan.group) if each.reason in FAILOVERS]
         if left and book.now - left[-1] < policy.quiet_period.total_seconds() * SECOND - SECOND:
             return f"home again {(book.now - left[-1]) / 1e6:.1f} s after a failover"
     is_by_packets = plan.reason is Reason.FAIL_OVER and not _is_dead_by_state(book, invocation, plan.group)
@@ -194,7 +194,7 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
         return None
     if not has_its_lease(book, invocation, plan.group):
         return None  # frozen past its lease: nothing of what it still plans gets through (seed 9011590)
-    known = _remembered_moves(book, invocation, plan.group)
+    known = remembered_moves(book, invocation, plan.group)
     made = sum(each.reason in FAILOVERS and book.now - each.at < 3600 * SECOND for each in known)
     limit = book.world.policy.max_failovers_per_hour
     if plan.reason is Reason.FAIL_OVER and _forwarded_lately(book, plan.memory.target or ""):
@@ -311,7 +311,7 @@ def _runs(seen: Network, target: str) -> bool:
     return target.startswith("nat-") or (owner is not None and owner.is_running)
 
 
-def _remembered_moves(book: Book, invocation: Invocation, group: str) -> list[Move]:
+def remembered_moves(book: Book, invocation: Invocation, group: str) -> list[Move]:
     """What a pass without a ledger did, or one whose record did not get through, nobody else could remember (seed
     10003429); nor what one planned that died before its record got through (seed 6005390)."""
     return [
