@@ -100,8 +100,9 @@ class Flow:
         self.lines += 1
 
 
-def open_flow(mode: str, target: tuple[str, int], interval: float, keepalive: int) -> Flow:
-    connection = socket.create_connection(target, CONNECT_SECONDS)
+def open_flow(mode: str, target: tuple[str, int], interval: float, keepalive: int, source_port: int = 0) -> Flow:
+    """`source_port` 0: what the kernel chooses."""
+    connection = socket.create_connection(target, CONNECT_SECONDS, ("", source_port) if source_port else None)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if keepalive:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--interval", type=float, default=INTERVAL_SECONDS, help="seconds between lines")
     parser.add_argument("--target", metavar="HOST:PORT", help="default: 203.0.113.10, port 443 or 80")
+    parser.add_argument("--source-port", type=int, default=0, help="of the first connection, the next one has the next")
     parser.add_argument("--keepalive", type=int, default=0, help="TCP keepalive in seconds; 0 is off")
     parser.add_argument(
         "--stalled-after", type=float, default=STALLED_SECONDS, help="seconds; silent that long is lost"
@@ -159,7 +161,16 @@ def main() -> None:
     parser.add_argument("--output", default="-", help="a file, or - for standard output")
     options = parser.parse_args()
     target = parse_target(options.target or f"203.0.113.10:{80 if options.mode == 'server' else 443}")
-    flows = [open_flow(options.mode, target, options.interval, options.keepalive) for _ in range(options.connections)]
+    flows = [
+        open_flow(
+            options.mode,
+            target,
+            options.interval,
+            options.keepalive,
+            options.source_port and options.source_port + number,
+        )
+        for number in range(options.connections)
+    ]
     print("ready", file=sys.stderr, flush=True)
     until = options.until_ns
     if options.seconds is not None:

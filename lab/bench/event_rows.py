@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from lab.bench.orders import Order
 from lab.bench.play import AWAY, HANG, HOME, STOP, ZONE_LOSS, Played
 from lab.bench.rows import Row
+from lab.rulers import Kept
 
 SURVIVING = 0.95
 GAP_BEYOND_MS = 100.0
@@ -48,6 +49,8 @@ def rows(event: str, own: Sequence[Played], baseline: Sequence[Played], bare_ms:
         row("new connections lost (200 a second)", "", lambda each: each.new_lost, lost, floor_is),
         row("new connections given up after 8 s", "", lambda each: each.lost_for_good, 0, "none"),
         row("open connections lost", "%", _percent_lost, 0, "none"),
+        row("lost of those with another host's source port", "%", lambda each: _percent(each.shared)),
+        row("lost of those whose port the NAT had changed", "%", lambda each: _percent(each.changed)),
         row("longest gap of those that live", "ms", lambda each: each.longest_gap_ms or float("inf")),
     ]
     if event in PLANNED and own:
@@ -67,6 +70,10 @@ def _floor(event: str, bare_ms: Sequence[float]) -> tuple[float | None, str]:
 
 def _slowest_zone(played: Played) -> float:
     return max(played.restored.values())
+
+
+def _percent(kept: Kept | None) -> float:
+    return round(100 * (kept.opened - kept.survived) / kept.opened, 1) if kept is not None else 0.0
 
 
 def _percent_lost(played: Played) -> float:
@@ -136,6 +143,9 @@ def told(played: Played) -> str:
             gap = "-" if kept.longest_gap_ms is None else f"{kept.longest_gap_ms:.0f} ms"
             ends = f" ({', '.join(kept.errors)})" if kept.errors else ""
             parts.append(f"{kept.survived} of {kept.opened} {who}-driven live{ends}, gap {gap}")
+    for who, kept in (("that share a port", played.shared), ("with a changed port", played.changed)):
+        if kept is not None:
+            parts.append(f"{kept.survived} of {kept.opened} {who} live")
     if played.apart_ms is not None:
         parts.append(f"the two calls {played.apart_ms:.0f} ms apart")
     if played.stood_still > STOOD_STILL:

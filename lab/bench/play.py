@@ -14,6 +14,8 @@ from lab.bench.rig import Rig
 from lab.rulers import Kept, Measured, Rulers
 
 FLOWS = 50
+TWINS = 20
+"""Pairs of connections of two hosts from one source port to one destination, beside the 50."""
 GROUP = "a"
 CALM = 2.5
 """Watched for so long after a short outage: a connection that was silent for the last second is lost."""
@@ -26,6 +28,7 @@ class Played:
     `restored`: when new connections worked again, by zone; 0 where none failed. `new_lost`: how many of those that the
     5 ms ruler opened did not stand within 0.8 s. `lost_for_good`: of those that waited for 8 s, as programs do.
     `apart_ms`: from the last route's answer to the address's, in a planned move; negative in the wrong order.
+    `shared` and `changed`: connections of two hosts from one source port, by whether the NAT had left it alone.
     `stood_still`: the longest that the machine did not run the rulers, so that a reader can tell its faults from ours.
     """
 
@@ -39,10 +42,12 @@ class Played:
     server: Kept | None
     apart_ms: float | None = None
     stood_still: float = 0.0
+    shared: Kept | None = None
+    changed: Kept | None = None
 
     @property
     def flows_lost(self) -> int:
-        """Established connections that did not survive."""
+        """Established connections that did not survive, of those that had a source port of their own."""
         return sum(each.opened - each.survived for each in self._sides())
 
     @property
@@ -117,7 +122,7 @@ HOME = Event("planned move home", moved_home, server=FLOWS)
 def play(rig: Rig, event: Event) -> Played:
     """From a rig at rest to the end of the measurement; `recover` is the caller's next step."""
     rig.stack.api.clear_calls()
-    rulers = {GROUP: Rulers(rig.stack, GROUP, client=FLOWS, server=event.server)}
+    rulers = {GROUP: Rulers(rig.stack, GROUP, client=FLOWS, server=event.server, others=rig.others, twins=TWINS)}
     if event.is_watched_everywhere:
         rulers |= {group: Rulers(rig.stack, group) for group in rig.stack.groups if group != GROUP}
     at = event.strike(rig)
@@ -147,6 +152,8 @@ def _played(
         server=here.server,
         apart_ms=apart_ms(moves, calls, allocation, at) if event.server else None,
         stood_still=round(max(each.stood_still for each in measured.values()), 3),
+        shared=here.shared,
+        changed=here.changed,
     )
 
 

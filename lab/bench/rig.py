@@ -26,6 +26,11 @@ RUN, QUIET, TICK = 5.0, 5.0, 20.0
 """Of a watch run, before going home, and of the schedule's minute: what only sets the time between two runs.
 The quiet period is longer than a move away is watched, or traffic would come home in the middle of it."""
 
+HOSTS = ("10.0.2.11", "10.0.2.12")
+"""More private hosts in zone a, beside the lab's own: connections of several hosts may have one source port, and then
+the NAT must change one."""
+HOSTED = "a"
+
 UNBOUNDED = {"MaxFailoversPerHour": "60", "MaxLaunchesPerDay": "100"}
 """The template's own upper limits: the benchmark has more bad luck in an hour than natkeeper lets pass by default."""
 
@@ -45,6 +50,9 @@ class Rig:
             for group in self.stack.groups:
                 self.launch(group)
                 self.stack.put_home(group)
+            self.others = tuple(map(self._add_host, HOSTS))
+            for each in self.others:
+                self.stack.wait_for(each, "running")
             self.slow_down()
         except BaseException:
             self.stack.close()
@@ -58,6 +66,18 @@ class Rig:
 
     def close(self) -> None:
         self.stack.close()
+
+    def _add_host(self, address: str) -> str:
+        """One like the zone's own."""
+        known = self.stack.describe(self.stack.groups[HOSTED].host)
+        nic = {
+            "DeviceIndex": 0,
+            "SubnetId": known["SubnetId"],
+            "Groups": [each["GroupId"] for each in known["SecurityGroups"]],
+            "PrivateIpAddress": address,
+        }
+        made = self.stack.ec2.run_instances(ImageId=known["ImageId"], MinCount=1, MaxCount=1, NetworkInterfaces=[nic])
+        return str(made["Instances"][0]["InstanceId"])
 
     def launch(self, group: str) -> None:
         """The zone's NAT, as this keeper's would be, ready to forward."""
