@@ -231,3 +231,13 @@ def test_what_is_too_short_to_be_calm_is_counted() -> None:
 def test_a_report_that_is_missing_between_two_outages_is_not_calm() -> None:
     seen = rounds("oxo" + "oo" + "-----" + "oo" + "oxo", 0)
     assert high_of(measure(seen, secs(ERROR))) == secs(14.008)
+
+
+def test_an_incident_right_after_another_knows_the_successes_that_ended_that_one() -> None:
+    """The last of them was so close that it may have come after the second death: with it alone there was no upper end
+    (`simulation.second_death`, 1 of 1000)."""
+    world = resting("ab").remember(recent=rounds("xooo", -3.05), measured_until=at(-0.05), watch=None)
+    one = incident_of(world.change("i-a", state=STOPPED).step())
+    assert [each.is_ok for each in one.rounds] == [True] * 3
+    world.step(verified("oo", 0.15, clock="clock-2"), now=0.4)
+    assert open_incident_of(world).downtime(secs(ERROR)).high == secs(1.2 + 0.008 + ERROR)

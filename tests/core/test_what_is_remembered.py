@@ -279,7 +279,7 @@ def test_an_outage_that_ec2_shows_does_not_count_the_one_before_it_again() -> No
     world = resting("ab").remember(recent=rounds("xxoo", -5), measured_until=at(-2))
     plan = world.change("i-a", state=STOPPED).decide()
     assert plan.memory.incident is not None
-    assert plan.memory.incident.rounds == rounds("o", -2)
+    assert plan.memory.incident.rounds == rounds("oo", -3)
 
 
 # -- a path that died

@@ -248,9 +248,11 @@ def _recover(incident: Incident, memory: Memory, report: ProbeReport) -> Inciden
 def open_incident(group: str, cause: Cause, opened_at: datetime, memory: Memory) -> Incident:
     """A new incident; its id is a function of group and instant, so that a replay opens the same one.
 
-    Of the newest rounds it gets those that no closed incident has measured, and the success that such a one ended with.
+    Of the newest rounds it gets those that no closed incident has measured, and the successes that such a one ended
+    with: the very last may be too close to say that it lies before.
     """
     until = memory.measured_until
+    failed = [each.sent_at for each in memory.recent if not each.is_ok and until is not None and each.sent_at <= until]
     return extend(
         Incident(
             incident_id=f"{group}-{opened_at:%Y%m%dT%H%M%S}.{opened_at.microsecond // 1000:03d}",
@@ -260,5 +262,5 @@ def open_incident(group: str, cause: Cause, opened_at: datetime, memory: Memory)
             from_target=memory.target,
             address_before=memory.egress_address,
         ),
-        tuple(each for each in memory.recent if until is None or each.sent_at >= until),
+        tuple(each for each in memory.recent if not failed or each.sent_at > max(failed)),
     )
