@@ -99,6 +99,7 @@ class Rulers:
         self._where = stack.groups[group].host
         self._directory = Path(stack.directory.name)
         self._running: dict[str, tuple[subprocess.Popen[Any], Path]] = {}
+        self._opening: dict[str, subprocess.Popen[Any]] = {}
         probe = ["python", "-m", "lab.probe", "--target", PROBED, "--deadline-ms"]
         self._start("strict", [*probe, str(STRICT_MS)])
         self._start("patient", [*probe, str(PATIENT_MS), "--interval-ms", str(PATIENT_INTERVAL_MS)])
@@ -118,6 +119,7 @@ class Rulers:
             # What curl calls --keepalive-time 1: without it a client that only listens cannot tell the new NAT of
             # itself, and an abrupt move ends the download (FACTS: flow survival).
             self._start("download", [*flows, "server", "--connections", "1", "--keepalive", "1"], is_flow=True)
+        self._wait_until_open()
         time.sleep(0.5)
 
     def _start(self, name: str, argv: list[str], *, is_flow: bool = False, where: str = "") -> None:
@@ -125,10 +127,15 @@ class Rulers:
         process = self._stack.network.spawn(
             where or self._where, [*argv, "--output", str(output)], stderr=subprocess.PIPE, text=True
         )
-        assert process.stderr is not None
-        if is_flow and process.stderr.readline().strip() != "ready":
-            raise RuntimeError(f"the {name} connections could not be opened")
         self._running[name] = (process, output)
+        if is_flow:
+            self._opening[name] = process
+
+    def _wait_until_open(self) -> None:
+        for name, process in self._opening.items():
+            assert process.stderr is not None
+            if process.stderr.readline().strip() != "ready":
+                raise RuntimeError(f"the {name} connections could not be opened")
 
     def stop(self) -> Measured:
         """Ends the measurement and reads it."""

@@ -22,9 +22,10 @@ CALL_SECONDS = 0.05
 TABLES = 3
 """Route tables of a zone: enough to tell a keeper that moves them one by one from one that moves them at once."""
 PACE = ApiOptions(boot_seconds=1.0, stop_seconds=1.0)
-RUN, QUIET, TICK = 5.0, 5.0, 20.0
+RUN, QUIET, TICK = 5.0, 9.0, 20.0
 """Of a watch run, before going home, and of the schedule's minute: what only sets the time between two runs.
-The quiet period is longer than a move away is watched, or traffic would come home in the middle of it."""
+The quiet period is longer than a move away is watched and the connections of the next event take to open, or traffic
+would come home in the middle of them."""
 
 HOSTS = ("10.0.2.11", "10.0.2.12")
 """More private hosts in zone a, beside the lab's own: connections of several hosts may have one source port, and then
