@@ -16,10 +16,12 @@ STOPPED = InstanceState.STOPPED
 
 def probing(world: World, table: str) -> World:
     """The prober of group a sits behind that table."""
-    kept = replace(world.seen.tables[table], subnet_ids=frozenset({"subnet-probed", "subnet-other"}))
-    world.network = replace(world.seen, tables={**world.seen.tables, table: kept})
-    groups = (replace(world.policy.groups[0], private_subnet_id="subnet-probed"), *world.policy.groups[1:])
-    world.policy = replace(world.policy, groups=groups)
+    named = frozenset({"subnet-private-a", "subnet-other"})
+    kept = {
+        name: replace(each, subnet_ids=named if name == table else each.subnet_ids - named)
+        for name, each in world.seen.tables.items()
+    }
+    world.network = replace(world.seen, tables=kept)
     return world
 
 

@@ -23,6 +23,7 @@ from natkeeper.core.finish import (
     plan_for,
     with_arrival,
     with_incident,
+    with_warnings,
     with_watch,
 )
 from natkeeper.core.heal import heal
@@ -61,7 +62,7 @@ class Observation:
 def decide(observation: Observation, memory: Memory, now: datetime, policy: Policy) -> Plan:
     """The plan for one group: what to do now, what to remember, and why."""
     name = observation.group.name
-    before, took = memory.incident, memory.address_took
+    before, took, was_apart = memory.incident, memory.address_took, memory.is_apart
     if isinstance(observation.network, Unknown):
         memory = _forget(absorb(name, memory, observation.news, now, policy), now)
         if observation.network.is_throttled and (memory.is_down or memory.incident is not None):
@@ -74,7 +75,8 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
         memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
         plan = describe(awaiting(_act(_settle(view), observation), view), view)
-        if is_told_in_vain and plan.reason is Reason.UNOBSERVED:
+        plan = with_warnings(plan, view, was_apart=was_apart)
+        if is_told_in_vain and plan.reason is Reason.UNOBSERVED and not plan.memory.is_apart:
             # Nothing is remembered, as without a ledger: the report may speak of another path than this, or be told
             # twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung NAT was left alone).
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
@@ -116,7 +118,7 @@ def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, poli
     if not is_good or not (is_resting or is_waiting) or memory.is_paused(now):
         return None
     known = _forget(absorb(name, memory, (report,), now, policy), now)
-    if known.is_down:
+    if known.is_down or known.is_apart:
         return None
     if is_resting:
         plan = Plan(name, known, Reason.AT_REST, carried_by=name, is_backed=memory.rest)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from natkeeper.core.arrival import is_under_way, settled_at
 from natkeeper.core.incident import Incident, Memory, WatchRun
-from natkeeper.core.model import Role
+from natkeeper.core.model import Role, Stranger
 from natkeeper.core.plan import (
     AddressArrived,
     Happening,
@@ -24,6 +24,7 @@ from natkeeper.core.plan import (
 from natkeeper.core.policy import Policy
 from natkeeper.core.replacement import Step, held_back
 from natkeeper.core.view import View
+from natkeeper.core.way import another_way
 
 SHORT_RUN = timedelta(seconds=15)
 """A watch run while something is going on: its report is what wakes the next step."""
@@ -61,6 +62,27 @@ def describe(plan: Plan, view: View) -> Plan:
     if memory.rest is not rest or memory.is_unfinished:
         memory = replace(memory, rest=rest, is_unfinished=False)
     return replace(plan, memory=memory, carried_by=carrier, is_backed=is_backed, probed_tables=view.probed_tables)
+
+
+def with_warnings(plan: Plan, view: View, *, was_apart: bool) -> Plan:
+    """Says once that packets take another path than the group's, and once of each machine that carries the stack's
+    tags and is none of its NATs."""
+    view, name = view.remembering(plan.memory), view.group.name
+    texts = [f"group {name}: {another_way(view)}"] if plan.memory.is_apart and not was_apart else []
+    found = [each for each in view.network.strangers if each.group == name]
+    texts += [_stranger(each) for each in found if each.instance_id not in plan.memory.strangers]
+    ids = tuple(sorted(each.instance_id for each in found))
+    if not texts and ids == plan.memory.strangers:
+        return plan
+    memory, told = replace(plan.memory, strangers=ids), tuple(Warned(each) for each in texts)
+    return replace(plan, memory=memory, happenings=(*plan.happenings, *told))
+
+
+def _stranger(each: Stranger) -> str:
+    return (
+        f"group {each.group}: {each.instance_id} carries this stack's tags and is none of its NATs: {each.differs}. It is "
+        f"left alone; terminate it or take its tags off"
+    )
 
 
 def awaiting(plan: Plan, view: View) -> Plan:

@@ -14,6 +14,7 @@ from natkeeper.core.arrival import is_under_way
 from natkeeper.core.incident import RECENT_ROUNDS, Cause
 from natkeeper.core.model import ControlProbe, InstanceState
 from natkeeper.core.view import View
+from natkeeper.core.way import another_way
 
 DELIVERY = timedelta(seconds=5)
 """From a verdict to the next run's first round, and back to a pass, with room. The prober's word that the path is down
@@ -49,6 +50,8 @@ def judge(view: View, control: ControlProbe | None) -> Verdict:
     by_state = _by_state(view, target)
     if by_state is not None:
         return by_state
+    if (elsewhere := another_way(view)) != "":
+        return Verdict(Health.UNOBSERVED, detail=elsewhere)
     if view.memory.is_down:
         return _by_probes(view, control, view.memory.down_at)
     if (heard_at := _owner_down_at(view)) is not None:

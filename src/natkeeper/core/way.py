@@ -1,7 +1,9 @@
 """Whether the prober's packets go where the group's traffic belongs: only then do they prove anything of it.
 
-Asked by `decide` of each look, and told by `acting` how a move's calls were answered. May not import anything but the
-standard library's data types.
+Three ways to be wrong about it: its own route leads elsewhere (*stray*: somebody edited it), its subnet is behind
+another table than the group's (*apart*, by the look), or the far end sees it from another address than the group's
+(*apart*, by the report). Asked by `decide` of each look, by `absorb` of each report, and told by `acting` how a move's
+calls were answered. May not import anything but the standard library's data types.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from datetime import datetime, timedelta
 
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import DEFAULT_ROUTE
-from natkeeper.core.news import Round
+from natkeeper.core.news import ProbeReport, Round
 from natkeeper.core.plan import Action, Plan, PointRoute, Reason
 from natkeeper.core.policy import Policy
 from natkeeper.core.view import View
@@ -27,10 +29,110 @@ through at once may have gone the old way, which had come back: it would prove a
 
 def as_seen(view: View) -> Memory:
     """The memory after a look, of which the report that woke the pass is told nothing yet."""
-    memory = view.memory
+    memory = _as_associated(_as_settled(view), view)
     ways = view.probed(DEFAULT_ROUTE)
     is_stray = bool(ways) and memory.target not in (None, *ways)
     return memory if is_stray is memory.is_stray else _with(memory, view.now, is_stray=is_stray)
+
+
+def _as_settled(view: View) -> Memory:
+    """Whether packets must now be seen from the group's Elastic IP. Where they need not be (a gateway, a NAT without an
+    address for this group, an address that is gone or under way), what they are seen from says nothing."""
+    memory, group = view.memory, view.group
+    path = next((each for each in view.paths if each.target == view.target), None)
+    landing = path.landing if path is not None else None
+    elastic = view.network.addresses.get(group.allocation_id)
+    if landing is None or elastic is None:
+        until = view.now if memory.strange_address is not None else memory.apart_until
+        return replace(memory, settled_since=None, strange_address=None, apart_until=until)
+    is_there = (elastic.interface_id, elastic.private) == (view.target, landing)
+    is_routed = set(view.points_at(DEFAULT_ROUTE).values()) == {view.target}
+    is_settled = is_there and is_routed and memory.address_move is None
+    return replace(memory, settled_since=(memory.settled_since or view.now) if is_settled else None)
+
+
+def _as_associated(memory: Memory, view: View) -> Memory:
+    """Whether the prober's subnet is behind one of the group's tables. Once it is again, what is sent from now on
+    counts; a changed association takes as long to propagate as a changed route."""
+    if not view.probed_tables:
+        return memory if memory.apart_since is not None else _blinded(replace(memory, apart_since=view.now))
+    if memory.apart_since is None:
+        return memory
+    return replace(memory, apart_since=None, apart_until=view.now + view.policy.propagation)
+
+
+def _blinded(memory: Memory) -> Memory:
+    """Without all that packets have shown, for nobody knows since when they have gone another way."""
+    return replace(memory, proofs=(), canary=None, is_down=False, down_at=None, stable_since=None)
+
+
+def as_reported(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
+    """The memory after a report's public address: another one than the group's, while its path is settled, means that
+    the packets went another way; its own again, that they do no more.
+
+    Only where the page is known to tell the truth: it has told an address of the stack's before, or does so now. The
+    user chooses the page, and one that always shows some other address must not make natkeeper blind for good.
+    """
+    seen, at, own = report.egress_address, report.egress_address_at, policy.group(report.group).public_address
+    if seen is None or at is None:
+        return memory
+    if seen == own:
+        if memory.strange_address is None:
+            return memory
+        return replace(memory, strange_address=None, apart_until=max(at, memory.apart_until or at))
+    since = memory.settled_since
+    is_expected = since is not None and at > since + policy.address_arrival
+    known = {*(each.public_address for each in policy.groups), policy.proving.public if policy.proving else own}
+    is_true = seen in known or memory.egress_address in known
+    if not is_expected or not is_true or _is_of_before(memory, at):
+        return memory
+    return memory if memory.strange_address is not None else _blinded(replace(memory, strange_address=seen))
+
+
+def _is_of_before(memory: Memory, at: datetime) -> bool:
+    return memory.apart_since is not None or (memory.apart_until is not None and at <= memory.apart_until)
+
+
+def on_the_path(memory: Memory, report: ProbeReport) -> ProbeReport:
+    """The report with what its packets show of the group's own path only."""
+    if memory.is_apart:
+        return replace(report, rounds=(), canary=(), egress_address=None, egress_address_at=None)
+    until = memory.apart_until
+    if until is None or not any(each.sent_at <= until for each in (*report.rounds, *report.canary)):
+        return report
+    at = report.egress_address_at
+    is_own = at is not None and at >= until
+    return replace(
+        report,
+        rounds=tuple(each for each in report.rounds if each.sent_at > until),
+        canary=tuple(each for each in report.canary if each.sent_at > until),
+        egress_address=report.egress_address if is_own else None,
+        egress_address_at=at if is_own else None,
+    )
+
+
+def another_way(view: View) -> str:
+    """Why nothing is known of the group's path, and what a person can do; empty where its packets take it."""
+    memory, group = view.memory, view.group
+    if memory.apart_since is not None:
+        return f"{_behind(view)}; nothing is known of the group's path: associate it with {' or '.join(group.table_ids)}"
+    if memory.strange_address is not None:
+        return (
+            f"the prober of subnet {group.private_subnet_id} is seen from {memory.strange_address}, not from the group's "
+            f"{group.public_address}; its packets take another path, so nothing is known of the group's: see whether the "
+            f"prober is in that subnet, and for more specific routes in {', '.join(group.table_ids)}"
+        )
+    return ""
+
+
+def _behind(view: View) -> str:
+    subnet, others = view.group.private_subnet_id, view.network.associations
+    if subnet not in others:
+        return f"EC2 did not say which route table the prober's subnet {subnet} uses"
+    table = others[subnet]
+    if table is None:
+        return f"the prober's subnet {subnet} uses the VPC's main route table, which is none of the group's"
+    return f"the prober's subnet {subnet} is associated with {table}, which is none of the group's tables"
 
 
 def as_answered(memory: Memory, plan: Plan, action: Action, now: datetime, policy: Policy, *, is_done: bool) -> Memory:
