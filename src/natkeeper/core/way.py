@@ -81,7 +81,7 @@ def as_reported(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
             return memory
         return replace(memory, strange_address=None, apart_until=max(at, memory.apart_until or at))
     since = memory.settled_since
-    is_expected = since is not None and at > since + policy.address_arrival
+    is_expected = since is not None and at > max(since, memory.moved_at or since) + policy.address_arrival
     known = {*(each.public_address for each in policy.groups), policy.proving.public if policy.proving else own}
     is_true = seen in known or memory.egress_address in known
     if not is_expected or not is_true or _is_of_before(memory, at):
@@ -175,4 +175,4 @@ def followed(view: View) -> Memory | None:
     ways = [each for each in view.probed(DEFAULT_ROUTE) if each is not None]
     if not memory.is_stray or not works or is_fresh or not ways:
         return None
-    return replace(memory, target=max(ways, key=ways.count), is_stray=False, led_since=view.now)
+    return replace(memory, target=ways[0], is_stray=False, led_since=view.now)
