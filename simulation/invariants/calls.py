@@ -233,6 +233,9 @@ def only_what_is_ours(book: Book, call: Call) -> str | None:
             return f"{call.operation} of {params['DestinationCidrBlock']}"
     if params.get("AllocationId", PROVING) != PROVING and book.group_of_address(params["AllocationId"]) is None:
         return f"{call.operation} of {params['AllocationId']}, which is not the stack's"
+    target = book.world.ec2.owner(params.get("NetworkInterfaceId", ""))
+    if target is not None and target.instance_id not in book.ours:
+        return f"{call.operation} to {target.instance_id}, which is not natkeeper's"
     named = params.get("InstanceIds", ())
     foreign = [each for each in named if each in book.world.ec2.machines and each not in book.ours]
     return f"{call.operation} of {foreign[0]}, which is not natkeeper's" if foreign else None
