@@ -76,7 +76,7 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
     is_late = _is_late(memory, report, now)
     if report.mode is RunMode.WATCH:
         memory = _end_watch(memory, report.run_id)
-    memory = as_reported(memory, report, policy)
+    memory = as_reported(memory, report, now, policy)
     report = on_the_path(memory, report)
     if report.mode is RunMode.WATCH:
         memory = replace(memory, observed=0.0) if memory.is_apart else _coverage(memory, report, policy)

@@ -287,6 +287,8 @@ class Memory:
     nothing under way: packets are seen from that address then, or took another path."""
     strange_address: str | None = None
     """The far end saw the prober from there although the group's path was settled; None once it saw the group's own."""
+    strange_at: datetime | None = None
+    """When it was last seen from there."""
     strangers: tuple[str, ...] = ()
     """Instances with the stack's tags that are none of its NATs, of which a person was told."""
 

@@ -44,7 +44,7 @@ def _as_settled(view: View) -> Memory:
     elastic = view.network.addresses.get(group.allocation_id)
     if landing is None or elastic is None:
         until = view.now if memory.strange_address is not None else memory.apart_until
-        return replace(memory, settled_since=None, strange_address=None, apart_until=until)
+        return replace(memory, settled_since=None, strange_address=None, strange_at=None, apart_until=until)
     is_there = (elastic.interface_id, elastic.private) == (view.target, landing)
     is_routed = set(view.points_at(DEFAULT_ROUTE).values()) == {view.target}
     is_settled = is_there and is_routed and memory.address_move is None
@@ -55,7 +55,8 @@ def _as_associated(memory: Memory, view: View) -> Memory:
     """Whether the prober's subnet is behind one of the group's tables. Once it is again, what is sent from now on
     counts; a changed association takes as long to propagate as a changed route."""
     if not view.probed_tables:
-        return memory if memory.apart_since is not None else _blinded(replace(memory, apart_since=view.now))
+        apart = replace(memory, apart_since=view.now, strange_address=None, strange_at=None)
+        return memory if memory.apart_since is not None else _blinded(apart)
     if memory.apart_since is None:
         return memory
     return replace(memory, apart_since=None, apart_until=view.now + view.policy.propagation)
@@ -66,7 +67,7 @@ def _blinded(memory: Memory) -> Memory:
     return replace(memory, proofs=(), canary=None, is_down=False, down_at=None, stable_since=None)
 
 
-def as_reported(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
+def as_reported(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Memory:
     """The memory after a report's public address: another one than the group's, while its path is settled, means that
     the packets went another way; its own again, that they do no more.
 
@@ -75,18 +76,35 @@ def as_reported(memory: Memory, report: ProbeReport, policy: Policy) -> Memory:
     """
     seen, at, own = report.egress_address, report.egress_address_at, policy.group(report.group).public_address
     if seen is None or at is None:
-        return memory
+        return _as_worn_out(memory, report, now, policy)
     if seen == own:
-        if memory.strange_address is None:
-            return memory
-        return replace(memory, strange_address=None, apart_until=max(at, memory.apart_until or at))
+        return _as_its_own(memory, at)
     since = memory.settled_since
     is_expected = since is not None and at > max(since, memory.moved_at or since) + policy.address_arrival
     known = {*(each.public_address for each in policy.groups), policy.proving.public if policy.proving else own}
     is_true = seen in known or memory.egress_address in known
     if not is_expected or not is_true or _is_of_before(memory, at):
         return memory
-    return memory if memory.strange_address is not None else _blinded(replace(memory, strange_address=seen))
+    strange = replace(memory, strange_address=seen, strange_at=min(at, now))
+    return strange if memory.strange_address is not None else _blinded(strange)
+
+
+def _as_worn_out(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) -> Memory:
+    """An address that was seen a while ago does not excuse for ever what is lost now: the packets may go the group's
+    way again, and find a NAT that is hung, which shows no address at all."""
+    seen_at, last = memory.strange_at, report.rounds[-1:]
+    is_lost = bool(last) and not last[0].is_ok
+    if seen_at is None or not is_lost or now - seen_at <= policy.freshness:
+        return memory
+    return _as_its_own(memory, seen_at)
+
+
+def _as_its_own(memory: Memory, until: datetime) -> Memory:
+    """Seen from the group's own address again: what was sent after that counts."""
+    if memory.strange_address is None:
+        return memory
+    until = max(until, memory.apart_until or until)
+    return replace(memory, strange_address=None, strange_at=None, apart_until=until)
 
 
 def _is_of_before(memory: Memory, at: datetime) -> bool:
