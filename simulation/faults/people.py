@@ -115,8 +115,8 @@ def _tagged(act: Act) -> None:
     weight=3,
     complicates=True,
     sees="`unobserved`, with the subnet and the table that it is behind, and a message",
-    does="looks on, moves traffic where EC2 itself says that its path is dead, and counts packets again once the subnet "
-    "is back",
+    does="looks on, moves traffic where EC2 itself says that its path is dead, and counts packets again once the "
+    "subnet is back",
     never="takes packets of another path for proof of its NATs, or for their death",
 )
 def _association(act: Act) -> None:

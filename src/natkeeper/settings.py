@@ -18,6 +18,7 @@ from natkeeper.core.policy import Group, Policy, ProvingAddress, StandbyMode
 from natkeeper.probing import parse_targets
 
 ZONES = ("a", "b", "c")
+_PRIVATE = "a prober there would see a path that no workload takes: give one of the zone's private subnets"
 
 
 class BadSettings(ValueError):
@@ -151,8 +152,8 @@ def _refuse_shared_subnets(one: Group, other: Group) -> None:
     for zone, public in ((other, one), (one, other)):
         if zone.private_subnet_id == public.subnet_id:
             raise BadSettings(
-                f"NATKEEPER_GROUP_{zone.name.upper()}: `private` {zone.private_subnet_id} is zone {public.name}'s public "
-                f"subnet; a prober there would see a path that no workload takes: give one of the zone's private subnets"
+                f"NATKEEPER_GROUP_{zone.name.upper()}: `private` {zone.private_subnet_id} is zone {public.name}'s "
+                f"public subnet; {_PRIVATE}"
             )
 
 
@@ -184,10 +185,7 @@ def _group(name: str, zone: str, raw: str) -> tuple[Group, str]:
     gateway = str(fields.get("gateway") or "").strip()
     subnet, private = field("subnet"), field("private")
     if private == subnet:
-        raise BadSettings(
-            f"{name}: `private` is {private}, the zone's public subnet; a prober there would see a path that no workload "
-            f"takes: give one of the zone's private subnets"
-        )
+        raise BadSettings(f"{name}: `private` {private} is the zone's public subnet; {_PRIVATE}")
     group = Group(zone, tables, cidr, subnet, field("allocation"), address, private, gateway or None)
     return group, field("prober")
 

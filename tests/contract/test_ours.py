@@ -190,7 +190,9 @@ def test_a_pass_says_so_once_moves_nothing_and_forgets_what_packets_had_shown() 
         associate(cloud, "a", None)
         for _ in range(3):
             assert cloud.wake(Tick(), cloud.report("a", "-----")) == {"a": ["unobserved"], "b": ["at-rest"]}
-        warned = [each for each in cloud.output.lines() if each.get("level") == "WARNING" and private in each["message"]]
+        warned = [
+            each for each in cloud.output.lines() if each.get("level") == "WARNING" and private in each["message"]
+        ]
         assert len(warned) == 1
         assert not {"ReplaceRoute", "CreateRoute", "AssociateAddress"} & set(cloud.writes())
         memory = cloud.memory("a")

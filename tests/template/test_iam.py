@@ -25,7 +25,12 @@ PROFILE = f"arn:aws:any:{REGION}:{ACCOUNT}:{STACK}-NatInstanceProfile-{'X' * 12}
 OWN_INSTANCE = TAGGED | {"ec2:InstanceProfile": PROFILE}
 OWN_INTERFACE = TAGGED | {"ec2:Vpc": f"{EC2}:vpc/{VPC_ID}"}
 NOT_OURS = {
-    INSTANCE: (FOREIGN | {"ec2:InstanceProfile": PROFILE}, TAGGED, TAGGED | {"ec2:InstanceProfile": f"{PROFILE}-2"}, {}),
+    INSTANCE: (
+        FOREIGN | {"ec2:InstanceProfile": PROFILE},
+        TAGGED,
+        TAGGED | {"ec2:InstanceProfile": f"{PROFILE}-2"},
+        {},
+    ),
     INTERFACE: (FOREIGN | {"ec2:Vpc": f"{EC2}:vpc/{VPC_ID}"}, TAGGED, TAGGED | {"ec2:Vpc": f"{EC2}:vpc/vpc-2"}, {}),
 }
 """Of another stack, or with the stack's tags and nothing else of its NATs."""
@@ -190,7 +195,7 @@ def test_a_stack_of_one_zone_writes_only_its_own_tables(template: dict[str, Any]
 
 @pytest.mark.parametrize("action", ["ec2:TerminateInstances", "ec2:StopInstances", "ec2:StartInstances"])
 def test_only_this_stacks_instances_can_be_stopped_started_or_terminated(may: Any, action: str) -> None:
-    """A machine of another VPC that carries the tags was terminated: the profile of the launch template is asked too."""
+    """A machine of another VPC with the tags was terminated: the launch template's profile is asked for too."""
     assert may(action, INSTANCE, OWN_INSTANCE)
     assert not any(may(action, INSTANCE, each) for each in NOT_OURS[INSTANCE])
 

@@ -54,7 +54,11 @@ def differs(raw: Mapping[str, Any], group: str, marks: Marks) -> str:
     shown = (
         ("VPC", raw.get("VpcId"), marks.vpc_id),
         ("subnet", raw.get("SubnetId"), marks.subnets[group]),
-        ("security group", marks.security_group if marks.security_group in groups else ", ".join(groups), marks.security_group),
+        (
+            "security group",
+            marks.security_group if marks.security_group in groups else ", ".join(groups),
+            marks.security_group,
+        ),
         ("instance profile", profile, marks.instance_profile),
     )
     is_gone = InstanceState(raw["State"]["Name"]).is_gone

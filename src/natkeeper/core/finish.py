@@ -80,8 +80,8 @@ def with_warnings(plan: Plan, view: View, *, was_apart: bool) -> Plan:
 
 def _stranger(each: Stranger) -> str:
     return (
-        f"group {each.group}: {each.instance_id} carries this stack's tags and is none of its NATs: {each.differs}. It is "
-        f"left alone; terminate it or take its tags off"
+        f"group {each.group}: {each.instance_id} carries this stack's tags and is none of its NATs: {each.differs}. "
+        "It is left alone; terminate it or take its tags off"
     )
 
 

@@ -133,12 +133,14 @@ def another_way(view: View) -> str:
     """Why nothing is known of the group's path, and what a person can do; empty where its packets take it."""
     memory, group = view.memory, view.group
     if memory.apart_since is not None:
-        return f"{_behind(view)}; nothing is known of the group's path: associate it with {' or '.join(group.table_ids)}"
+        return (
+            f"{_behind(view)}; nothing is known of the group's path: associate it with {' or '.join(group.table_ids)}"
+        )
     if memory.strange_address is not None:
         return (
-            f"the prober of subnet {group.private_subnet_id} is seen from {memory.strange_address}, not from the group's "
-            f"{group.public_address}; its packets take another path, so nothing is known of the group's: see whether the "
-            f"prober is in that subnet, and for more specific routes in {', '.join(group.table_ids)}"
+            f"the prober of subnet {group.private_subnet_id} is seen from {memory.strange_address}, not from the "
+            f"group's {group.public_address}; its packets take another path, so nothing is known of the group's: see "
+            f"whether the prober is in that subnet, and for more specific routes in {', '.join(group.table_ids)}"
         )
     return ""
 
