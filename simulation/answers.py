@@ -88,8 +88,8 @@ def _instance(ec2: Ec2, machine: Machine) -> Answer:
     }
     if machine.interface is not None:
         # Once it is terminated EC2 shows none of these any more.
-        groups = [{"GroupId": machine.security_group}]
-        answer |= {"VpcId": machine.vpc_id, "SubnetId": machine.subnet_id, "SecurityGroups": groups}
+        groups, subnet = [{"GroupId": machine.security_group}], machine.subnet_id or f"subnet-{machine.interface.zone}"
+        answer |= {"VpcId": machine.vpc_id, "SubnetId": subnet, "SecurityGroups": groups}
     return answer
 
 

@@ -63,6 +63,7 @@ class Machine:
     token: str = ""
     vpc_id: str = VPC
     subnet_id: str = ""
+    """Empty: its zone's public one."""
     security_group: str = SECURITY_GROUP
     profile: str = PROFILE
     is_stranger: bool = False

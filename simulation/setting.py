@@ -176,7 +176,6 @@ def _nat(ec2: Ec2, group: Group, addresses: int) -> Machine:
     )
     tags = {STACK_TAG: STACK, GROUP_TAG: group.name, ROLE_TAG: Role.NAT.value}
     machine = Machine(f"i-{number:017x}", "t4g.nano", tags, interface, -3600 * SECOND, "running", -3500 * SECOND)
-    machine.subnet_id = group.subnet_id
     ec2.interfaces[interface.interface_id] = interface
     ec2.machines[machine.instance_id] = machine
     return machine
