@@ -28,10 +28,11 @@ from natkeeper import wiring
 from natkeeper.adapters import ec2_facts as adapter
 from natkeeper.adapters.clock import LambdaClock
 from natkeeper.adapters.codec import decode
+from natkeeper.asking import LAST_CALL
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import InstanceChanged, News, ProbeReport, Round, RunMode, Tick, Verdict
-from natkeeper.opening import LAST_CALL, RESERVE
+from natkeeper.opening import RESERVE
 from natkeeper.ports import Ports
 from natkeeper.probing import ControlProbe
 from natkeeper.reconcile import reconcile
