@@ -328,3 +328,14 @@ def test_small_worlds_have_a_prober_on_the_first_table() -> None:
     seen_by = network(chosen, []).tables
     assert {name for name, each in seen_by.items() if each.subnet_ids} == {"rtb-a", "rtb-b"}
     assert secs(1) == chosen.propagation
+
+
+def test_zones_on_interfaces_that_are_nobodys_are_no_common_mode() -> None:
+    """All of them fail, and none on a NAT of the stack's: held as if their NATs ran, they would stay dark for ever."""
+    world = resting("ab").route("rtb-a", "eni-x").route("rtb-b", "eni-y")
+    world.network = replace(world.seen, instances=())
+    for name, target in (("a", "eni-x"), ("b", "eni-y")):
+        world.remember(name, target=target, proofs=(), is_down=True, down_at=at(0))
+    plan = world.step(report("xxx", -3), now=0)
+    assert plan.reason is not Reason.COMMON_MODE
+    assert any(isinstance(each, LaunchInstance) for each in plan.actions)
