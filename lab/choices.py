@@ -31,6 +31,10 @@ class Choices:
 
     zones: int = 2
     tables: int = 1
+    apart: tuple[str, ...] = ()
+    """Zones whose prober has a subnet of its own, beside the workloads'."""
+    gateways: tuple[str, ...] = ()
+    """Zones that have a NAT gateway."""
     mid_stream: MidStream = "accept"
     quiet: float = 4.0
     run: float = 5.0

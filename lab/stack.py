@@ -77,7 +77,8 @@ class Stack:
         self.ec2: Any = boto3.client("ec2")
         self.dynamodb = boto3.client("dynamodb")
         self._start_internet()
-        users = UsersVpc(self.ec2, self.choices.api.region, self.choices.zones, self.choices.tables)
+        asked = self.choices
+        users = UsersVpc(self.ec2, asked.api.region, asked.zones, asked.tables, asked.apart, asked.gateways)
         self.vpc, self.groups = users.id, users.zones
         self.deployment = deployment.deploy(STACK, {**users.parameters(), **self.choices.deployed()})
         # Deployed, and asleep until switch_on: the story begins with NATs made by hand and nobody watching them.
@@ -158,14 +159,14 @@ class Stack:
         self.hosts[function_name].set_cpu_share(percent)
 
     def _machine_in(self, subnet: str) -> str:
-        return next(each.host for each in self.groups.values() if each.private_subnet == subnet)
+        return next(each.prober_host for each in self.groups.values() if each.private_subnet == subnet)
 
     # -- natkeeper
 
     def switch_on(self) -> None:
         """Enables the stack's rules and schedules: from here on natkeeper hears events and ticks."""
-        for each in self.groups.values():
-            self.wait_for(each.host, "running")
+        for host in (host for each in self.groups.values() for host in (each.host, each.prober_host)):
+            self.wait_for(host, "running")
         deployment.set_triggers(self.deployment, is_on=True)
 
     def stop_schedule(self, seconds: float) -> None:
@@ -178,8 +179,7 @@ class Stack:
     def wake(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """One invocation of the controller, waited for; what it answered."""
         result = self.hosts["controller"].invoke(json.dumps(event).encode())
-        answer: dict[str, Any] = json.loads(result.payload)
-        return answer
+        return dict(json.loads(result.payload))
 
     # -- NATs by hand, as the story begins
 
@@ -255,7 +255,7 @@ class Stack:
         """Where the group's default routes point now."""
         tables = self.ec2.describe_route_tables(RouteTableIds=list(self.groups[group].tables))["RouteTables"]
         return {
-            route.get("NetworkInterfaceId") or route.get("GatewayId", "")
+            route.get("NetworkInterfaceId") or route.get("NatGatewayId") or route.get("GatewayId", "")
             for table in tables
             for route in table["Routes"]
             if route.get("DestinationCidrBlock") == ANYWHERE

@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 VPC_CIDR = "10.0.0.0/16"
 ANYWHERE = "0.0.0.0/0"
 WEB_HOST = "10.0.1.10"
 IMAGE = "ami-12c6146b"  # one of the images moto ships; the lab boots user data, not images
+
+
+HOST = 10
+"""A host's number in its subnet."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +40,38 @@ ZONES = (
 
 @dataclass
 class ZoneParts:
-    """One zone: what the user has, and (once the stack is there) its Elastic IP. `nat` is a NAT launched by hand."""
+    """One zone: what the user has, and (once the stack is there) its Elastic IP. `nat` is a NAT launched by hand.
+
+    `private_subnet` is the prober's, and `prober_host` a host in it; `host` is a workload's, mostly the same one.
+    """
 
     zone: Zone
     public_subnet: str
     private_subnet: str
     tables: tuple[str, ...]
     host: str = ""
+    prober_host: str = ""
+    gateway: str = ""
     allocation: str = ""
     address: str = ""
     nat: str = ""
 
 
 class UsersVpc:
-    """Builds it; `parameters` says it in the template's words."""
+    """Builds it; `parameters` says it in the template's words. `apart`: zones whose prober has a subnet of its own;
+    `gateways`: zones that have a NAT gateway."""
 
-    def __init__(self, ec2: Any, region: str, zones: int, tables: int) -> None:
+    def __init__(
+        self,
+        ec2: Any,
+        region: str,
+        zones: int,
+        tables: int,
+        apart: Collection[str] = (),
+        gateways: Collection[str] = (),
+    ) -> None:
         self._ec2 = ec2
+        self._apart, self._with_gateway = apart, gateways
         self._region = region
         self.id = str(ec2.create_vpc(CidrBlock=VPC_CIDR)["Vpc"]["VpcId"])
         gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
@@ -71,6 +92,8 @@ class UsersVpc:
             found[f"{prefix}PrivateSubnetId"] = each.private_subnet
             found[f"{prefix}RouteTableIds"] = ",".join(each.tables)
             found[f"{prefix}PrivateCidr"] = each.zone.private
+            if each.gateway:
+                found[f"{prefix}NatGatewayId"] = each.gateway
         return found
 
     def _table(self) -> str:
@@ -79,8 +102,16 @@ class UsersVpc:
     def _zone(self, zone: Zone, count: int) -> ZoneParts:
         tables = tuple(self._table() for _ in range(count))
         public = self._subnet(zone, zone.public, self._public_table)
-        private = self._subnet(zone, zone.private, tables[0])
-        return ZoneParts(zone, public, private, tables, host=self._host(zone.host, private))
+        gateway = make_gateway(self._ec2, public) if zone.name in self._with_gateway else ""
+        if zone.name in self._apart:
+            workloads, prober = (str(each) for each in IPv4Network(zone.private).subnets())
+            host = self._host(zone.host, self._subnet(zone, workloads, tables[0]))
+            private = self._subnet(zone, prober, tables[0])
+            prober_host = self._host(str(IPv4Network(prober)[HOST]), private)
+        else:
+            private = self._subnet(zone, zone.private, tables[0])
+            host = prober_host = self._host(zone.host, private)
+        return ZoneParts(zone, public, private, tables, host, prober_host, gateway)
 
     def _subnet(self, zone: Zone, cidr: str, table: str) -> str:
         made = self._ec2.create_subnet(VpcId=self.id, CidrBlock=cidr, AvailabilityZone=f"{self._region}{zone.name}")
@@ -92,3 +123,15 @@ class UsersVpc:
         nic = {"DeviceIndex": 0, "SubnetId": subnet, "Groups": [self._host_group], "PrivateIpAddress": address}
         made = self._ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, NetworkInterfaces=[nic])
         return str(made["Instances"][0]["InstanceId"])
+
+
+def make_gateway(ec2: Any, public_subnet: str) -> str:
+    """A NAT gateway in the subnet, with an Elastic IP of its own; its id."""
+    allocation = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    return str(ec2.create_nat_gateway(SubnetId=public_subnet, AllocationId=allocation)["NatGateway"]["NatGatewayId"])
+
+
+def address_of(ec2: Any, allocation: str) -> dict[str, Any]:
+    """An Elastic IP as EC2 shows it; empty when it was released."""
+    found = ec2.describe_addresses(Filters=[{"Name": "allocation-id", "Values": [allocation]}])["Addresses"]
+    return dict(found[0]) if found else {}

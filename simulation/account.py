@@ -12,7 +12,7 @@ from typing import Any
 
 from simulation.errors import ApiError
 from simulation.hub import Hub
-from simulation.machines import DEFAULT_ROUTE, Elastic, Interface, Machine, Table
+from simulation.machines import DEFAULT_ROUTE, VPC, Elastic, Interface, Machine, Table
 from simulation.paces import Paces
 
 
@@ -127,7 +127,11 @@ class Account:
             # EC2 API reference, ReplaceRoute: refused once the instance has a second interface, so never counted on.
             text = f"There are multiple interfaces attached to instance '{params['InstanceId']}'"
             raise ApiError("InvalidInstanceID", text)
-        return self._interface(params["NetworkInterfaceId"]).interface_id
+        interface = self._interface(params["NetworkInterfaceId"])
+        if interface.vpc_id != VPC:
+            text = f"{params['RouteTableId']} and {interface.interface_id} belong to different networks"
+            raise ApiError("InvalidParameterValue", text)
+        return interface.interface_id
 
     def _interface(self, interface_id: str) -> Interface:
         if interface_id not in self.interfaces:

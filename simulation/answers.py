@@ -82,15 +82,20 @@ def _instance(ec2: Ec2, machine: Machine) -> Answer:
         "State": {"Name": machine.state},
         "LaunchTime": instant(machine.launched_at),
         "Tags": [{"Key": key, "Value": value} for key, value in machine.tags.items()],
-        "NetworkInterfaces": [_interface(ec2, machine.interface)] if machine.interface is not None else [],
+        "NetworkInterfaces": [],
         "IamInstanceProfile": {"Arn": machine.profile},
         "SecurityGroups": [],
     }
     if machine.interface is not None:
-        # Once it is terminated EC2 shows none of these any more.
-        groups, subnet = [{"GroupId": machine.security_group}], machine.subnet_id or f"subnet-{machine.interface.zone}"
-        answer |= {"VpcId": machine.vpc_id, "SubnetId": subnet, "SecurityGroups": groups}
+        answer |= _place(machine.interface) | {"NetworkInterfaces": [_interface(ec2, machine.interface)]}
     return answer
+
+
+def _place(interface: Interface) -> Answer:
+    """A terminated instance has none (EC2 API reference, Instance)."""
+    subnet = interface.subnet_id or f"subnet-{interface.zone}"
+    groups = [{"GroupId": interface.group_id}]
+    return {"VpcId": interface.vpc_id, "SubnetId": subnet, "SecurityGroups": groups}
 
 
 def _interface(ec2: Ec2, interface: Interface) -> Answer:
@@ -120,8 +125,8 @@ def _tables(ec2: Ec2) -> list[Answer]:
             "RouteTableId": table.table_id,
             "Routes": [_route(ec2, destination, target) for destination, target in table.routes.items()],
             "Associations": [
-                *[{"SubnetId": each, "Main": False} for each in table.subnet_ids],
                 *([{"Main": True}] if table.is_main else []),
+                *({"Main": False, "SubnetId": each} for each in table.subnet_ids),
             ],
         }
         for table in ec2.tables.values()

@@ -101,6 +101,8 @@ def _atom(text: str) -> Condition:
             return False
         left = len(next(iter(item[name].values()))) if is_size else _plain(item[name])
         right = _plain(values[value])
+        if type(left) is not type(right):
+            return False  # values of two types are neither equal nor in any order
         return bool(left == right if sign == "=" else left < right)
 
     return compare
@@ -124,7 +126,13 @@ def changes(text: str) -> tuple[Change, ...]:
 
 
 def _sum(before: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, str]:
+    if before and "N" not in before:
+        raise _wrong_type()
     return {"N": str((_plain(before) if before else 0) + _plain(more))}
+
+
+def _wrong_type() -> ApiError:
+    return ApiError("ValidationException", "An operand in the update expression has an incorrect data type")
 
 
 def _setting(text: str) -> Change:
@@ -139,6 +147,8 @@ def _setting(text: str) -> Change:
         elif function == "list_append":
             if other not in item:
                 raise ApiError("ValidationException", "The provided expression refers to an attribute that is missing")
+            if "L" not in item[other]:
+                raise _wrong_type()
             item[name] = {"L": [*item[other]["L"], *values[argument]["L"]]}
         else:
             item[name] = values[plain]

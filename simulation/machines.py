@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from simulation.hub import SECOND
 
 DEFAULT_ROUTE = "0.0.0.0/0"
-VPC, SECURITY_GROUP = "vpc-1", "sg-1"
 PROFILE = "arn:aws:iam::123456789012:instance-profile/nat"
 FOREVER = 1 << 60
+VPC, SECURITY_GROUP = "vpc-1", "sg-1"
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +29,10 @@ class Interface:
     """The attribute AssociatePublicIpAddress: an address of AWS's on the primary whenever it has no other."""
     is_group_open: bool = True
     """The security group lets the private subnets in."""
+    vpc_id: str = VPC
+    subnet_id: str = ""
+    """Empty: the public subnet of its zone."""
+    group_id: str = SECURITY_GROUP
 
     @property
     def primary(self) -> str:
@@ -54,6 +58,8 @@ class Machine:
     takes_new_flows: bool = True
     loss: float = 0.0
     latency_ms: float = 0.0
+    megabits: float | None = None
+    """What it can carry in a second, both ways together; None: whatever comes."""
     visible_from: int = 0
     tagged_from: int = 0
     is_doomed_at: int | None = None
@@ -61,10 +67,6 @@ class Machine:
     is_spot_ending_at: int | None = None
     is_replacement: bool = False
     token: str = ""
-    vpc_id: str = VPC
-    subnet_id: str = ""
-    """Empty: its zone's public one."""
-    security_group: str = SECURITY_GROUP
     profile: str = PROFILE
     is_stranger: bool = False
     """Somebody put the stack's tags on a machine that is none of its NATs."""
@@ -82,6 +84,7 @@ class Machine:
         self.is_hung = False
         self.is_forwarding = self.has_ruleset = self.takes_new_flows = True
         self.loss = self.latency_ms = 0.0
+        self.megabits = None
 
 
 @dataclass(slots=True, eq=False)
@@ -109,6 +112,7 @@ class Table:
     routes: dict[str, str] = field(default_factory=dict)
     subnet_ids: tuple[str, ...] = ()
     is_main: bool = False
+    """The VPC's: of every subnet that is on no table by name."""
     lagging: dict[str, str | None] = field(default_factory=dict)
     lags_until: dict[str, int] = field(default_factory=dict)
 

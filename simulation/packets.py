@@ -52,7 +52,7 @@ DEAD = {
             "no new flows",
         ),
         *("source/dest check", "security group", "zone down", "no public address", "gateway down", "too slow"),
-        *("targets down", "prober cut off"),
+        *("targets down", "prober cut off", "public access blocked"),
     )
 }
 UNKNOWN = Fate(False, is_known=False, why="no names")
@@ -83,6 +83,11 @@ class Packets:
         """When it was whole again; far in the future while it is not."""
         self.gateways: dict[str, str | None] = {}
         """NAT gateway to its public address; None while it is broken."""
+        self.is_public_access_blocked = False
+        """VPC Block Public Access, ingress-only: what comes in for a NAT gateway passes, for an instance nothing."""
+        self.loads: dict[str, float] = {}
+        """Group to the Mbit/s that its workloads make, both ways together."""
+        self._homes: dict[str, str] = {}
         self._orders: dict[tuple[str, str], int] = {}
 
     def cut(self, group: str) -> None:
@@ -98,6 +103,7 @@ class Packets:
 
     def configure(self, policy: Policy) -> None:
         """Who may host whom, as NATs are told when they boot."""
+        self._homes = {each.name: each.table_ids[0] for each in policy.groups}
         self._orders = {
             (host.name, hosted): number
             for host in policy.groups
@@ -141,10 +147,22 @@ class Packets:
         public = interface.public.get(landing)
         if public is None:
             return DEAD["no public address"]
+        if self.is_public_access_blocked:
+            return DEAD["public access blocked"]
         rtt = RTT_MS + machine.latency_ms
         if rtt > TIMEOUT_MS:
             return DEAD["too slow"]
-        return _carried(machine.loss, rtt, public, target)
+        return _carried(max(machine.loss, self._overload(machine, target)), rtt, public, target)
+
+    def _overload(self, machine: Machine, target: str) -> float:
+        """The share of packets above what the machine can carry: it follows the load from one NAT to another."""
+        if machine.megabits is None:
+            return 0.0
+        tables = self._ec2.tables
+        load = sum(
+            each for group, each in self.loads.items() if tables[self._homes[group]].taken(DEFAULT_ROUTE) == target
+        )
+        return max(0.0, 1 - machine.megabits / load) if load else 0.0
 
     def lose_targets(self, count: int, now: int) -> None:
         """From now on so many targets are out of reach. Two make a probe fail; when fewer do, they are back."""

@@ -45,6 +45,8 @@ class Setting:
     tables: int = 2
     standby: str = "none"
     has_gateway: bool = False
+    gateways: tuple[str, ...] = ()
+    """Zones that have a NAT gateway, where not all do."""
     has_canary: bool = True
     has_proving: bool = True
     quiet: int = 20
@@ -93,7 +95,7 @@ def settings_of(setting: Setting) -> Settings:
                 "allocation": f"eipalloc-{zone}",
                 "address": f"203.0.113.{number + 1}",
                 "prober": f"prober-{zone}",
-                "gateway": f"nat-{zone}" if setting.has_gateway else "",
+                "gateway": f"nat-{zone}" if setting.has_gateway or zone in setting.gateways else "",
             }
         )
     return parse(env | dict(setting.env))

@@ -27,6 +27,11 @@ def power_off(world: World, instance: Any) -> None:
         world.owe([Verb(_lane(instance.id), lambda packets, name=instance.id: packets.power_off(name))])  # type: ignore[misc]
 
 
+def run(world: World, machine_id: str, interface_id: str, script: str) -> None:
+    """Queue the start of a machine that is no instance, such as a NAT gateway's, as `power_off` queues an end."""
+    world.owe([_boot(machine_id, interface_id, script)])
+
+
 def _boot(instance_id: str, interface_id: str, user_data: str) -> Verb:
     return Verb(_lane(instance_id), lambda packets: packets.boot(instance_id, interface_id, user_data))
 

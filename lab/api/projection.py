@@ -1,7 +1,7 @@
 """Reads the packet plane that the API's state stands for out of moto's EC2 backend.
 
 `lab.api.world` calls it with the world locked after each change. Default VPCs are left out: they hold nothing of the
-lab's. So are NAT gateways' interfaces, which have no guest to forward packets. May not import boto3.
+lab's. A NAT gateway's interface has no security group and checks nothing. May not import boto3.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def project(backend: Any) -> Plane:
     vpcs = {vpc.id for vpc in backend.vpcs.values() if not _is_default(vpc)}
     tables = [table for table in backend.route_tables.values() if table.vpc_id in vpcs]
     managed = {gateway._eni.id for gateway in backend.nat_gateways.values()}
-    enis = [eni for eni in backend.enis.values() if eni.subnet.vpc_id in vpcs and eni.id not in managed]
+    enis = [eni for eni in backend.enis.values() if eni.subnet.vpc_id in vpcs]
     return Plane(
         tables=frozenset(table.id for table in tables),
         routes={(table.id, cidr): target for table in tables for cidr, target in _routes(table)},
         subnets=_subnets(backend, vpcs, tables),
-        interfaces={eni.id: _interface(eni, enis) for eni in enis},
+        interfaces={eni.id: _gateway(eni) if eni.id in managed else _interface(eni, enis) for eni in enis},
         public=_public(backend, enis),
     )
 
@@ -41,6 +41,8 @@ def _routes(table: Any) -> Iterator[tuple[str, str]]:
             yield route.destination_cidr_block, route.interface.id
         elif route.gateway is not None and route.gateway.id.startswith("igw-"):
             yield route.destination_cidr_block, route.gateway.id
+        elif route.nat_gateway is not None:
+            yield route.destination_cidr_block, route.nat_gateway._eni.id
 
 
 def _subnets(backend: Any, vpcs: set[str], tables: list[Any]) -> dict[str, Subnet]:
@@ -61,6 +63,11 @@ def _interface(eni: Any, enis: list[Any]) -> Interface:
         egress=_rules((rule for group in eni.group_set for rule in group.egress_rules), enis),
         is_checked=bool(eni.source_dest_check),
     )
+
+
+def _gateway(eni: Any) -> Interface:
+    everything = (SecurityRule("0.0.0.0/0"),)
+    return Interface(eni.subnet.id, tuple(addresses_of(eni)), everything, everything, is_checked=False)
 
 
 def addresses_of(eni: Any) -> list[str]:

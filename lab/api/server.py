@@ -175,15 +175,16 @@ class Api:
         with self._world.reading():
             self._stale.lag(operation, seconds)
 
-    def break_user_data(self, is_broken: Callable[[str], bool]) -> None:
-        """Instances launched from now on boot without their script, where `is_broken` says so of their group's tag."""
+    def break_user_data(self, is_broken: Callable[[str], bool], instead: str = "") -> None:
+        """Instances launched from now on boot with another script (none, if nothing is said), where `is_broken` says so
+        of their group's tag."""
         with self._world.reading():
             known = {each.id for each in self._world.ec2.all_instances()}
 
         def rewrite(instance: Any, text: str) -> str:
             tags = {each["key"]: each["value"] for each in instance.get_tags()}
             is_new = instance.id not in known and "natkeeper:group" in tags
-            return "" if is_new and is_broken(tags["natkeeper:group"]) else text
+            return instead if is_new and is_broken(tags["natkeeper:group"]) else text
 
         self._world.rewrite_user_data = rewrite
 

@@ -89,6 +89,17 @@ class Gateway:
             self._private_by_public[public] = private
 
 
+def access_rules(gateways: Sequence[str] | None) -> str:
+    """Beside the translation, whose map must stay as it is: what is blocked now may be let in again.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/security-vpc-bpa.html (ingress-only)
+    """
+    free = f"ip daddr {{ {', '.join(gateways)} }} accept" if gateways else ""
+    drop = 'iifname "internet" oifname "vpc" drop' if gateways is not None else ""
+    rules = f"chain entering {{ type filter hook forward priority 10; policy accept; {free}\n{drop}\n }}"
+    return f"table ip access\ndelete table ip access\ntable ip access {{\n{rules}\n}}\n"
+
+
 def _elements(verb: str, public: str, private: str) -> str:
     return (
         f"{verb} element ip gateway outwards {{ {private} : {public} }}\n"

@@ -21,6 +21,7 @@ from lab.network.kernel import Kernel
 from lab.network.metadata import Metadata
 
 ISOLATE = Path(__file__).with_name("isolate.py")
+SMALLEST_BURST = 3000  # two full packets: a limiter that takes not even one lets nothing through
 USER_DATA_SECONDS = 60.0  # longer than any boot in the lab; a script that hangs must not hang the lab
 # What a distribution starts with, and a NAT must change: the lab would prove nothing if it started out right.
 AS_INSTALLED = {
@@ -49,6 +50,9 @@ class Faults:
     is_hung: bool = False
     drops_forwarding: bool = False
     loss_percent: float = 0
+    megabits: float = 0
+    """What is carried in a second, both ways together; 0 is whatever comes."""
+    takes_no_new_flows: bool = False
 
 
 class Guest:
@@ -143,6 +147,7 @@ def _fault_rules(faults: Faults) -> str:
     """In a table of its own, before all others, so that the guest's rules stay as its boot script made them."""
     lost = round(faults.loss_percent * 100)
     loss = f"numgen random mod 10000 < {lost} drop" if lost else ""
+    full = "ct state new drop" if faults.takes_no_new_flows else ""
     return f"""
 table inet lab_faults
 delete table inet lab_faults
@@ -151,6 +156,12 @@ table inet lab_faults {{
     type filter hook prerouting priority -450; policy accept;
     iifname "lo" accept
     {"drop" if faults.is_hung else loss}
+    {_limit(faults.megabits)}
+  }}
+  chain tracked {{
+    type filter hook prerouting priority -150; policy accept;
+    iifname "lo" accept
+    {full}
   }}
   chain sending {{
     type filter hook output priority -450; policy accept;
@@ -163,3 +174,15 @@ table inet lab_faults {{
   }}
 }}
 """
+
+
+def _limit(megabits: float) -> str:
+    """What is above it is dropped, as EC2 does above an instance's allowance; a tenth of a second's worth may come at
+    once.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-network-performance-ena.html
+    """
+    if not megabits:
+        return ""
+    rate = max(1, round(megabits * 1_000_000 / 8))
+    return f"limit rate over {rate} bytes/second burst {max(SMALLEST_BURST, rate // 10)} bytes drop"

@@ -242,6 +242,18 @@ class Network:
         """Of every hundred packets that arrive, lose this many."""
         self._suffer(instance_id, loss_percent=percent)
 
+    def limit_bandwidth(self, instance_id: str, megabits: float) -> None:
+        """It carries no more than this in a second, both ways together."""
+        self._suffer(instance_id, megabits=megabits)
+
+    def fill_conntrack(self, instance_id: str, percent: float) -> None:
+        """So full is its connection table: with no room left, packets of connections that are not in it are dropped.
+
+        The table itself is not filled. The kernel of the lab's machine has one limit for all namespaces, of entries
+        that would take it 80 MB (262,144 of them), and what a full one does is this.
+        """
+        self._suffer(instance_id, takes_no_new_flows=percent >= 100)
+
     def flush_nat(self, instance_id: str) -> None:
         """Someone typed `nft flush ruleset`."""
         with self._lock:
@@ -257,6 +269,11 @@ class Network:
         rules = f"chain arriving {{ type filter hook input priority 0; policy accept; {listed}\n }}"
         script = f"table ip silent\ndelete table ip silent\ntable ip silent {{\n{rules}\n}}\n"
         self._kernel.nft(gateway.INTERNET, script)
+
+    def block_public_access(self, gateways: Sequence[str] | None) -> None:
+        """VPC Block Public Access, ingress-only: nothing comes in from the internet but for these NAT gateways' private
+        addresses. None: it is off."""
+        self._kernel.nft(gateway.NAMESPACE, gateway.access_rules(gateways))
 
     def _volume_of(self, instance_id: str) -> Disk:
         """The same at each boot of an instance."""

@@ -161,7 +161,7 @@ def _counted_calls(scene: Sight, expectation: Expectation, what: str, found: Seq
 # -- messages
 
 
-def _messages(scene: Sight, group: str, since: float, until: float) -> list[tuple[float, str]]:
+def told_about(scene: Sight, group: str, since: float, until: float) -> list[tuple[float, str]]:
     """Published to the stack's topic; of a group if they name its zone, alone or in a row of zones."""
     names = re.compile(rf"\bzones? (?:[a-z](?:, | and ))*{group}\b" if group else "")
     found = [
@@ -175,7 +175,7 @@ def _messages(scene: Sight, group: str, since: float, until: float) -> list[tupl
 def message(scene: Sight, expectation: Expectation, since: float, until: float) -> Seen:
     """Somebody was told."""
     group, wanted = expectation.subject, expectation.args["contains"]
-    found = _messages(scene, group, since, until)
+    found = told_about(scene, group, since, until)
     fitting = [(at, text) for at, text in found if wanted in text]
     expected = f"a message{f' about zone {group}' if group else ''} that contains {wanted!r}"
     if fitting:
@@ -187,7 +187,7 @@ def message(scene: Sight, expectation: Expectation, since: float, until: float) 
 def messages(scene: Sight, expectation: Expectation, since: float, until: float) -> Seen:
     """Nobody was told more often than that."""
     group, limit = expectation.subject, expectation.args["at_most"]
-    found = _messages(scene, group, since, until)
+    found = told_about(scene, group, since, until)
     told = "; ".join(f"at {scene.seconds(at):.2f} s: {text}" for at, text in found)
     expected = f"at most {limit} messages{f' about zone {group}' if group else ''}"
     return len(found) <= limit, expected, f"{len(found)}: {told}", _at_most([at for at, _ in found], limit)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.scenario.checks import check_event, check_one, event_in
-from lab.scenario.parameters import complaint
+from lab.scenario.parameters import stack_of
 from lab.scenario.reading import BadScenario, Entry, choices, read
 from lab.scenario.targets import Target, parse_target
 from lab.scenario.values import check
-from lab.scenario.vocabulary import CLOCKS, EXPECTATIONS, OWN, PARAMETERS, STEPS, TARGET_FORMS, Arg, Expect
+from lab.scenario.vocabulary import CLOCKS, EXPECTATIONS, STEPS, TARGET_FORMS, Arg, Expect
 
 ZONES = ("a", "b", "c")
 MOST_FLOWS = 2000
@@ -91,6 +91,14 @@ class Scenario:
     flows: tuple[Flow, ...]
     timeline: tuple[Step, ...]
     expect: tuple[Expectation, ...] = field(default=())
+    gateways: tuple[str, ...] = ()
+    """Zones that have a NAT gateway."""
+
+    @property
+    def zones_with_probers_apart(self) -> tuple[str, ...]:
+        """Whose prober has a subnet of its own, because the file puts that on another table: the workloads' stays."""
+        found = {step.args["group"] for step in self.timeline if step.do == "associate_subnet"}
+        return tuple(each for each in self.zones if each in found)
 
     @property
     def tables(self) -> int:
@@ -113,16 +121,18 @@ def parse(path: Path) -> Scenario:
         if key not in top:
             raise top.wrong(f"key {key!r} is missing")
     zones = _zones(top)
+    stack, gateways = stack_of(top, zones)
     timeline = sorted((_step(each, zones) for each in _list(top, "timeline")), key=lambda each: each.at)
     return Scenario(
         path=path,
         name=_given(top, "name", Arg("text"), zones),
         why=_given(top, "why", Arg("text"), zones),
         zones=zones,
-        stack=_stack(top),
+        stack=stack,
         flows=tuple(_flow(each, zones) for each in _list(top, "flows")),
         timeline=tuple(timeline),
         expect=tuple(_expectation(each, zones, len(timeline)) for each in _list(top, "expect")),
+        gateways=gateways,
     )
 
 
@@ -155,26 +165,6 @@ def _given(entry: Entry, key: str, arg: Arg, zones: Sequence[str]) -> Any:
         return check(arg, entry[key], zones)
     except ValueError as problem:
         raise entry.wrong(f"{key}: {problem}", key) from None
-
-
-def _stack(top: Entry) -> dict[str, str]:
-    given = top.get("stack")
-    if given is None:
-        return {}
-    if not isinstance(given, Entry):
-        raise top.wrong("stack: expected template parameters such as {ProbeInterval: 1}", "stack")
-    for key, value in given.items():
-        if key in ("VpcId", "AmiId", "ProbeTargets") or (key.startswith("Zone") and key[4:5] in ("A", "B", "C")):
-            raise given.wrong(f"stack: {key}: {OWN}; allowed: {', '.join(PARAMETERS)}", key)
-        if key not in PARAMETERS:
-            raise given.wrong(f"unknown template parameter {key!r} in stack; {choices(key, PARAMETERS)}", key)
-        if isinstance(value, (dict, bool)) or value is None:
-            raise given.wrong(f"stack: {key}: {value!r} is neither a text nor a number", key)
-    texts = {key: ",".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in given.items()}
-    for key, text in texts.items():
-        if problem := complaint(key, text):
-            raise given.wrong(f"stack: {key}: {problem}", key)
-    return texts
 
 
 def _flow(entry: Entry, zones: Sequence[str]) -> Flow:

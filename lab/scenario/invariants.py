@@ -27,6 +27,7 @@ from collections.abc import Callable
 
 from lab.api import Call, Machine
 from lab.network import CANARY
+from lab.scenario.foreign import is_theirs
 from lab.scenario.journal import GONE
 from lab.scenario.scene import Scene
 from lab.scenario.sight import Line
@@ -79,7 +80,7 @@ class Invariants:
 
     def _note(self, machines: list[Machine]) -> None:
         now = time.monotonic()
-        alive = [each for each in machines if each.state not in GONE and adapter.GROUP_TAG in each.tags]
+        alive = [each for each in machines if each.state not in GONE and _is_natkeepers(each)]
         for group in self._scene.scenario.zones:
             own = [each for each in alive if each.tags[adapter.GROUP_TAG] == group]
             self.counts.append((now, group, len(own)))
@@ -114,7 +115,12 @@ class Invariants:
         if destination != ANYWHERE:
             return
         target = call.params.get("NetworkInterfaceId")
+        if call.params.get("NatGatewayId"):
+            self._gateway(call, group)
+            return
         owner = next((each for each in machines if each.interface == target), None)
+        if owner is not None and is_theirs(owner.tags):
+            self._break(call.ended_at, 15, f"{call.operation} to {owner.instance_id}, which is not natkeeper's")
         if owner is None or owner.is_checked or self._is_long_dead(owner):
             state = (
                 "nobody's"
@@ -122,6 +128,11 @@ class Invariants:
                 else f"{owner.state}, source/dest check {'on' if owner.is_checked else 'off'}"
             )
             self._last_resorts.append((call.ended_at, group, f"{call.operation} to {target}, which is {state}"))
+
+    def _gateway(self, call: Call, group: str) -> None:
+        wanted, given = call.params["NatGatewayId"], self._scene.stack.groups[group].gateway
+        if wanted != given:
+            self._break(call.ended_at, 15, f"{call.operation} to {wanted}, which is not zone {group}'s")
 
     def _is_long_dead(self, machine: Machine) -> bool:
         since = self._not_running_since.get(machine.instance_id)
@@ -131,9 +142,10 @@ class Invariants:
         journal = self._scene.journal
         ids = [str(each) for each in call.params.get("InstanceIds", [])]
         nats = [each for each in machines if each.tags.get(adapter.ROLE_TAG) in ("nat", "standby")]
+        nats = [each for each in nats if not is_theirs(each.tags)]
         running = [each for each in nats if each.state == "running" and each.instance_id not in ids]
         for each in (each for each in machines if each.instance_id in ids):
-            if adapter.STACK_TAG not in each.tags:
+            if adapter.STACK_TAG not in each.tags or is_theirs(each.tags):
                 self._break(call.ended_at, 15, f"{call.operation} of {each.instance_id}, which is not natkeeper's")
             if each.interface and each.interface in journal.targets.values():
                 self._break(call.ended_at, 8, f"{call.operation} of {each.instance_id}, which carries traffic")
@@ -157,7 +169,7 @@ class Invariants:
 
     def _interface(self, call: Call, machines: list[Machine]) -> None:
         owner = next((each for each in machines if each.interface == call.params.get("NetworkInterfaceId")), None)
-        if owner is not None and adapter.GROUP_TAG not in owner.tags:
+        if owner is not None and not _is_natkeepers(owner):
             self._break(call.ended_at, 15, f"{call.operation} of {owner.instance_id}, which is not natkeeper's")
 
     def _break(self, at: float, number: int, what: str) -> None:
@@ -225,14 +237,14 @@ class Invariants:
     def _leaks(self) -> list[tuple[float, str]]:
         now, ec2 = time.monotonic(), self._scene.stack.ec2
         found = [each["AllocationId"] for each in ec2.describe_addresses()["Addresses"]]
-        leaks = [f"address {each}" for each in found if each not in self._addresses]
+        leaks = [f"address {each}" for each in found if each not in self._addresses | self._scene.theirs]
         loose = ec2.describe_network_interfaces(Filters=[{"Name": "status", "Values": ["available"]}])[
             "NetworkInterfaces"
         ]
+        gateways = ec2.describe_nat_gateways()["NatGateways"]
+        theirs = {address["NetworkInterfaceId"] for each in gateways for address in each["NatGatewayAddresses"]}
         leaks += [
-            f"interface {each['NetworkInterfaceId']}"
-            for each in loose
-            if "nat" not in each.get("Description", "").lower()
+            f"interface {each['NetworkInterfaceId']}" for each in loose if each["NetworkInterfaceId"] not in theirs
         ]
         launched = {
             each.instance_id
@@ -241,6 +253,10 @@ class Invariants:
         }
         leaks += [f"instance {each}" for each in launched]
         return [(now, f"invariant 22: {each} is left behind") for each in leaks]
+
+
+def _is_natkeepers(machine: Machine) -> bool:
+    return adapter.GROUP_TAG in machine.tags and not is_theirs(machine.tags)
 
 
 _JUDGED: dict[str, Callable[[Invariants, Call, list[Machine]], None]] = {

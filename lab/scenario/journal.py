@@ -14,6 +14,7 @@ from typing import Any
 
 from lab.api import Call, Machine
 from lab.runtime import FunctionHost
+from lab.scenario.foreign import is_theirs
 from lab.scenario.sight import GONE as GONE
 from lab.scenario.sight import Line, RouteChange, name_of, where_of
 from lab.stack import ANYWHERE, Stack
@@ -54,7 +55,7 @@ class Journal:
         tables = [table for group in self._stack.groups.values() for table in group.tables]
         found = self._stack.ec2.describe_route_tables(RouteTableIds=tables)["RouteTables"]
         return {
-            table["RouteTableId"]: route.get("NetworkInterfaceId") or route.get("GatewayId")
+            table["RouteTableId"]: _target(route)
             for table in found
             for route in table["Routes"]
             if route.get("DestinationCidrBlock") == ANYWHERE
@@ -73,7 +74,7 @@ class Journal:
                 return
             if table not in self.targets:
                 return
-            target = call.params.get("NetworkInterfaceId") or call.params.get("GatewayId")
+            target = _target(call.params)
             self.targets[table] = target
             group = self.group_of_table(table)
             self.routes.append(RouteChange(call.ended_at, table, group, target, self.where(group), call.is_by_hand))
@@ -81,7 +82,7 @@ class Journal:
     def learn(self, machines: list[Machine]) -> None:
         """Whose interfaces these are."""
         for each in machines:
-            if each.interface and adapter.GROUP_TAG in each.tags:
+            if each.interface and adapter.GROUP_TAG in each.tags and not is_theirs(each.tags):
                 role = each.tags.get(adapter.ROLE_TAG, "")
                 self.owners.setdefault(each.interface, (each.tags[adapter.GROUP_TAG], role))
 
@@ -153,6 +154,10 @@ class Journal:
         """What the controller printed that is no JSON: a crash of its own."""
         texts = [line.text for source in self.sources for line in source.logs()]
         return [text for text in texts if _json(text) is None and text.strip()]
+
+
+def _target(route: Mapping[str, Any]) -> str | None:
+    return route.get("NetworkInterfaceId") or route.get("NatGatewayId") or route.get("GatewayId")
 
 
 def _json(text: str) -> dict[str, Any] | None:

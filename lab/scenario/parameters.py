@@ -1,5 +1,5 @@
-"""Whether natkeeper would take a file's template parameters: asked of its own settings, so that a bad one is named with
-its line and not found when the controller does not start.
+"""A file's template parameters. Whether natkeeper would take them is asked of its own settings, so that a bad one is
+named with its line and not found when the controller does not start.
 
 Called by `lab.scenario.file`. Pure.
 """
@@ -7,8 +7,10 @@ Called by `lab.scenario.file`. Pure.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from lab.scenario.vocabulary import PARAMETERS
+from lab.scenario.reading import Entry, choices
+from lab.scenario.vocabulary import MADE_BY_THE_LAB, NAT_GATEWAYS, OWN, PARAMETERS
 from natkeeper.settings import BadSettings, parse
 
 _SOUND = {
@@ -51,3 +53,40 @@ def complaint(key: str, value: str) -> str:
         said = str(problem).removeprefix(f"{name}: ")
         return said + ("; auto is allowed too" if key == "StandbyMode" else "")
     return ""
+
+
+def stack_of(top: Entry, zones: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The parameters as texts, and the zones in which a NAT gateway is asked for. BadScenario for what is neither."""
+    given = top.get("stack")
+    if given is None:
+        return {}, ()
+    if not isinstance(given, Entry):
+        raise top.wrong("stack: expected template parameters such as {ProbeInterval: 1}", "stack")
+    gateways = tuple(_gateway(given, key, zones) for key in given if key in NAT_GATEWAYS)
+    return {key: _parameter(given, key) for key in given if key not in NAT_GATEWAYS}, gateways
+
+
+def _gateway(given: Entry, key: str, zones: Sequence[str]) -> str:
+    zone = NAT_GATEWAYS[key]
+    if given[key] != MADE_BY_THE_LAB:
+        raise given.wrong(f"stack: {key}: {OWN}; write {MADE_BY_THE_LAB}, not {given[key]!r}", key)
+    if zone not in zones:
+        raise given.wrong(
+            f"stack: {key}: there is no zone {zone!r} in this scenario; its zones: {', '.join(zones)}", key
+        )
+    return zone
+
+
+def _parameter(given: Entry, key: str) -> str:
+    value = given[key]
+    if key in ("VpcId", "AmiId", "ProbeTargets") or (key.startswith("Zone") and key[4:5] in ("A", "B", "C")):
+        allowed = ", ".join((*PARAMETERS, *NAT_GATEWAYS))
+        raise given.wrong(f"stack: {key}: {OWN}; allowed: {allowed}", key)
+    if key not in PARAMETERS:
+        raise given.wrong(f"unknown template parameter {key!r} in stack; {choices(key, PARAMETERS)}", key)
+    if isinstance(value, (dict, bool)) or value is None:
+        raise given.wrong(f"stack: {key}: {value!r} is neither a text nor a number", key)
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if problem := complaint(key, text):
+        raise given.wrong(f"stack: {key}: {problem}", key)
+    return text

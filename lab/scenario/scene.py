@@ -17,6 +17,7 @@ from lab.api import HAND, ApiOptions, Machine
 from lab.network import WEB
 from lab.runtime import FunctionHost
 from lab.scenario.file import Scenario
+from lab.scenario.foreign import is_theirs
 from lab.scenario.journal import GONE, Journal
 from lab.scenario.pace import Pace, pace
 from lab.scenario.sight import CannotJudge as CannotJudge
@@ -26,6 +27,7 @@ from lab.scenario.unsettled import why_unsettled
 from lab.scenario.vocabulary import PARAMETERS
 from lab.scenario.watch import PATIENT_MS, FarEnd, Fate, Flows, Ruler
 from lab.stack import ANYWHERE, Choices, Stack
+from lab.vpc import address_of
 from natkeeper.adapters import ec2_facts as adapter
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class Scene:
         self.zero = 0.0
         self.blocked: set[int] = set()
         self.down: set[str] = set()
+        self.theirs: set[str] = set()
+        """Resources that people made beside the stack: none of them is left behind by natkeeper."""
         self.is_closing = False
         self.switched_on_at = 0.0
         self._stood_by_at: int | None = None
@@ -83,6 +87,8 @@ class Scene:
         return Choices(
             zones=len(scenario.zones),
             tables=scenario.tables,
+            apart=scenario.zones_with_probers_apart,
+            gateways=scenario.gateways,
             tick=pace.tick,
             settings=settings,
             ports=tuple(sorted({each.port for each in scenario.flows} - {80, 443})),
@@ -188,6 +194,7 @@ class Scene:
             each
             for each in self.stack.api.machines()
             if each.tags.get(adapter.GROUP_TAG) == group and each.tags.get(adapter.ROLE_TAG) == role
+            if not is_theirs(each.tags)
         ]
         used = {self.journal.targets[table] for table in self.stack.groups[group].tables}
         alive = [each for each in found if each.state not in GONE]
@@ -246,7 +253,7 @@ class Scene:
         """Who carries what now."""
         groups = {}
         for name, each in self.stack.groups.items():
-            address = self.stack.ec2.describe_addresses(AllocationIds=[each.allocation])["Addresses"][0]
+            address = address_of(self.stack.ec2, each.allocation)
             nat = self.of(name, "nat")
             groups[name] = {
                 "nat": f"{nat[0].instance_id} ({nat[0].state})" if nat else None,

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from lab.api import Machine
 from lab.network import TARGETS
-from lab.scenario import mishaps, paces
+from lab.scenario import mishaps, others, paces
 from lab.scenario.file import Step, event_of
 from lab.scenario.foreign import foreign_changes, foreign_ids
 from lab.scenario.scene import CannotJudge, Scene
@@ -25,6 +25,7 @@ from lab.scenario.vocabulary import STEPS
 from lab.stack import ANYWHERE
 from natkeeper.adapters import ec2_facts as adapter
 
+WITHOUT_RULES = "#!/bin/sh\necho 1 > /proc/sys/net/ipv4/ip_forward\nexit 0\n"
 RETIRES_IN = timedelta(minutes=5)
 """How far ahead a retirement is announced: within natkeeper's notice, so that it matters now."""
 
@@ -69,6 +70,18 @@ def _start(scene: Scene, step: Step) -> None:
     threading.Thread(target=run, daemon=True).start()
 
 
+def _reboot(scene: Scene, step: Step) -> None:
+    """The `original`: the one that was there before the first step. Where it runs no more, there is nothing to do."""
+    if step.args["original"]:
+        assert step.target is not None
+        found = scene.initial_of(step.target)
+        if scene.state_of(found) != "running":
+            return
+    else:
+        found = _machine(scene, step).instance_id
+    scene.stack.ec2.reboot_instances(InstanceIds=[found])
+
+
 def _packets(scene: Scene, step: Step, change: Callable[[str], None]) -> None:
     found = _machine(scene, step)
     try:
@@ -82,8 +95,10 @@ def _check_on(scene: Scene, step: Step) -> None:
 
 
 def _break_user_data(scene: Scene, step: Step) -> None:
+    """The next launches boot without their script, or with one that ends well and has loaded no rule."""
     group = step.target.group if step.target else None
-    scene.stack.api.break_user_data(lambda each: group is None or each == group)
+    instead = "" if step.args["without"] == "script" else WITHOUT_RULES
+    scene.stack.api.break_user_data(lambda each: group is None or each == group, instead)
 
 
 def _remove_tag(scene: Scene, step: Step) -> None:
@@ -160,15 +175,6 @@ def _add_table(scene: Scene, step: Step) -> None:
     table = scene.stack.ec2.create_route_table(VpcId=scene.stack.vpc)["RouteTable"]["RouteTableId"]
     interface = scene.machine(Target("active", zone, text=f"active@{zone}")).interface
     scene.stack.ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, NetworkInterfaceId=interface)
-
-
-def _disassociate(scene: Scene, step: Step) -> None:
-    """Somebody takes the group's Elastic IP off what it is on; it still belongs to the account."""
-    allocation = scene.stack.groups[step.args["group"]].allocation
-    found = scene.stack.ec2.describe_addresses(AllocationIds=[allocation])["Addresses"][0]
-    if "AssociationId" not in found:
-        raise CannotJudge(f"step {step.text}: it is on nothing at this moment")
-    scene.stack.ec2.disassociate_address(AssociationId=found["AssociationId"])
 
 
 # -- events
@@ -255,9 +261,15 @@ VERBS: Mapping[str, Callable[[Scene, Step], None]] = {
     "health_event": _health,
     "remove_tag": _remove_tag,
     "foreign_events": _foreign_events,
-    "reboot": lambda scene, step: scene.stack.ec2.reboot_instances(InstanceIds=[_machine(scene, step).instance_id]),
-    "disassociate_address": _disassociate,
+    "reboot": _reboot,
+    "limit_bandwidth": lambda scene, step: _packets(
+        scene, step, lambda each: scene.stack.network.limit_bandwidth(each, step.args["megabits"])
+    ),
+    "fill_conntrack": lambda scene, step: _packets(
+        scene, step, lambda each: scene.stack.network.fill_conntrack(each, step.args["percent"])
+    ),
     **mishaps.VERBS,
+    **others.VERBS,
     **paces.VERBS,
 }
 assert VERBS.keys() == STEPS.keys()

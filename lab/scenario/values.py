@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
+from lab.scenario.poison import INSTANT_OF, fields_of_the_ledger
 from lab.scenario.reading import choices
 from lab.scenario.targets import parse_target
 from lab.scenario.vocabulary import ALARMS, INSTANCE, METRICS, Arg
@@ -48,6 +49,15 @@ def _between(low: float, high: float) -> Callable[[Any, Sequence[str]], float]:
         return number
 
     return read
+
+
+def _poison(value: Any, _zones: Sequence[str]) -> Any:
+    """What the ledger may be made to say: `+N` is N seconds from now, `garbage` a text that does not parse."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{value!r}: give a text, a number, a list or a mapping")
+    if isinstance(value, str) and value[:1] in ("+", "-") and not INSTANT_OF.fullmatch(value):
+        raise ValueError(f"{value!r}: an instant is + or - and seconds from now, such as +3600")
+    return value
 
 
 def _whole(low: int) -> Callable[[Any, Sequence[str]], int]:
@@ -154,6 +164,7 @@ _KINDS: Mapping[str, Callable[[Any, Sequence[str]], Any]] = {
     "percent": _between(0, 100),
     "processor": _between(1, 100),
     "rate": _between(0.01, 1000),
+    "megabits": _between(0.01, 100_000),
     "share": _between(0, 1),
     "count": _whole(1),
     "natural": _whole(0),
@@ -169,6 +180,8 @@ _KINDS: Mapping[str, Callable[[Any, Sequence[str]], Any]] = {
     "route": _route,
     "object": _object,
     "operation": _operation,
+    "ledger-field": lambda value, zones: _choice(_text(value, zones), fields_of_the_ledger()),
+    "poison": _poison,
     "metric": _named(METRICS),
     "alarm": _named(ALARMS),
     "reason": _named([each.value for each in Reason]),

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 REMAPS = ("late", "dark")
+OTHER_TABLES = ("other", "main", "none")
+"""Where a prober's subnet may be put: on somebody else's table, on the VPC's main table by name, on none by name."""
 INSTANCE = ("active", "standby", "nat")
 GROUPED = (*INSTANCE, "table", "zone", "prober")
 TARGET_KINDS = (*GROUPED, "probe_target", "probe_targets", "controller", "ledger")
@@ -61,7 +63,7 @@ STEPS: Mapping[str, Verb] = {
     "flush_nat": _to(*INSTANCE),
     "packet_loss": _to(*INSTANCE, percent=Arg("percent")),
     "enable_source_dest_check": _to(*INSTANCE),
-    "break_user_data": _of(*INSTANCE, "zone"),
+    "break_user_data": _of(*INSTANCE, "zone", without=Arg("choice", False, "script", ("script", "rules"))),
     "zone_down": _to("zone"),
     "zone_up": _to("zone"),
     "block_probe_target": _to("probe_target"),
@@ -110,8 +112,21 @@ STEPS: Mapping[str, Verb] = {
     "api_time": _of(operation=OPERATION, **TIME),
     "destination_delay": _of(**TIME),
     "cpu_share": _to("controller", "prober", percent=Arg("processor")),
-    "reboot": _to(*INSTANCE),
+    "reboot": _to(*INSTANCE, original=Arg("flag", False, False)),
     "disassociate_address": _of(group=Arg("group")),
+    "release_address": _of(group=Arg("group")),
+    "associate_subnet": _of(group=Arg("group"), table=Arg("choice", choices=OTHER_TABLES)),
+    "block_public_access": _of(),
+    "unblock_public_access": _of(),
+    "forged_report": _of(
+        group=Arg("group"), says=Arg("choice", choices=("down", "up")), ahead=Arg("seconds", False, 0.0)
+    ),
+    "tag_foreign_instance": _of(
+        role=Arg("choice", choices=("nat", "standby")), vpc=Arg("choice", choices=("same", "other")), group=GROUP
+    ),
+    "poison_ledger": _of("ledger", group=Arg("group"), field=Arg("ledger-field"), value=Arg("poison")),
+    "fill_conntrack": _to(*INSTANCE, percent=Arg("percent")),
+    "limit_bandwidth": _to(*INSTANCE, megabits=Arg("megabits")),
 }
 
 INSTANCE_STATES = ("pending", "running", "stopping", "stopped", "terminated", "kept")
@@ -214,3 +229,6 @@ PARAMETERS: Mapping[str, str] = {
 }
 """Template parameter to the controller's environment; empty where it changes nothing that the lab shows."""
 OWN = "the lab makes this itself"
+NAT_GATEWAYS: Mapping[str, str] = {f"Zone{zone.upper()}NatGatewayId": zone for zone in "abc"}
+"""Parameters of the network that a file may speak of all the same, as `lab`: the lab makes one in that zone."""
+MADE_BY_THE_LAB = "lab"

@@ -111,9 +111,10 @@ class Act:
         machine = self.foreign(group)
         machine.tags |= {STACK_TAG: STACK, GROUP_TAG: group, ROLE_TAG: role}
         machine.is_stranger = True
-        machine.vpc_id, machine.subnet_id = ("vpc-2", "subnet-far") if is_far else (VPC, "subnet-theirs")
-        machine.security_group, machine.profile = "sg-theirs", "arn:aws:iam::123456789012:instance-profile/theirs"
+        machine.profile = "arn:aws:iam::123456789012:instance-profile/theirs"
         assert machine.interface is not None
+        place = ("vpc-2", "subnet-far", "sg-theirs") if is_far else (VPC, "subnet-theirs", "sg-theirs")
+        machine.interface.vpc_id, machine.interface.subnet_id, machine.interface.group_id = place
         machine.interface.addresses.append(f"10.9.{len(self.world.ec2.machines)}.10")
         self.world.ec2.on_change()
         return machine

@@ -147,6 +147,7 @@ def last_nat_is_kept(book: Book, call: Call) -> str | None:
         each
         for each in machines.values()
         if each is not machine
+        and each.instance_id in book.ours
         and each.tag(GROUP_TAG) == group
         and each.tag(ROLE_TAG) == role
         and (each.state == "running" or (has_never_carried and not each.is_gone))
@@ -217,6 +218,7 @@ def never_two_too_many(book: Book, call: Call) -> str | None:
         each.instance_id
         for each in book.world.ec2.machines.values()
         if each.tag(GROUP_TAG) == tags[GROUP_TAG] and each.tag(STACK_TAG) and not each.is_gone
+        if each.instance_id in book.ours
     ]
     return (
         f"{len(there)} instances of zone {tags[GROUP_TAG]}, which wants {wanted}" if len(there) > wanted + 1 else None

@@ -64,6 +64,7 @@ class Invariants(Judge):
         for (kind, group), item in world.table.items.items():
             if kind == "group" and "memory" in item:
                 self._remembered(group, item["memory"]["S"])
+        self.book.recorded_at.clear()  # what a world begins with has been so for long
 
     def sent(self, call: Call) -> None:
         """When a call leaves: once it is on its way, nothing can hold it back."""

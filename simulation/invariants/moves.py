@@ -62,8 +62,8 @@ def _left(book: Book, invocation: Invocation, plan: Plan) -> Move | None:
 
 def _works_but_for_its_address(book: Book, group: str, move: Move) -> bool:
     """By the truth: it works, or would, and its address came, or would have, a moment ago."""
-    elastic = book.world.ec2.elastics[book.world.policy.group(group).allocation_id]
-    return book.now - elastic.follows_at < FRESH and _works(book, group, move)
+    elastic = book.world.ec2.elastics.get(book.world.policy.group(group).allocation_id)
+    return elastic is not None and book.now - elastic.follows_at < FRESH and _works(book, group, move)
 
 
 def _works(book: Book, group: str, move: Move) -> bool:
@@ -73,12 +73,14 @@ def _works(book: Book, group: str, move: Move) -> bool:
     if since is None or since > move.at or not move.target.startswith("eni-"):
         return False
     owner = world.ec2.owner(move.target)
-    elastic = world.ec2.elastics[world.policy.group(group).allocation_id]
-    if owner is None or owner.interface is None or elastic.interface_id != move.target:
+    elastic = world.ec2.elastics.get(world.policy.group(group).allocation_id)
+    if owner is None or owner.interface is None or elastic is None or elastic.interface_id != move.target:
         return False
     if elastic.private != world.packets.landing(owner, owner.interface, group) or owner.loss or owner.latency_ms:
         return False
     if owner.is_spot_ending_at is not None or owner.is_doomed_at is not None:
+        return False
+    if world.packets.is_public_access_blocked or owner.megabits is not None:
         return False
     return not _is_deceived(book, group)
 

@@ -153,7 +153,7 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
     began = _dark_since(book, plan.group)
     target = plan.memory.target or ""
     users = [name for name, known in book.recorded.items() if name != plan.group and known == target]
-    if not any(book.now - book.recorded_at.get(name, 0) > SEEN_LATE for name in users):
+    if not any(book.now - book.recorded_at.get(name, -SEEN_LATE) >= SEEN_LATE for name in users):
         return None  # as far as the pass knew nobody else's traffic is on it, so nobody could be asked
     carried = world.carried_at.get(target)
     if began is None or began > invocation.began_at:

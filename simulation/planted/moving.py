@@ -70,7 +70,7 @@ def _others_word() -> Sequence[Patch]:
     among=("all-nats-hang", "nats-hang-together"),
 )
 def _not_asked() -> Sequence[Patch]:
-    return [Patch(failover, "_to_ask", lambda *_: ())]
+    return [Patch(failover, "_to_ask", lambda *_: ()), Patch(failover, "_is_apart", lambda *_: True)]
 
 
 @mutant(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools.metrics import MetricUnit
 
+from lab.scenario.foreign import is_theirs
 from lab.scenario.sight import GONE, Line, RouteChange, name_of, where_of
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper.adapters.telemetry import CloudTelemetry
@@ -112,7 +113,7 @@ class Journal:
         """Something in the account did."""
         world = self._world
         for each in world.ec2.machines.values():
-            if each.interface is not None and each.tag(GROUP_TAG):
+            if each.interface is not None and each.tag(GROUP_TAG) and not is_theirs(each.tags):
                 owner = each.tag(GROUP_TAG), each.tag(ROLE_TAG)
                 self.owners.setdefault(each.interface.interface_id, owner)
         for group, tables in self._tables.items():
@@ -126,7 +127,8 @@ class Journal:
 
     def count(self) -> None:
         """Notes how many instances each group has now."""
-        alive = [each.tag(GROUP_TAG) for each in self._world.ec2.machines.values() if each.state not in GONE]
+        machines = [each for each in self._world.ec2.machines.values() if not is_theirs(each.tags)]
+        alive = [each.tag(GROUP_TAG) for each in machines if each.state not in GONE]
         self.counts += [(self.now, group, alive.count(group)) for group in self._tables]
 
     # -- asking

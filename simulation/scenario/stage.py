@@ -10,21 +10,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from lab.scenario.file import Scenario
-from lab.scenario.pace import Pace, pace
+from lab.scenario.foreign import is_theirs
+from lab.scenario.pace import pace
 from lab.scenario.sight import GONE, PATIENT_MS, STRICT_MS, CannotJudge, moment
 from lab.scenario.targets import Target
-from lab.scenario.vocabulary import PARAMETERS
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from simulation.answers import BEGINNING
 from simulation.bus import TICK
 from simulation.hub import SECOND
 from simulation.invariants import Invariants
 from simulation.machines import Machine
-from simulation.paces import Paces
 from simulation.packets import Fate
 from simulation.scenario.journal import Journal
 from simulation.scenario.ruler import REPEAT, Ruler
-from simulation.setting import CANARY, Setting
+from simulation.scenario.scenery import CALL, loads, paces, setting
 from simulation.world import Judge, World
 
 if TYPE_CHECKING:
@@ -33,45 +32,6 @@ if TYPE_CHECKING:
 SETTLING = 90.0
 POLL = 0.05
 SAMPLE = SECOND // 4
-CALL = (50_000, 77_000)
-"""The lab adds 50 ms to each of natkeeper's EC2 calls, and its server takes 2 to 27 (shared facts: Emulators)."""
-SCRIPT = (200_000, 600_000)
-"""A boot script on the lab's namespaces: there is no package to load and no kernel to boot."""
-
-
-def paces(lab: Pace) -> Paces:
-    """The lab's: a boot and a stop take what its pace says, an Elastic IP is moved by one change of a map."""
-    boot, stop = int(lab.boot * SECOND), int(lab.stop * SECOND)
-    return Paces(
-        to_running=(boot, boot),
-        script=SCRIPT,
-        start_script=SCRIPT,
-        to_stopped=(stop, stop),
-        to_terminated=(stop, stop),
-        remap=(0, 20_000),
-        public=(0, 100_000),
-        taken=(0, 100_000),
-    )
-
-
-def setting(scenario: Scenario, lab: Pace) -> Setting:
-    """The stack that a file speaks of. Any canary address is this world's own one: nothing depends on which it is."""
-    standby = scenario.stack.get("StandbyMode", "auto")
-    if standby == "auto":
-        standby = "none" if len(scenario.zones) > 1 else "stopped"
-    env = {PARAMETERS[key]: value for key, value in scenario.stack.items() if PARAMETERS[key]}
-    env |= {"NATKEEPER_QUIET_PERIOD": str(lab.quiet), "NATKEEPER_PROBE_RUN": str(lab.run)}
-    env["NATKEEPER_STANDBY"] = standby
-    has_canary = bool(scenario.stack.get("CanaryAddress", CANARY))
-    env["NATKEEPER_CANARY_ADDRESS"] = CANARY if has_canary else ""
-    return Setting(
-        zones=len(scenario.zones),
-        tables=scenario.tables,
-        standby=standby,
-        has_canary=has_canary,
-        begins="unknown",
-        env=tuple(sorted(env.items())),
-    )
 
 
 class Stage:
@@ -86,6 +46,7 @@ class Stage:
         self.bench = _Bench(self._turned)
         self.world = World(seed, self.setting, cast(Judge, self.bench), paces(self.pace))
         self.world.api.latency = CALL
+        self.world.packets.loads = loads(scenario)
         self.world.answers.keeps_history = any(each.do == "api_stale" for each in scenario.timeline)
         self.judge = Invariants()
         self.judge.watch(self.world)
@@ -245,6 +206,7 @@ class Stage:
             each
             for each in self.world.ec2.machines.values()
             if each.tag(GROUP_TAG) == group and each.tag(ROLE_TAG) == role and each.state not in GONE
+            if not is_theirs(each.tags)
         ]
         found.sort(key=lambda each: each.launched_at, reverse=True)
         return sorted(
@@ -282,7 +244,7 @@ class _Bench:
     """Several judges of one world: each is told all of it, in order."""
 
     def __init__(self, turned: Callable[[], None]) -> None:
-        self.judges: list[Invariants | Journal] = []
+        self.judges: list[Judge | Journal] = []
         self._turned = turned
 
     def changed(self) -> None:

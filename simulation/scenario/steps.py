@@ -19,13 +19,15 @@ from simulation.errors import ApiError
 from simulation.hub import SECOND
 from simulation.machines import DEFAULT_ROUTE, Machine, Table
 from simulation.paces import Span
-from simulation.scenario import mishaps, paces
+from simulation.scenario import mishaps, others, paces
 from simulation.scenario.stage import Stage
 
 RETIRES_IN = 300 * SECOND
 """How far ahead a retirement is announced: within natkeeper's notice, so that it matters now (as in the lab)."""
 SPOT_NOTICE = 120 * SECOND
 """EC2 user guide, "Spot Instance interruption notices": two minutes."""
+FULL = 100
+"""Percent. With room left, a connection table turns nobody away."""
 APART = SECOND
 """Between two events that are to arrive in a chosen order: longer than delivery varies."""
 
@@ -68,6 +70,17 @@ def _start(stage: Stage, step: Step) -> None:
     stage.in_background(run)
 
 
+def _reboot(stage: Stage, step: Step) -> None:
+    """The `original`: the one that was there before the first step. Where it runs no more, there is nothing to do."""
+    assert step.target is not None
+    if not step.args["original"]:
+        stage.world.ec2.reboot(_machine(stage, step))
+        return
+    found = stage.initial_of(step.target)
+    if stage.state_of(found) == "running":
+        stage.world.ec2.reboot(stage.world.ec2.machines[found])
+
+
 def _guest(stage: Stage, step: Step, **state: Any) -> None:
     found = _machine(stage, step)
     if found.state != "running":
@@ -86,15 +99,19 @@ def _check_on(stage: Stage, step: Step) -> None:
 
 
 def _break_user_data(stage: Stage, step: Step) -> None:
-    """Instances launched from now on boot without their script; those there are keep theirs."""
+    """Instances launched from now on boot without their script, or without rules; those there are keep theirs."""
+    is_without_rules = step.args["without"] == "rules"
     ec2, group = stage.world.ec2, step.target.group if step.target else None
     boot, known = ec2._boot, set(ec2.machines)
 
     def boots(machine: Machine, script: Span) -> None:
         is_new = machine.instance_id not in known
-        if is_new and machine.interface is not None and group in (None, machine.interface.zone):
+        is_broken = is_new and machine.interface is not None and group in (None, machine.interface.zone)
+        if is_broken and not is_without_rules:
             machine.is_script_good = False
         boot(machine, script)
+        if is_broken and is_without_rules:
+            machine.has_ruleset = False
 
     ec2._boot = boots  # type: ignore[method-assign]
 
@@ -226,16 +243,6 @@ def _foreign_events(stage: Stage, step: Step) -> None:
         world.hub.after(delay, lambda found=found, state=state: world.bus.state_changed(found, state), "foreign")  # type: ignore[misc]
 
 
-def _disassociate(stage: Stage, step: Step) -> None:
-    """Somebody takes the group's Elastic IP off what it is on; it still belongs to the account."""
-    ec2 = stage.world.ec2
-    elastic = ec2.elastics[stage.world.policy.group(step.args["group"]).allocation_id]
-    if elastic.interface_id is None:
-        raise CannotJudge(f"step {step.text}: it is on nothing at this moment")
-    ec2.release(elastic)
-    ec2.on_change()
-
-
 def _delay(stage: Stage, step: Step) -> None:
     stage.world.bus.late += [int(step.args["by"] * SECOND)] * step.args["count"]
 
@@ -276,9 +283,11 @@ VERBS: Mapping[str, Callable[[Stage, Step], None]] = {
     "health_event": _health,
     "remove_tag": _remove_tag,
     "foreign_events": _foreign_events,
-    "reboot": lambda stage, step: stage.world.ec2.reboot(_machine(stage, step)),
-    "disassociate_address": _disassociate,
+    "reboot": _reboot,
+    "limit_bandwidth": lambda stage, step: _guest(stage, step, megabits=step.args["megabits"]),
+    "fill_conntrack": lambda stage, step: _guest(stage, step, takes_new_flows=step.args["percent"] < FULL),
     **mishaps.VERBS,
+    **others.VERBS,
     **paces.VERBS,
 }
 assert VERBS.keys() == STEPS.keys()

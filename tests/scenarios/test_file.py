@@ -73,6 +73,9 @@ def test_the_contracts_own_example_is_read_as_it_stands() -> None:
         (GOOD.replace("[a, b]", "[]"), 3, "zones: []"),
         (GOOD.replace("ProbeInterval", "ProbeInterva"), 4, "unknown template parameter 'ProbeInterva'"),
         (GOOD.replace("ProbeInterval", "VpcId"), 4, "the lab makes this itself"),
+        (GOOD.replace("ProbeInterval: 1", "ZoneANatGatewayId: nat-1"), 4, "write lab, not 'nat-1'"),
+        (GOOD.replace("ProbeInterval: 1", "ZoneCNatGatewayId: lab"), 4, "there is no zone 'c' in this scenario"),
+        (GOOD.replace("ProbeInterval: 1", "ZoneAPrivateCidr: lab"), 4, "the lab makes this itself; allowed: Instance"),
         (GOOD.replace("ProbeInterval: 1", "ProbeInterval: {}"), 4, "neither a text nor a number"),
         (GOOD.replace("{ProbeInterval: 1}", "fast"), 4, "stack: expected template parameters"),
         (GOOD.replace("from: a", "from: z"), 6, "from: 'z' is no zone of this scenario; its zones: a, b"),
@@ -158,6 +161,33 @@ def test_a_file_that_is_wrong_at_the_top_says_where_and_what(
         ("{at: 2, do: foreign_events, count: 5, per_second: 0}", "0 is not between 0.01 and 1000"),
         ("{at: 2, do: health_event, target: nat@a, foreign: 0}", "foreign: 0 is not a whole number of 1 or more"),
         ("{at: 2, do: disassociate_address}", "key 'group' is missing"),
+        ("{at: 2, do: release_address}", "key 'group' is missing"),
+        ("{at: 2, do: release_address, group: q}", "group: 'q' is no zone of this scenario; its zones: a, b"),
+        ("{at: 2, do: release_address, target: nat@a}", "unknown key 'target' in step release_address"),
+        ("{at: 2, do: associate_subnet, group: a}", "key 'table' is missing"),
+        ("{at: 2, do: associate_subnet, group: a, table: 7}", "table: 7 is unknown; allowed: other, main, none"),
+        ("{at: 2, do: block_public_access, group: a}", "unknown key 'group' in step block_public_access"),
+        ("{at: 2, do: unblock_public_acces}", "did you mean 'unblock_public_access'?"),
+        ("{at: 2, do: forged_report, group: a}", "key 'says' is missing"),
+        ("{at: 2, do: forged_report, group: a, says: maybe}", "says: 'maybe' is unknown; allowed: down, up"),
+        ("{at: 2, do: forged_report, group: a, says: up, ahead: -1}", "durations are seconds, 0 or more"),
+        ("{at: 2, do: tag_foreign_instance, role: nat}", "key 'vpc' is missing"),
+        ("{at: 2, do: tag_foreign_instance, role: host, vpc: same}", "role: 'host' is unknown; allowed: nat, standby"),
+        ("{at: 2, do: tag_foreign_instance, role: nat, vpc: ours}", "vpc: 'ours' is unknown; allowed: same, other"),
+        ("{at: 2, do: poison_ledger, group: a, field: epoch}", "key 'value' is missing"),
+        ("{at: 2, do: poison_ledger, group: a, value: 3, field: lease_untl}", "did you mean 'lease_until'?"),
+        ("{at: 2, do: poison_ledger, group: a, field: paused_until, value: '+soon'}", "such as +3600"),
+        ("{at: 2, do: poison_ledger, group: a, field: epoch, value: null}", "give a text, a number"),
+        ("{at: 2, do: poison_ledger, group: a, field: epoch, value: .inf}", "give a text, a number"),
+        ("{at: 2, do: poison_ledger, target: zone@a, group: a, field: epoch, value: 3}", "allowed: ledger"),
+        ("{at: 2, do: fill_conntrack, target: nat@a}", "key 'percent' is missing"),
+        ("{at: 2, do: fill_conntrack, percent: 5}", "needs a target"),
+        ("{at: 2, do: fill_conntrack, target: nat@a, percent: 120}", "percent: 120 is not between 0 and 100"),
+        ("{at: 2, do: limit_bandwidth, target: nat@a}", "key 'megabits' is missing"),
+        ("{at: 2, do: limit_bandwidth, target: nat@a, megabits: 0}", "megabits: 0 is not between 0.01 and 100000"),
+        ("{at: 2, do: limit_bandwidth, target: nat@a, megabit: 1}", "did you mean 'megabits'?"),
+        ("{at: 2, do: break_user_data, without: shoes}", "without: 'shoes' is unknown; allowed: script, rules"),
+        ("{at: 2, do: reboot, target: nat@a, original: 3}", "original: 3 is neither true nor false"),
         ("stop it", "'stop it' is not a mapping"),
     ],
 )
@@ -262,3 +292,14 @@ def refused(write: Write, text: str, line: int | None, words: str) -> None:
         parse(path)
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"{path}:{line}: " if line else f"{path}:")
+
+
+def test_a_zone_that_is_given_a_gateway_has_one_and_nothing_else_changes(write: Write) -> None:
+    found = parse(write(GOOD.replace("ProbeInterval: 1", "ProbeInterval: 1, ZoneBNatGatewayId: lab")))
+    assert (found.gateways, dict(found.stack)) == (("b",), {"ProbeInterval": "1"})
+
+
+def test_a_prober_whose_subnet_is_moved_has_one_of_its_own(write: Write) -> None:
+    assert parse(write(GOOD)).zones_with_probers_apart == ()
+    text = step("{at: 2, do: associate_subnet, group: b, table: main}")
+    assert parse(write(text)).zones_with_probers_apart == ("b",)
