@@ -196,6 +196,19 @@ def _stale(act: Act) -> None:
 
 
 @fault(
+    "address-refused",
+    "API",
+    complicates=True,
+    sees="a message that names the code, and an incident of cause `address-refused` if traffic had to move",
+    does="starts the group's own NAT, which still has the address, and goes back to it; asks again ever more slowly",
+    never="waits on a NAT to which its address cannot follow while its own could be started",
+)
+def _address_refused(act: Act) -> None:
+    refusal = ApiError("AuthFailure", "You do not have permission to access the specified resource.", 403)
+    act.rule("address-refused", ("AssociateAddress",), refuses=refusal)
+
+
+@fault(
     "region-down",
     "API",
     complicates=True,

@@ -7,7 +7,7 @@ from typing import Any
 from natkeeper.adapters.ec2_facts import STACK_TAG
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
-from simulation.machines import DEFAULT_ROUTE, Machine, Table
+from simulation.machines import DEFAULT_ROUTE, Elastic, Machine, Table
 
 
 def _say(act: Act, **wish: Any) -> None:
@@ -192,6 +192,33 @@ def _address(act: Act) -> None:
     act.fired("address-moved-by-hand")
     act.world.ec2.release(elastic)
     act.world._changed()
+
+
+@fault(
+    "address-released",
+    "People",
+    weight=2,
+    sees='"zone a\'s Elastic IP is gone, …, the egress address changed", `borrow-address`, `failover-failed`',
+    does="lets the proving address stand in for it where the traffic is, or asks AWS for one; moves back to its own "
+    "once there is one",
+    never="moves traffic between NATs that all lack the address",
+)
+def _released(act: Act) -> None:
+    world = act.world
+    group = world.policy.group(act.group())
+    elastic = world.ec2.elastics.get(group.allocation_id)
+    if elastic is None:
+        return
+    act.fired("address-released")
+    world.ec2.release(elastic)
+    del world.ec2.elastics[group.allocation_id]
+    world._changed()
+
+    def restore() -> None:
+        world.ec2.elastics[group.allocation_id] = Elastic(group.allocation_id, group.public_address)
+        world._changed()
+
+    act.later(restore)
 
 
 @fault(

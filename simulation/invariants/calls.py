@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
+from natkeeper.core.incident import Cause
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Reason
 from simulation.answers import BEGINNING
@@ -59,6 +60,9 @@ def group_of(book: Book, call: Call) -> str | None:
     if "AllocationId" in call.params and call.params["AllocationId"] != PROVING:
         return book.group_of_address(call.params["AllocationId"])
     if "AllocationId" in call.params:
+        borrowers = [name for name, each in call.invocation.plans.items() if each.reason is Reason.BORROW_ADDRESS]
+        if any(call.invocation.plans[each].memory.target == call.params["NetworkInterfaceId"] for each in borrowers):
+            return borrowers[0]
         owner = book.world.ec2.owner(call.params["NetworkInterfaceId"])
         return (owner.tag(GROUP_TAG) or None) if owner is not None else None
     if call.operation in ("StartInstances", "StopInstances", "TerminateInstances"):
@@ -105,6 +109,9 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
     plan = call.invocation.plans.get(group)
     if plan is None or plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT):
         return None
+    incident = plan.memory.incident
+    if incident is not None and incident.cause in (Cause.ADDRESS_GONE, Cause.ADDRESS_REFUSED):
+        return None  # its packets would leave from nowhere there; what still gets through goes the way of before
     since, through = world.works_since[group], world.route_of(call.params["RouteTableId"])
     owner = world.ec2.owner(through or "")
     if through == call.params.get("NetworkInterfaceId") or owner is None or owner.instance_id not in book.ours:
@@ -257,6 +264,8 @@ def proving_address_proves_only(book: Book, call: Call) -> str | None:
     target = call.params["NetworkInterfaceId"]
     if any(each.at >= call.sent_at for moves in book.moves.values() for each in moves if each.target == target):
         return None
+    if any(each.reason is Reason.BORROW_ADDRESS for each in call.invocation.plans.values()):
+        return None  # it stands in for one that is gone or refused, which `borrows_only_in_need` judges
     owner = book.world.ec2.owner(target)
     group = owner.tag(GROUP_TAG) if owner is not None else None
     if group is None or book.world.route_of(table := book.world.policy.group(group).table_ids[0]) != target:

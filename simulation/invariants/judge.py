@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from natkeeper.core.plan import Happening, IncidentClosed, Plan, Reason
+from natkeeper.core.plan import Happening, IncidentClosed, MoveAddress, Plan, Reason
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 from simulation.api import Call
@@ -48,6 +48,10 @@ def interval_contains_the_truth(book: Book, closed: IncidentClosed) -> str | Non
             f"{closed.incident.incident_id}: at most {closed.high.total_seconds():.3f} s, but it was {low / 1e6:.3f} s"
         )
     return None
+
+
+def _is_mute(outcome: Outcome) -> bool:
+    return isinstance(outcome.action, MoveAddress) and outcome.trouble is not None and outcome.trouble.is_refusal
 
 
 class Invariants(Judge):
@@ -152,9 +156,11 @@ class Invariants(Judge):
             book.paused_at.pop(plan.group, None)
 
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None:
-        """Each action has an outcome. What was only throttled is not done yet, so there is nothing to ask packets."""
+        """Each action has an outcome. What was only throttled is not done yet, so there is nothing to ask packets; nor
+        is there where the address that they would leave from may not be moved."""
         self.book.expected[invocation.serial, group] -= 1
-        if outcome.trouble is not None and outcome.trouble.is_throttle:
+        trouble = outcome.trouble
+        if trouble is not None and (trouble.is_throttle or _is_mute(outcome)):
             self.book.unproven.discard((invocation.serial, group))
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:

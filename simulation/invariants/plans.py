@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from natkeeper.core.incident import Cause
+from natkeeper.core.incident import MOVING_ADDRESS, Cause
 from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.plan import (
     DisableSourceDestCheck,
@@ -36,8 +36,8 @@ SEEN_LATE = 15 * SECOND
 
 def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """1. A route is only ever moved to an interface of this stack, running, check off as read, verified fresh."""
-    if plan.reason is Reason.LAST_RESORT or invocation.seen is None:
-        return None
+    if plan.reason in (Reason.LAST_RESORT, Reason.BORROW_ADDRESS) or invocation.seen is None:
+        return None  # nothing that is verified is left
     for target in {each.target for each in plan.actions if is_default(each) and each.target.startswith("eni-")}:  # type: ignore[union-attr]
         owner = invocation.seen.owner_of(target)
         if owner is None:
@@ -173,6 +173,18 @@ def _dark_since(book: Book, group: str) -> int | None:
     return since
 
 
+def borrows_only_in_need(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """8. Another address stands in for a group's own only where that is gone or refused."""
+    if plan.reason is not Reason.BORROW_ADDRESS:
+        return None
+    group = book.world.policy.group(plan.group)
+    is_shown = invocation.seen is not None and group.allocation_id in invocation.seen.addresses
+    is_refused = any(each.kind == MOVING_ADDRESS for each in plan.memory.back_offs)
+    if is_shown and not is_refused:
+        return f"zone {plan.group} borrows an address while its own is there"
+    return None
+
+
 def hysteresis_holds(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """12. k failed rounds before traffic leaves, and a quiet period before it comes home."""
     policy, incident = book.world.policy, plan.memory.incident
@@ -221,6 +233,8 @@ def no_budget_keeps_dark(book: Book, invocation: Invocation, plan: Plan) -> str 
         return None
     if _dark_since(book, plan.group) is None or (invocation.serial, plan.group) in book.ledgerless:
         return None
+    if _has_no_address(book, invocation, plan.group):
+        return None  # its packets would leave from nowhere there
     failed = {each.target for each in plan.memory.exclusions} | {plan.memory.target}
     for group in book.world.policy.groups:
         known = book.recorded.get(group.name)
@@ -284,7 +298,7 @@ def _is_known_down(book: Book, invocation: Invocation, group: str) -> bool:
 def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
     """What traffic is taken off is gone, stopped or unknown by EC2's own word: then no packet is asked."""
     seen, before = invocation.seen, book.plans.get(group)
-    if seen is None:
+    if seen is None or _has_no_address(book, invocation, group):
         return True
     tables = [seen.tables.get(each) for each in book.world.policy.group(group).table_ids]
     routes = [each.routes.get(DEFAULT_ROUTE) for each in tables if each is not None]
@@ -298,6 +312,16 @@ def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
     return any(
         targets and not any(_runs(seen, each) for each in targets) for targets in (left, belonged, written, blamed)
     )
+
+
+def _has_no_address(book: Book, invocation: Invocation, group: str) -> bool:
+    """Its Elastic IP is gone by the look, or EC2 refuses to move it: packets leave from nowhere, whatever NATs do."""
+    plan, seen = invocation.plans[group], invocation.seen
+    incident = plan.memory.incident
+    if seen is None or incident is None or incident.cause not in (Cause.ADDRESS_GONE, Cause.ADDRESS_REFUSED):
+        return False
+    is_refused = any(each.kind == MOVING_ADDRESS and each.refusals > 1 for each in plan.memory.back_offs)
+    return is_refused or book.world.policy.group(group).allocation_id not in seen.addresses
 
 
 def _runs(seen: Network, target: str) -> bool:
@@ -328,6 +352,7 @@ def is_default(action: object) -> bool:
 PLANS: tuple[tuple[int, OfPlan], ...] = (
     (1, route_goes_where_packets_were),
     (7, event_alone_moves_nothing),
+    (8, borrows_only_in_need),
     (9, kill_and_move_are_apart),
     (10, blind_means_still),
     (11, common_mode_holds),

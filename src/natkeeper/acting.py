@@ -103,7 +103,8 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports, policy: Poli
         # minute, for whoever yields is not looked at (scale, 500 stacks).
         is_move = group.plan is not None and group.plan.verifies
         group.memory = memory = replace(memory, is_unfinished=memory.is_unfinished or is_move)
-    if isinstance(action, MoveAddress) and action.allocation_id == policy.group(group.name).allocation_id:
+    if isinstance(action, MoveAddress) and action.interface_id == memory.target:
+        group.is_mute = outcome.trouble is not None and outcome.trouble.is_refusal
         is_refused = outcome.trouble is not None and (outcome.trouble.is_refusal or outcome.trouble.is_throttle)
         group.memory = memory = as_address_answered(memory, ports.clock.now(), is_refused=is_refused)
     if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
@@ -123,7 +124,7 @@ def _back_off(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     action, trouble = outcome.action, outcome.trouble
     if trouble is None:
         group.memory = on_done(group.memory, action)
-    elif isinstance(trouble, (Refused, NoCapacity)):
+    elif isinstance(trouble, (Refused, NoCapacity)) or (isinstance(action, MoveAddress) and trouble.is_refusal):
         group.memory = on_refused(group.memory, action, ports.clock.now())
         text = complaint(group.name, group.memory, action, trouble.code)
         if text is not None:

@@ -57,6 +57,8 @@ class GroupPass:
     is_ledgerless: bool = False
     is_throttled: bool = False
     """A call of the last plan was refused for the account's request rate."""
+    is_mute: bool = False
+    """AWS refused to move the last plan's address, so that no packet could come back: there is nothing to verify."""
     is_lost: bool = False
     """Another pass has the lease now: hands off."""
     control: ControlProbe | None = None

@@ -127,7 +127,7 @@ def _turn(
     if group.is_lost:
         return
     _tell(group, plan, ports, is_recorded=is_recorded)
-    if plan.verifies and not group.is_throttled:
+    if plan.verifies and not group.is_throttled and not group.is_mute:
         verify(group, ports)
 
 
@@ -167,7 +167,7 @@ def _perform(group: GroupPass, plan: Plan, ports: Ports, policy: Policy) -> bool
     """
     record = partial(_record, group, ports)
     outcomes: list[Outcome] = []
-    group.is_throttled = False
+    group.is_throttled = group.is_mute = False
     stages = partial(run_stages, group, plan, outcomes, ports)
     is_beside = plan.verifies and bool(plan.stages) and not plan.records_first
     done = ports.together([record, stages] if is_beside else [stages])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.incident import AddressMove, Canary, Repair
+from natkeeper.core.incident import MOVING_ADDRESS, AddressMove, BackOff, Canary, Repair
 from natkeeper.core.model import InstanceState, Stranger
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import LaunchInstance, Plan, PointRoute, Reason, Warned
@@ -339,3 +339,10 @@ def test_zones_on_interfaces_that_are_nobodys_are_no_common_mode() -> None:
     plan = world.step(report("xxx", -3), now=0)
     assert plan.reason is not Reason.COMMON_MODE
     assert any(isinstance(each, LaunchInstance) for each in plan.actions)
+
+
+def test_while_the_own_address_is_refused_another_is_seen_and_says_nothing() -> None:
+    refused = BackOff(MOVING_ADDRESS, at(0), 2)
+    world = resting("ab").remember(strange_address=THEIRS, strange_at=at(-1), back_offs=(refused,))
+    memory = world.decide(now=1).memory
+    assert (memory.strange_address, memory.settled_since) == (None, None)

@@ -90,12 +90,6 @@ def test_a_host_without_an_address_to_spare_carries_the_traffic_under_its_own() 
     assert kinds(world.decide()) == [["PointRoute"]]
 
 
-def test_routes_move_even_when_the_elastic_ip_does_not_exist_any_more() -> None:
-    world = resting("ab").change("i-a", state=STOPPED)
-    world.network = replace(world.seen, addresses={})
-    assert kinds(world.decide()) == [["PointRoute"]]
-
-
 def test_every_table_is_moved_and_each_stands_alone() -> None:
     """Peer mistakes 1 and 11: one failed table aborts the loop; routes to an instance id."""
     plan = resting("ab", tables=20).change("i-a", state=STOPPED).decide()

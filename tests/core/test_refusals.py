@@ -16,7 +16,6 @@ from natkeeper.core.plan import (
     DisableSourceDestCheck,
     GivePublicAddress,
     LaunchInstance,
-    MoveAddress,
     PointRoute,
     Reason,
     StartInstance,
@@ -348,9 +347,9 @@ def test_a_standby_that_may_not_be_started_does_not_hold_a_dark_group_up() -> No
 
 
 def test_what_moves_traffic_is_never_backed_off() -> None:
-    for each in (PointRoute("rtb-a", DEFAULT_ROUTE, "eni-a"), MoveAddress("eip-a", "eni-a", "10.0.0.10")):
-        assert kind_of(each) is None
-        assert on_refused(Memory(), each, at(0)) == on_done(Memory(), each) == Memory()
+    each = PointRoute("rtb-a", DEFAULT_ROUTE, "eni-a")
+    assert kind_of(each) is None
+    assert on_refused(Memory(), each, at(0)) == on_done(Memory(), each) == Memory()
 
 
 def test_the_check_on_the_path_in_use_is_turned_off_however_often_that_was_refused() -> None:

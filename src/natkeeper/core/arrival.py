@@ -25,9 +25,9 @@ with botocore's back-off."""
 
 
 def with_asked(plan: Plan, view: View) -> Plan:
-    """The plan, its memory knowing that the group's Elastic IP is asked to move."""
-    own = view.group.allocation_id
-    moves = [each for each in plan.actions if isinstance(each, MoveAddress) and each.allocation_id == own]
+    """The plan, its memory knowing that an address is asked to move to where the group's traffic belongs: its own
+    Elastic IP, or one that stands in for it."""
+    moves = [each for each in plan.actions if isinstance(each, MoveAddress) and each.interface_id == plan.memory.target]
     if not moves:
         return _with_found(plan, view)
     move = moves[-1]

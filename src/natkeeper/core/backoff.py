@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from natkeeper.core.incident import BackOff, Memory
+from natkeeper.core.incident import MOVING_ADDRESS, BackOff, Memory
 from natkeeper.core.launches import backed_off
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.move import Stages
@@ -18,6 +18,7 @@ from natkeeper.core.plan import (
     Action,
     DisableSourceDestCheck,
     GivePublicAddress,
+    MoveAddress,
     PointRoute,
     ReleaseAddress,
     StartInstance,
@@ -27,6 +28,7 @@ from natkeeper.core.plan import (
 )
 
 KINDS: dict[type, str] = {
+    MoveAddress: MOVING_ADDRESS,
     PointRoute: "the canary route",
     DisableSourceDestCheck: "turning source/dest check off",
     GivePublicAddress: "a public address to prove a NAT with",
@@ -37,6 +39,7 @@ KINDS: dict[type, str] = {
     TerminateInstance: "terminating an instance",
 }
 REMEDIES = {
+    "AuthFailure": "allow it in the controller's role, and see whether the address is still this account's",
     "RouteLimitExceeded": "the route table is full: delete a route, or ask for a higher quota of routes per table "
     "(Service Quotas, Amazon VPC)",
     "UnauthorizedOperation": "allow it in the controller's role and in the account's policies",

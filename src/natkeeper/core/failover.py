@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import open_incident
+from natkeeper.core.address import borrow
 from natkeeper.core.finish import from_step, plan_for
 from natkeeper.core.flapping import as_fallen
 from natkeeper.core.heal import heal, replace_hung, rouse_standby
@@ -18,10 +19,13 @@ from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.move import Stages, stages_to
-from natkeeper.core.plan import DisableSourceDestCheck, Plan, Reason, Warned
+from natkeeper.core.plan import DisableSourceDestCheck, LaunchInstance, Plan, Reason, StartInstance, Warned
+from natkeeper.core.replacement import held_back
 from natkeeper.core.spare import make_way
 from natkeeper.core.view import Path, View
 
+BY_ADDRESS = (Cause.ADDRESS_GONE, Cause.ADDRESS_REFUSED)
+"""Why packets are lost, where EC2 shows it."""
 PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)
 ZERO = timedelta(0)
 NOBODY: Mapping[str, bool] = {}
@@ -123,7 +127,8 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
     memory = view.memory
     cause = verdict.cause or Cause.PROBES_FAILED
     incident = memory.incident or open_incident(view.group.name, cause, view.now, memory)
-    if incident.cause in PASSING:
+    is_known_better = incident.cause is Cause.PROBES_FAILED and cause in BY_ADDRESS
+    if incident.cause in PASSING or is_known_better:
         incident = replace(incident, cause=cause)
     memory = replace(memory, incident=replace(incident, recovered_at=None), stable_since=None)
     return memory.without_proof(view.target) if view.target is not None else memory
@@ -133,14 +138,29 @@ def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
     for path in () if _may_still_boot(view) else view.paths:
         is_excluded = view.memory.is_excluded(path.target, view.now)
-        if path.target != view.target and path.instance and path.instance.is_running and not is_excluded:
+        is_mute = view.is_address_stuck and not view.has_public_address(path)
+        is_left_alone = is_excluded or is_mute or path.target == view.target
+        if path.instance and path.instance.is_running and not is_left_alone:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
             plan = _move(view, path, Reason.LAST_RESORT, text)
             return replace(plan, happenings=(*plan.happenings, Warned(f"group {view.group.name}: {text}")))
+    if view.is_address_stuck and (borrowing := borrow(view, verdict)) is not None:
+        return _waking_beside(view, borrowing)
     plan = from_step(view, replace_hung(view))
     text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
     stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
     return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages, happenings=(Warned(text),))
+
+
+def _waking_beside(view: View, plan: Plan) -> Plan:
+    """The same, and what gets the group's own NAT to run: it may have the address that this plan lacks."""
+    view = view.remembering(plan.memory)
+    step = held_back(view, heal(view))
+    actions = [each for stage in step.stages for each in stage]
+    if not any(isinstance(each, (StartInstance, LaunchInstance)) for each in actions):
+        return plan
+    stages = (*plan.stages, *step.stages)
+    return replace(plan, memory=step.memory, stages=stages, records_first=step.records_first)
 
 
 def _may_still_boot(view: View) -> bool:

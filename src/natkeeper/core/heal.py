@@ -188,7 +188,7 @@ def _return(view: View, path: Path, home: Instance) -> Step:
     ready_at = max(proof.since, memory.stable_since) + quiet_period(view, path.target)
     if view.now < ready_at:
         return Step(memory, Reason.HEALING, f"{home.instance_id} is proven; quiet until {ready_at:%H:%M:%S}")
-    if not path.is_bare:
+    if not path.is_bare and not view.is_address_stuck:
         text = f"making the landing address of {home.instance_id} bare"
         withdrawn, stages = replace(memory, withdrawn_at=view.now), bare_again(view, path, home)
         return Step(withdrawn, Reason.HEALING, text, stages, records_first=True, looks_again=True)

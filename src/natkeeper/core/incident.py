@@ -26,6 +26,10 @@ KEPT_COMMANDS = 8
 """Request ids kept to recognise a command that is delivered twice: more than a person gives within minutes."""
 
 
+MOVING_ADDRESS = "moving an Elastic IP"
+"""The kind of back-off (`BackOff`) of AssociateAddress."""
+
+
 class Cause(Enum):
     """Why an incident opened."""
 
@@ -34,6 +38,10 @@ class Cause(Enum):
     ROUTE_MISSING = "route-missing"
     ROUTE_BLACKHOLE = "route-blackhole"
     PROBES_FAILED = "probes-failed"
+    ADDRESS_GONE = "address-gone"
+    """Somebody released the group's Elastic IP."""
+    ADDRESS_REFUSED = "address-refused"
+    """EC2 refuses to move it to where the traffic is."""
     TRANSIENT = "transient"
     """Failed rounds that ended without a move of ours."""
     PLANNED_MOVE = "planned-move"
@@ -273,6 +281,8 @@ class Memory:
     paused_until: datetime | None = None
     obeyed: tuple[str, ...] = ()
     """Request ids of the last commands that were answered: Lambda may deliver each twice, minutes apart."""
+    borrowed_at: datetime | None = None
+    """When another address was last asked for, because its own is gone or refused."""
     falls: tuple[Fall, ...] = ()
     """The ways home that did not last (`core.flapping`)."""
     observed: float | None = None

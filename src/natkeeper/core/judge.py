@@ -47,7 +47,7 @@ def judge(view: View, control: ControlProbe | None) -> Verdict:
     target = view.target
     if target is None:
         return Verdict(Health.DEAD, Cause.ROUTE_MISSING, "no default route in the group's tables")
-    by_state = _by_state(view, target)
+    by_state = _by_state(view, target) or _by_address(view, target)
     if by_state is not None:
         return by_state
     if (elsewhere := another_way(view)) != "":
@@ -72,6 +72,18 @@ def _by_state(view: View, target: str) -> Verdict | None:
         # old look may still show the blackhole of the minute before (FACTS: Routes).
         return Verdict(Health.DEAD, Cause.ROUTE_BLACKHOLE, f"EC2 reports the route to {target} as blackhole")
     return None
+
+
+def _by_address(view: View, target: str) -> Verdict | None:
+    """Its packets leave from no public address, and its own cannot be moved there: dead, whatever the NAT does."""
+    path = next((each for each in view.paths if each.target == target), None)
+    if path is None or not view.is_address_stuck or view.has_public_address(path):
+        return None
+    allocation = view.group.allocation_id
+    if view.is_address_gone:
+        text = f"the Elastic IP {allocation} ({view.group.public_address}) is gone: somebody released it"
+        return Verdict(Health.DEAD, Cause.ADDRESS_GONE, text)
+    return Verdict(Health.DEAD, Cause.ADDRESS_REFUSED, f"EC2 refuses to move the Elastic IP {allocation} to {target}")
 
 
 def _owner_down_at(view: View) -> datetime | None:

@@ -18,6 +18,8 @@ CAUSES = {
     Cause.ROUTE_MISSING: "default route was missing",
     Cause.ROUTE_BLACKHOLE: "NAT is gone",
     Cause.PROBES_FAILED: "NAT stopped forwarding",
+    Cause.ADDRESS_GONE: "Elastic IP is gone",
+    Cause.ADDRESS_REFUSED: "Elastic IP could not be moved",
     Cause.TRANSIENT: "egress failed for a moment and came back by itself",
     Cause.PLANNED_MOVE: "traffic was moved on purpose",
     Cause.EXTERNAL: "probe targets were out of reach, from outside the VPC too",

@@ -43,7 +43,7 @@ def point_routes(view: View, destination: str, target: str) -> tuple[Action, ...
 def _move_address(view: View, path: Path) -> tuple[Action, ...]:
     if path.landing is None:
         return ()
-    elastic = view.network.addresses.get(view.group.allocation_id)
+    elastic = None if view.is_address_stuck else view.network.addresses.get(view.group.allocation_id)
     if elastic is None or (elastic.interface_id == path.target and elastic.private == path.landing):
         return ()
     return (MoveAddress(view.group.allocation_id, path.target, path.landing),)

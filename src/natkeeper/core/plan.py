@@ -38,6 +38,7 @@ class Reason(Enum):
     OPERATOR_REFUSED = "operator-refused"
     GO_HOME = "go-home"
     ADOPT = "adopt"
+    BORROW_ADDRESS = "borrow-address"
     HEALING = "healing"
     TIDYING = "tidying"
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from natkeeper.core.incident import Canary, Memory
 from natkeeper.core.launches import repair_of
-from natkeeper.core.model import DEFAULT_ROUTE, Instance, Role
+from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp, Instance, Role
 from natkeeper.core.move import Stages, point_routes
 from natkeeper.core.plan import Action, GivePublicAddress, MoveAddress, ReleaseAddress, TakePublicAddress
 from natkeeper.core.view import NOTHING, Path, View
@@ -73,9 +73,29 @@ def _asking_for_address(view: View, path: Path, nat: Instance) -> tuple[Action, 
     that asked for, and keeps it."""
     proving = view.proving_address
     assert nat.interface is not None
-    if proving is not None and not _is_lent(view, proving.interface_id, nat.role):
+    is_free = proving is not None and not is_carrying(view, proving)
+    if proving is not None and is_free and not _is_lent(view, proving.interface_id, nat.role):
         return (MoveAddress(proving.allocation_id, path.target, nat.interface.primary.address),)
     return (GivePublicAddress(path.target),) if nat.role is Role.NAT else ()
+
+
+def is_carrying(view: View, proving: ElasticIp) -> bool:
+    """Some group's traffic leaves from it, because its own Elastic IP is gone or refused (`core.address`)."""
+    owner = view.network.owner_of(proving.interface_id or "")
+    if owner is None or not owner.is_running:
+        return False
+    known = {view.group.name: view.target, **{name: each.target for name, each in view.others.items()}}
+    users = [each for each in view.policy.groups if known.get(each.name) == proving.interface_id]
+    users = [each for each in users if not _is_there(view, each.allocation_id, proving)]
+    paths = (replace(view, group=each).path_to(owner) for each in users)
+    return any(path is not None and path.landing == proving.private for path in paths)
+
+
+def _is_there(view: View, allocation_id: str, proving: ElasticIp) -> bool:
+    """The Elastic IP is where the proving address is, which it has replaced."""
+    elastic = view.network.addresses.get(allocation_id)
+    where = (proving.interface_id, proving.private)
+    return elastic is not None and (elastic.interface_id, elastic.private) == where
 
 
 def _is_lent(view: View, interface_id: str | None, role: Role) -> bool:

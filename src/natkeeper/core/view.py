@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from natkeeper.core.incident import Exclusion, Memory, Proof
+from natkeeper.core.incident import MOVING_ADDRESS, Exclusion, Memory, Proof
+from natkeeper.core.launches import backed_off
 from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp, Instance, InstanceState, Network, Role
 from natkeeper.core.policy import Group, Policy
 
@@ -161,9 +162,31 @@ class View:
             found.append(Path(self.group.gateway_id))
         return tuple(found)
 
+    @cached_property
+    def is_address_gone(self) -> bool:
+        """Somebody released the group's Elastic IP: a look that is whole does not show it."""
+        return self.group.allocation_id not in self.network.addresses
+
+    @cached_property
+    def is_address_stuck(self) -> bool:
+        """It is gone, or EC2 has refused to move it more than once and is not asked again yet."""
+        known = next((each for each in self.memory.back_offs if each.kind == MOVING_ADDRESS), None)
+        is_refused = known is not None and known.refusals > 1
+        return self.is_address_gone or (
+            known is not None and is_refused and self.now < known.refused_at + backed_off(known.refusals)
+        )
+
+    def has_public_address(self, path: Path) -> bool:
+        """The group's packets would leave from some public address as things are."""
+        interface = path.instance.interface if path.instance is not None else None
+        if interface is None or path.landing is None:
+            return True
+        return any(each.address == path.landing and each.public is not None for each in interface.addresses)
+
     def is_usable(self, path: Path) -> bool:
-        """Running, able to forward by its settings, not about to be stopped, and not just found wanting."""
-        if self._is_excluded(path):
+        """Running, able to forward by its settings, not about to be stopped, not just found wanting, and with a public
+        address to leave from."""
+        if self._is_excluded(path) or (self.is_address_stuck and not self.has_public_address(path)):
             return False
         if path.instance is None:
             return True

@@ -37,12 +37,12 @@ def as_seen(view: View) -> Memory:
 
 def _as_settled(view: View) -> Memory:
     """Whether packets must now be seen from the group's Elastic IP. Where they need not be (a gateway, a NAT without an
-    address for this group, an address that is gone or under way), what they are seen from says nothing."""
+    address for this group, an address that is gone, refused or under way), what they are seen from says nothing."""
     memory, group = view.memory, view.group
     path = next((each for each in view.paths if each.target == view.target), None)
     landing = path.landing if path is not None else None
     elastic = view.network.addresses.get(group.allocation_id)
-    if landing is None or elastic is None:
+    if landing is None or elastic is None or view.is_address_stuck:
         until = view.now if memory.strange_address is not None else memory.apart_until
         return replace(memory, settled_since=None, strange_address=None, strange_at=None, apart_until=until)
     is_there = (elastic.interface_id, elastic.private) == (view.target, landing)
