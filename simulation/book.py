@@ -84,6 +84,10 @@ class Book:
     """When a plan of any group was last to hold, for a reason that nobody can take back."""
     paused_at: dict[str, int] = field(default_factory=dict)
     """Group to when a plan last said that it is paused, until one says something else."""
+    heard_at: dict[str, int] = field(default_factory=dict)
+    """Group to when its prober's rounds last reached a pass."""
+    unseen_since: dict[str, int] = field(default_factory=dict)
+    """Group to since when every look for it has failed."""
     writes: int = 0
     wrote_at: int = 0
     ledger_writes: int = 0

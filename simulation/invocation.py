@@ -204,7 +204,10 @@ class _Telemetry:
         self._world.troubled(self._invocation, group, trouble)
 
     def reported(self, report: ProbeReport) -> None:
-        """Nothing the invariants ask for."""
+        self._world.reported(self._invocation, report)
+
+    def send(self, text: str) -> None:
+        self._world.messaged(self._invocation, text)
 
 
 def destination(

@@ -14,8 +14,7 @@ from functools import partial
 from multiprocessing import get_context
 from random import Random
 
-from natkeeper.adapters.telemetry import QUIET
-from natkeeper.core.plan import IncidentClosed, Reason
+from natkeeper.core.plan import Reason
 from simulation.aftermath import is_home
 from simulation.book import Move
 from simulation.bus import MINUTE
@@ -40,6 +39,8 @@ DETECTED = 7_500_000
 """Three rounds a second apart, the first up to a second after the loss, the last one's time-out (0.8 s); a report on
 its way, a cold start, a look and a control probe."""
 MARGIN = SECOND // 2
+LASTING = 20
+"""Seconds; an outage that lasts longer is told of when it begins, too (`core.telling`)."""
 REMAPS = (0, 1, 2, 3, 4, 6, 8, 10)
 
 
@@ -176,10 +177,9 @@ class _Counting(Invariants):
         super().changed()
         self.most_alive = max(self.most_alive, len(_alive(self.book.world)))
 
-    def happened(self, invocation: object, group: str, happening: object) -> None:
-        super().happened(invocation, group, happening)  # type: ignore[arg-type]
-        if isinstance(happening, IncidentClosed) and happening.incident.cause not in QUIET:
-            self.messages += 1
+    def messaged(self, _invocation: object, _text: str) -> None:
+        """People are told."""
+        self.messages += 1
 
     @property
     def moves(self) -> list[Move]:
@@ -237,7 +237,7 @@ def _beyond(found: Outcome) -> Iterator[str]:
         yield f"{found.others} other moves"
     if found.addresses != 1:
         yield f"{found.addresses} public addresses"
-    if found.messages > 1:
+    if found.messages > (1 if found.dark < LASTING else 2):
         yield f"{found.messages} messages"
     if found.most_alive > wanted + 1:
         yield f"{found.most_alive} instances at once"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
@@ -39,6 +40,8 @@ class Judge:
     def acted(self, invocation: Invocation, group: str, outcome: Outcome) -> None: ...
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None: ...
     def happened(self, invocation: Invocation, group: str, happening: Happening) -> None: ...
+    def reported(self, invocation: Invocation, report: ProbeReport) -> None: ...
+    def messaged(self, invocation: Invocation, text: str) -> None: ...
     def timed_out(self, invocation: Invocation) -> None: ...
     def ended(self, invocation: Invocation, error: BaseException | None) -> None: ...
     def changed(self) -> None: ...
@@ -236,6 +239,15 @@ class World:
         if self.story is not None:
             self.tell(f"{invocation.request_id}: {group} {type(happening).__name__}")
         self.judge.happened(invocation, group, happening)
+
+    def reported(self, invocation: Invocation, report: ProbeReport) -> None:
+        """A prober's report was heard."""
+        self.judge.reported(invocation, report)
+
+    def messaged(self, invocation: Invocation, text: str) -> None:
+        """People are told."""
+        self.tell(f"{invocation.request_id}: message: {text}")
+        self.judge.messaged(invocation, text)
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:
         """A call outside a plan failed."""

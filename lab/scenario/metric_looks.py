@@ -2,20 +2,23 @@
 
 Called by `lab.scenario.looks`. Metrics that count are added up since the step; DowntimeLow and DowntimeHigh (in
 milliseconds) are taken at their largest; every other is a gauge, of which each group's latest counts: the lowest of
-them for at_least, the highest for at_most. An alarm's minute is one tick of the lab's schedule, as it is on AWS.
+them for at_least, the highest for at_most. An alarm's minute is one tick of the lab's schedule, as it is on AWS, and
+its numbers and rules are the template's and CloudWatch's (`lab.scenario.alarms`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from lab.scenario.alarms import INSUFFICIENT, Alarm, Series, defined
 from lab.scenario.file import Expectation
 from lab.scenario.sight import CannotJudge, Sight
 
 COUNTED = ("Failovers", "FailoversFailed", "LastResort", "Launches", "Errors", "Passes", "Unknown")
 LARGEST = ("DowntimeLow", "DowntimeHigh", "AddressRemap")
 THROTTLES = "Throttles"
+JUDGED = ("natkeeper", "AWS/Lambda")
+"""Namespaces of which the lab has the metrics."""
 Point = tuple[float, str, float]
 """When, which group, what value."""
 
@@ -56,73 +59,50 @@ def metric(scene: Sight, expectation: Expectation, since: float, until: float) -
 # -- alarms
 
 
-@dataclass(frozen=True)
-class _Alarm:
-    """As template.yaml defines it (a test compares them). `combine`: several groups' values to one."""
-
-    metric: str
-    periods: int
-    length: int
-    statistic: Callable[[list[float]], float]
-    is_breaching: Callable[[float], bool]
-    missing: str
-    group: str = ""
-    combine: Callable[[list[float]], float] = max
-    needed: int | None = None
-    """Periods that must breach (DatapointsToAlarm); None for all."""
-
-
-def _below_one(value: float) -> bool:
-    return value < 1
-
-
-def _above_zero(value: float) -> bool:
-    return value > 0
-
-
-_DEFINED: Mapping[str, _Alarm] = {
-    **{f"egress-down-{each}": _Alarm("EgressUp", 1, 1, max, _below_one, "missing", each) for each in "abc"},
-    "controller-silent": _Alarm("Passes", 3, 1, sum, _below_one, "breaching"),
-    "failover-failed": _Alarm("FailoversFailed", 1, 1, sum, _above_zero, "notBreaching", combine=sum),
-    "standby-not-ready": _Alarm("StandbyReady", 3, 5, max, _below_one, "notBreaching", combine=min),
-    "throttled": _Alarm(THROTTLES, 3, 1, sum, _above_zero, "notBreaching", combine=sum, needed=1),
-}
-
-
 def alarm(scene: Sight, expectation: Expectation, _since: float, until: float) -> tuple[bool, str, str]:
     """The state an alarm would be in now."""
     name, wanted = expectation.args["name"], expectation.args["is"]
-    defined = _DEFINED[name]
-    if defined.group and defined.group not in scene.scenario.zones:
-        raise CannotJudge(f"line {expectation.line}: alarm {name}: there is no zone {defined.group} in this scenario")
-    state = state_of(scene, defined, until)
+    watched = defined()[name]
+    if watched.group and watched.group not in scene.scenario.zones:
+        text = f"line {expectation.line}: alarm {name}: there is no zone {watched.group} in this scenario"
+        raise CannotJudge(text)
+    if any(each.namespace not in JUDGED for each in watched.series):
+        raise CannotJudge(f"line {expectation.line}: alarm {name}: the lab has no such queue")
+    state = state_of(scene, watched, until)
     return state == wanted, f"alarm {name} to be {wanted}", state
 
 
-def state_of(scene: Sight, defined: _Alarm, until: float) -> str:
-    """Evaluated over periods that end now; CloudWatch's end with its own minutes."""
-    span = scene.pace.tick * defined.length
-    begun = scene.switched_on_at
-    breaching: list[bool | None] = []
-    for number in range(defined.periods):
-        end = until - number * span
-        if end - span < begun:
-            break
-        found = points(scene, defined.metric, end - span, end, defined.group)
-        groups = sorted({whose for _, whose, _ in found})
-        values = [defined.statistic([value for _, whose, value in found if whose == each]) for each in groups]
-        breaching.append(defined.is_breaching(defined.combine(values)) if values else _MISSING[defined.missing])
-    known = [each for each in breaching if each is not None]
-    if not known:
-        return "insufficient_data"
-    return "alarm" if sum(known) >= (defined.needed or defined.periods) else "ok"
+def state_of(scene: Sight, watched: Alarm, until: float) -> str:
+    """The state after the last period that is over. Periods follow each other from when natkeeper was switched on: what
+    was before it is not asked for."""
+    span = scene.pace.tick * watched.minutes
+    whole = int((until - scene.switched_on_at) / span + 1e-9)
+    series = [each for each in watched.series if each.group in ("", *scene.scenario.zones)]
+    while whole > 0:
+        state = watched.state(_datapoints(scene, watched, series, whole, span))
+        if state is not None:
+            return state
+        whole -= 1
+    return INSUFFICIENT
 
 
-_MISSING: Mapping[str, bool | None] = {"missing": None, "breaching": True, "notBreaching": False}
+def _datapoints(
+    scene: Sight, watched: Alarm, series: Sequence[Series], whole: int, span: float
+) -> Sequence[bool | None]:
+    """Those of the last periods of so many, newest first."""
+    asked = range(whole - 1, max(-1, whole - 1 - watched.looked_back), -1)
+    begun, end = scene.switched_on_at, scene.switched_on_at + whole * span
+    found: dict[int, list[list[float]]] = {number: [[] for _ in series] for number in asked}
+    for place, each in enumerate(series):
+        for at, _, value in points(scene, each.metric, begun + min(asked) * span, end, each.group):
+            number = int((at - begun) / span + 1e-9)
+            if number in found:
+                found[number][place].append(value)
+    return [watched.is_breaching(found[number]) for number in asked]
 
 
 def warm_up(scene: Sight) -> None:
     """Waits until every alarm that the file asks for has had its periods since natkeeper was switched on."""
-    wanted = [_DEFINED[each.args["name"]] for each in scene.scenario.expect if each.kind == "alarm"]
-    needed = max((each.length * each.periods for each in wanted), default=0) * scene.pace.tick
+    wanted = [defined()[each.args["name"]] for each in scene.scenario.expect if each.kind == "alarm"]
+    needed = max((each.minutes * each.periods for each in wanted), default=0) * scene.pace.tick
     scene.sleep(max(0.0, scene.switched_on_at + needed - scene.now()))

@@ -199,15 +199,13 @@ CLOCKS = ("within", "eventually", "after")
 METRICS = (
     *("EgressUp", "Home", "StandbyReady", "Observed", "Unknown", "Failovers", "FailoversFailed", "LastResort"),
     *("Launches", "Errors", "AddressRemap", "DowntimeLow", "DowntimeHigh", "Passes"),
+    *("NotHealing", "Paused", "ChecksMended"),
 )
 ALARMS = (
-    "egress-down-a",
-    "egress-down-b",
-    "egress-down-c",
-    "controller-silent",
-    "failover-failed",
-    "standby-not-ready",
-    "throttled",
+    *("egress-down-a", "egress-down-b", "egress-down-c"),
+    *("blind-a", "blind-b", "blind-c"),
+    *("not-healing-a", "not-healing-b", "not-healing-c"),
+    *("controller-silent", "failover-failed", "standby-not-ready", "paused-too-long", "throttled", "dead-letters"),
 )
 
 PARAMETERS: Mapping[str, str] = {

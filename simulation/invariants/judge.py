@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, IncidentClosed, MoveAddress, Plan, Reason
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
@@ -22,6 +23,7 @@ from simulation.invariants.moves import (
     planned_move_is_not_rolled_back,
 )
 from simulation.invariants.plans import PLANS, another_path_proves_nothing, is_default
+from simulation.invariants.silence import heard, looked, who_does_not_know_says_so
 from simulation.invocation import Invocation
 from simulation.truth import truth_of
 from simulation.world import Judge, World
@@ -140,6 +142,9 @@ class Invariants(Judge):
             for number, judge in (*PLANS, *MOVES_AFTER_MOVES):
                 if (wrong := judge(book, invocation, plan)) is not None:
                     book.broke(number, wrong)
+        looked(book, invocation, plan)
+        if (wrong := who_does_not_know_says_so(book, invocation, plan)) is not None:
+            book.broke(27, wrong)
         key = (invocation.serial, plan.group)
         if plan.reason in MOVES and any(is_default(each) for each in plan.actions):
             move = Move(book.now, plan.reason, plan.memory.target or "", invocation.serial)
@@ -171,6 +176,11 @@ class Invariants(Judge):
             if trouble.operation == "Invoke":
                 self.book.unasked.add(invocation.serial)
                 self.book.unproven.discard((invocation.serial, name))
+
+    def reported(self, _invocation: Invocation, report: ProbeReport) -> None:
+        """A prober's rounds are heard."""
+        if report.rounds:
+            heard(self.book, report.group)
 
     def happened(self, _invocation: Invocation, _group: str, happening: Happening) -> None:
         """Incidents."""

@@ -10,10 +10,10 @@ from typing import Any
 from natkeeper import acting, reconcile
 from natkeeper.adapters import ledger
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
-from natkeeper.core import absorb, decide, finish, incident
+from natkeeper.core import absorb, decide, finish, incident, standing
 from natkeeper.core.downtime import Downtime
 from natkeeper.core.incident import Memory
-from natkeeper.core.plan import DisableSourceDestCheck
+from natkeeper.core.plan import DisableSourceDestCheck, Reason
 from natkeeper.core.view import View
 from simulation.planted.peers import DEAD_BY_PACKETS, NO_LAUNCH
 from simulation.planted.table import Patch, mutant, original
@@ -43,6 +43,36 @@ def _confides() -> Sequence[Patch]:
         begin(self, client, policy, replace(launches, user_data=confiding), *rest)
 
     return [Patch(Ec2, "__init__", __init__)]
+
+
+# -- what alarms are told
+
+
+@mutant(
+    "at-rest-without-a-look",
+    "a good report is answered as at rest, and as known, though no look has succeeded since",
+    breaks=(27,),
+    among=("region-down", "expired-credentials", "unauthorised-call"),
+    lasts=200,
+)
+def _at_rest_unseen() -> Sequence[Patch]:
+    return [Patch(decide, "_unseen", lambda memory, _unknown, _now: memory)]
+
+
+@mutant(
+    "silence-is-knowing",
+    "a group of which no packet has been heard for minutes is called known",
+    breaks=(27,),
+    among=("prober-not-invoked", "prober-crashes", "prober-result-lost"),
+    lasts=200,
+)
+def _unheard() -> Sequence[Patch]:
+    unknown = standing._is_unknown
+
+    def at_ease(plan: Any, now: Any, rules: Any) -> bool:
+        return plan.reason is Reason.CANNOT_LOOK and unknown(plan, now, rules)
+
+    return [Patch(standing, "_is_unknown", at_ease)]
 
 
 # -- bounds

@@ -17,6 +17,7 @@ from lab.scenario.foreign import is_theirs
 from lab.scenario.sight import GONE, Line, RouteChange, name_of, where_of
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper.adapters.telemetry import CloudTelemetry
+from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, Plan
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
@@ -100,6 +101,14 @@ class Journal:
     def happened(self, _invocation: Invocation, group: str, happening: Happening) -> None:
         """An incident opened or closed, or a warning."""
         self._told.happened(group, happening)
+
+    def reported(self, _invocation: Invocation, report: ProbeReport) -> None:
+        """A prober's report was heard."""
+        self._told.reported(report)
+
+    def messaged(self, _invocation: Invocation, text: str) -> None:
+        """People are told."""
+        self._told.send(text)
 
     def ended(self, invocation: Invocation, error: BaseException | None) -> None:
         """An invocation is over; one that went through says so (`handlers.controller`)."""

@@ -13,7 +13,7 @@ from typing import cast
 
 from natkeeper.asking import LAST_CALL, LAST_TRY, ask, has_time
 from natkeeper.core.arrival import as_address_answered
-from natkeeper.core.backoff import complaint, on_done, on_refused
+from natkeeper.core.backoff import complaint, launch_complaint, on_done, on_refused
 from natkeeper.core.incident import Memory
 from natkeeper.core.launches import accepted, refused, spent, turned_away, unsupported
 from natkeeper.core.model import DEFAULT_ROUTE
@@ -28,6 +28,7 @@ from natkeeper.core.plan import (
     Warned,
 )
 from natkeeper.core.policy import Policy
+from natkeeper.core.telling import remember
 from natkeeper.core.way import as_answered
 from natkeeper.errors import NoCapacity, Refused, Stale, Trouble
 from natkeeper.opening import GroupPass
@@ -125,10 +126,19 @@ def _back_off(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     if trouble is None:
         group.memory = on_done(group.memory, action)
     elif isinstance(trouble, (Refused, NoCapacity)) or (isinstance(action, MoveAddress) and trouble.is_refusal):
-        group.memory = on_refused(group.memory, action, ports.clock.now())
+        refusal = f"{trouble.operation}: {trouble.code}"
+        group.memory = on_refused(group.memory, action, ports.clock.now(), refusal)
         text = complaint(group.name, group.memory, action, trouble.code)
         if text is not None:
-            ports.telemetry.happened(group.name, Warned(text))
+            _warn(group, Warned(text, f"refused {refusal}"), ports)
+
+
+def _warn(group: GroupPass, warning: Warned, ports: Ports) -> None:
+    """What a person should know of an answer, unless they do."""
+    memory = remember(group.memory, str(warning.key), ports.clock.now())
+    if memory is not None:
+        group.memory = memory
+        group.tell(warning, ports)
 
 
 def _judge_launch(group: GroupPass, action: LaunchInstance, outcome: Outcome, ports: Ports) -> None:
@@ -142,7 +152,13 @@ def _judge_launch(group: GroupPass, action: LaunchInstance, outcome: Outcome, po
     elif trouble.is_spent:
         group.memory = spent(memory, role, now)
     elif trouble.is_refusal:
-        group.memory = refused(memory, role, now, is_short=isinstance(trouble, NoCapacity), is_quota=trouble.is_quota)
+        is_short = isinstance(trouble, NoCapacity)
+        group.memory = refused(memory, role, now, is_short=is_short, is_quota=trouble.is_quota, code=trouble.code)
+        if isinstance(trouble, Refused):
+            # Capacity may come back by itself, and is told of after a while; what is not allowed waits for a person.
+            refusal = f"RunInstances: {trouble.code}"
+            text = launch_complaint(group.name, refusal, trouble.code)
+            _warn(group, Warned(text, f"refused {refusal}"), ports)
     elif trouble.is_throttle or trouble.is_unsent:
         group.memory = turned_away(memory, role)
     if isinstance(trouble, NoCapacity) and action.has_alternative and group.plan is not None:

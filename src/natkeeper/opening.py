@@ -15,6 +15,7 @@ from typing import cast
 from natkeeper.asking import ask, control_probe, has_time
 from natkeeper.core.decide import Observation, decide, watch_on
 from natkeeper.core.incident import Memory
+from natkeeper.core.message import message_of
 from natkeeper.core.model import ControlProbe, Network, Unknown
 from natkeeper.core.news import (
     Command,
@@ -26,7 +27,7 @@ from natkeeper.core.news import (
     RebalanceRecommended,
     SpotInterruption,
 )
-from natkeeper.core.plan import Plan
+from natkeeper.core.plan import Happening, Plan
 from natkeeper.core.policy import Policy
 from natkeeper.errors import Trouble
 from natkeeper.ports import Held, Known, Lease, Ports
@@ -67,6 +68,16 @@ class GroupPass:
     reasons: list[str] = field(default_factory=list)
     answers: dict[str, ProbeReport | None] = field(default_factory=dict)
     """What the probers of other groups said when they were asked for this one; None where one could not be."""
+    outbox: list[str] = field(default_factory=list)
+    """What people are to be told, once the pass has done what it does and its memory is in the ledger."""
+
+    def tell(self, happening: Happening, ports: Ports) -> None:
+        """To log and metrics at once; to people at the end of the pass, for a message is a call that nobody's traffic
+        may wait for."""
+        ports.telemetry.happened(self.name, happening)
+        text = message_of(self.name, happening)
+        if text is not None:
+            self.outbox.append(text)
 
     @property
     def wants_turn(self) -> bool:

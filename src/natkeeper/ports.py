@@ -132,7 +132,10 @@ class Telemetry(Protocol):
         """An action was answered."""
 
     def happened(self, group: str, happening: Happening) -> None:
-        """An incident opened or closed, or a person should know something."""
+        """An incident opened or closed, or a person should know something: for log and metrics."""
+
+    def send(self, text: str) -> None:
+        """A message to whoever carries the pager. One call."""
 
     def troubled(self, group: str | None, trouble: Trouble) -> None:
         """A call outside a plan failed: looking, the ledger, a verification."""

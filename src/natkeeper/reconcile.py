@@ -30,6 +30,7 @@ from natkeeper.core.plan import (
     StartWatch,
 )
 from natkeeper.core.policy import Policy
+from natkeeper.core.standing import with_standing
 from natkeeper.errors import Stale, Trouble, TryAgain
 from natkeeper.opening import (
     RESERVE,
@@ -50,6 +51,9 @@ PATIENCE = timedelta(seconds=1)
 """The longest wait between two turns; whatever takes longer is left to the next trigger."""
 LEAVING_TRIES = 3
 """Each is one write, and ends unless news came beside it."""
+POSTING = timedelta(seconds=1)
+"""What a message must have left of the pass: a call takes 0.1 s. Nothing comes after it, so one that takes longer ends
+with the pass."""
 LEDGERLESS = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 """All that moves without a ledger: with no memory, anything slower than a failover could repeat itself for ever."""
 
@@ -71,6 +75,7 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         _tell(calm, calm.plan, ports, is_recorded=False)
         _close(calm, ports)
         if calm.is_lost or not calm.news:
+            _post(calm, ports)
             return {calm.name: calm.reasons}
         news, early = calm.news, {}  # left in the inbox meanwhile; the lease is still ours, and is asked for again
     network, groups, others = open_pass(news, ports, policy, early)
@@ -86,6 +91,8 @@ def reconcile(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, l
         active = [each for each in active if each.wants_turn]
     ports.together([partial(_leave, each, ports, policy) for each in active])
     ports.together([partial(_hand_on, each, ports) for each in groups if each.unconfirmed])
+    passes = groups if calm is None else [calm, *groups]
+    ports.together([partial(_post, each, ports) for each in passes if each.outbox])
     return {each.name: each.reasons for each in groups}
 
 
@@ -186,7 +193,7 @@ def _tell(group: GroupPass, plan: Plan, ports: Ports, *, is_recorded: bool) -> N
             if isinstance(_note(group, each, ports), TryAgain):
                 continue
             group.memory = replace(group.memory, incident=None)
-        ports.telemetry.happened(group.name, each)
+        group.tell(each, ports)
         if isinstance(each, IncidentOpened) and is_recorded and plan.is_opening:
             _note(group, each, ports)
 
@@ -221,7 +228,8 @@ def _leave(group: GroupPass, ports: Ports, policy: Policy) -> None:
     for _ in range(LEAVING_TRIES):
         memory = absorb(group.name, group.memory, group.news, ports.clock.now(), policy)
         plan = Plan(group.name, memory, Reason.LOOK_AGAIN, "out of time; the next wake-up goes on")
-        plan = _restrict(with_watch(plan, ports.clock.now(), policy), group)
+        plan = with_standing(with_watch(plan, ports.clock.now(), policy), ports.clock.now(), policy)
+        plan = _restrict(plan, group)
         group.memory, group.news = plan.memory, ()
         if plan.actions:
             ports.telemetry.decided(plan)
@@ -240,6 +248,21 @@ def _hand_on(group: GroupPass, ports: Ports) -> None:
     try:
         for each in kept:
             ports.ledger.leave(group.name, each)
+    except Trouble as trouble:
+        ports.telemetry.troubled(group.name, trouble)
+
+
+def _post(group: GroupPass, ports: Ports) -> None:
+    """Sends what people are to be told, in one message. Last of all, so that it delays nothing, and only where the
+    ledger knows that they were told: otherwise the next pass tells them."""
+    is_recorded = group.lease is None or group.lease.memory == group.memory
+    if not group.outbox or not is_recorded or group.is_lost or group.is_ledgerless:
+        return
+    if ports.clock.remaining() < POSTING:
+        ports.telemetry.troubled(group.name, TryAgain("Publish", "OutOfTime", "\n".join(group.outbox)))
+        return
+    try:
+        ports.telemetry.send("\n".join(group.outbox))
     except Trouble as trouble:
         ports.telemetry.troubled(group.name, trouble)
 

@@ -90,7 +90,7 @@ def test_a_machine_of_another_vpc_with_the_stacks_tags_is_left_alone_and_told_on
             cloud.wake(Tick())
         warned = [each for each in cloud.output.lines() if each.get("level") == "WARNING" and theirs in each["message"]]
         assert len(warned) == 1, warned
-        assert cloud.memory("a").strangers == (theirs,)
+        assert [each.key for each in cloud.memory("a").told] == [f"stranger {theirs}"]
         cloud.stop_nat("a", until="stopped")
         cloud.wake(cloud.stopping("a"))
         assert cloud.targets("a") == [cloud.zones["b"].interface]

@@ -13,6 +13,7 @@ from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp
 from natkeeper.core.news import Tick
 from natkeeper.core.plan import GivePublicAddress, MoveAddress, Plan, PointRoute, Reason, StartInstance, Warned
 from natkeeper.core.policy import ProvingAddress
+from natkeeper.core.telling import left_to_do
 from natkeeper.errors import Refused, Stale, Trouble
 from tests.support.fakes import Stack
 from tests.support.worlds import (
@@ -166,6 +167,18 @@ def test_a_group_whose_address_is_gone_comes_home_with_whatever_address_its_nat_
     assert (plan.reason, [type(each) for each in writes(plan)]) == (Reason.GO_HOME, [PointRoute])
 
 
+def test_what_is_left_to_do_is_said_as_long_as_another_address_stands_in() -> None:
+    world = released()
+    world.step()
+    plan = world.step(verified("oo", 2), now=3)
+    assert plan.standing.is_not_healing
+    assert left_to_do(plan, at(3), world.policy).startswith("its own Elastic IP is gone")
+    with_elastic(world, eip_a=ElasticIp("eip-a", "203.0.113.1", "eni-a", HOME)).change("i-a", public="203.0.113.1")
+    plan = world.decide(now=30)
+    assert (plan.memory.borrowed_at, plan.standing.is_not_healing) == (None, False)
+    assert left_to_do(plan, at(30), world.policy) == ""
+
+
 # -- refused
 
 
@@ -210,4 +223,4 @@ def test_a_refusal_is_remembered_and_told_with_what_to_do(trouble: Trouble) -> N
     assert [each.kind for each in known] == [MOVING_ADDRESS]
     assert known[0].refusals == 2, "asked once more at once, and then ever more slowly"
     told = [each.text for _, each in stack.telemetry.happenings if isinstance(each, Warned)]
-    assert f"EC2 refuses moving an Elastic IP ({trouble.code})" in told[0]
+    assert f"EC2 refuses moving an Elastic IP (AssociateAddress: {trouble.code})" in told[0]

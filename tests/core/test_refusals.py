@@ -178,7 +178,8 @@ def test_a_spent_token_that_nobody_remembers_changes_nothing() -> None:
     assert spent(Memory(), Role.NAT, at(0)) == Memory()
     told = Repair("r", 2, at(-5), is_told=True, refusals=1)
     memory = spent(Memory(standby_repair=told), Role.STANDBY, at(0))
-    assert memory.standby_repair == Repair("r", 2, at(-5), is_told=True, refused_at=at(0), refusals=2)
+    said = "RunInstances: IdempotentInstanceTerminated"
+    assert memory.standby_repair == Repair("r", 2, at(-5), is_told=True, refused_at=at(0), refusals=2, refusal=said)
 
 
 # -- launches that were not sent
@@ -393,4 +394,6 @@ def test_warnings_of_refusals_name_the_group() -> None:
     refusing(stack, StartInstance, Refused("StartInstances", "SomethingNew"))
     stack.wake(Tick())
     assert [type(each) for name, each in stack.telemetry.happenings if name == "a"] == [Warned]
-    assert stack.telemetry.warnings[0].startswith("group a: EC2 refuses starting an instance (SomethingNew): see")
+    assert stack.telemetry.warnings[0].startswith(
+        "group a: EC2 refuses starting an instance (StartInstances: SomethingNew): see"
+    )

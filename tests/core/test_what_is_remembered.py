@@ -88,6 +88,7 @@ def test_a_failover_remembers_where_when_and_why_and_nothing_of_the_path_before(
         failovers=(at(0),),
         incident=opened,
         rest=None,
+        not_home_since=at(0),
     )
     assert plan.happenings == (IncidentOpened(opened),)
 
@@ -116,6 +117,7 @@ def test_a_move_on_purpose_remembers_when_so_that_its_lost_rounds_are_called_pla
         stable_since=None,
         withdrawn_at=None,
         rest=None,
+        not_home_since=at(0),
     )
     assert plan.verifies
     assert plan.records_first
@@ -149,7 +151,7 @@ def test_taking_the_public_address_away_is_remembered_so_that_the_silent_canary_
     world = homeward(withdrawn_at=None).change("i-a", public="198.51.100.7")
     plan = world.decide()
     assert writes(plan) == [TakePublicAddress("eni-a")]
-    assert plan.memory == replace(world.memories["a"], withdrawn_at=at(0))
+    assert plan.memory == replace(world.memories["a"], withdrawn_at=at(0), not_home_since=at(0))
 
 
 @pytest.mark.parametrize("left", [{"repair": Repair("r", 3, at(-900))}, {"withdrawn_at": at(-900)}], ids=list)

@@ -131,12 +131,6 @@ JUDGED: list[Case] = [
         Reason.CONVERGE,
         "routes or address were not all on eni-a, so probes say nothing about it",
     ),
-    (lambda: resting().change("i-a", checked=True).decide(), Reason.HEALING, "source/dest check was on"),
-    (
-        lambda: resting().change("i-a", checked=True).remember(proofs=()).decide(),
-        Reason.HEALING,
-        "source/dest check was on",
-    ),
     (
         lambda: resting().change("i-a", checked=True).decide(report("ooxxx", -4), control=UP),
         Reason.HEALING,
@@ -307,6 +301,16 @@ def test_a_person_is_told_what_the_controller_cannot_mend(
 ) -> None:
     plan = decided()
     assert (plan.reason, plan.detail, said(plan)) == (reason, detail, [detail])
+
+
+@pytest.mark.parametrize("known", [{}, {"proofs": ()}])
+def test_a_person_is_told_of_a_check_that_was_found_on_and_who_knows_who_did_it(known: dict[str, object]) -> None:
+    plan = resting().change("i-a", checked=True).remember(**known).decide()
+    assert (plan.reason, plan.detail) == (Reason.HEALING, "source/dest check was on")
+    assert said(plan) == [
+        "group a: source/dest check was turned on (once within an hour); natkeeper turns it off again; CloudTrail's "
+        "ModifyInstanceAttribute or ModifyNetworkInterfaceAttribute says who did it"
+    ]
 
 
 def test_a_person_is_told_of_a_last_resort_and_for_which_group() -> None:

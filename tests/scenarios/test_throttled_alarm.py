@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lab.scenario.metric_looks import _DEFINED, state_of
+from lab.scenario.alarms import defined
+from lab.scenario.metric_looks import state_of
 
 TICK = 10.0
 NOW = 100.0
@@ -16,7 +17,8 @@ NOW = 100.0
 
 def scene(throttles: Sequence[float], begun: float = 0.0) -> Any:
     journal = SimpleNamespace(throttles=lambda since: [at for at in throttles if at >= since])
-    return SimpleNamespace(journal=journal, pace=SimpleNamespace(tick=TICK), switched_on_at=begun)
+    zones = SimpleNamespace(zones=("a", "b"))
+    return SimpleNamespace(journal=journal, pace=SimpleNamespace(tick=TICK), switched_on_at=begun, scenario=zones)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +26,8 @@ def scene(throttles: Sequence[float], begun: float = 0.0) -> Any:
     [([], "ok"), ([NOW - 1], "alarm"), ([NOW - 25], "alarm"), ([NOW - 31], "ok"), ([NOW + 1], "ok")],
 )
 def test_one_throttle_within_three_minutes_sets_the_alarm_off(throttles: list[float], state: str) -> None:
-    assert state_of(scene(throttles), _DEFINED["throttled"], NOW) == state
+    assert state_of(scene(throttles), defined()["throttled"], NOW) == state
 
 
 def test_an_alarm_that_is_younger_than_a_minute_knows_nothing() -> None:
-    assert state_of(scene([NOW], begun=NOW - 5), _DEFINED["throttled"], NOW) == "insufficient_data"
+    assert state_of(scene([NOW], begun=NOW - 5), defined()["throttled"], NOW) == "insufficient_data"

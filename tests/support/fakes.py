@@ -248,12 +248,14 @@ class Prober:
 class Telemetry:
     """Remembers what people would see."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
         self.plans: list[Plan] = []
         self.outcomes: list[tuple[str, Outcome]] = []
         self.happenings: list[tuple[str, Happening]] = []
         self.troubles: list[tuple[str | None, Trouble]] = []
         self.reports: list[ProbeReport] = []
+        self.messages: list[str] = []
 
     def decided(self, plan: Plan) -> None:
         self.plans.append(plan)
@@ -269,6 +271,9 @@ class Telemetry:
 
     def reported(self, report: ProbeReport) -> None:
         self.reports.append(report)
+
+    def send(self, text: str) -> None:
+        self._faults.call("send", lambda: self.messages.append(text))
 
     @property
     def failed(self) -> list[Trouble]:
@@ -311,7 +316,7 @@ class Stack:
         for name, memory in world.memories.items():
             self.ledger.items[name].memory = memory
         self.prober = Prober(self.vpc, world.policy, self.clock, self.faults)
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(self.faults)
         together = Together(self.clock)
         self.ports = Ports(self.vpc, self.ledger, self.prober, self.clock, self.telemetry, together)
         # A process that has had a pass already, as nearly every one has: reports and ticks keep it warm.
@@ -337,5 +342,5 @@ class Stack:
 
     def written(self) -> list[str]:
         """Every call that changes something, in EC2 or the ledger."""
-        harmless = ("look", "read", "control", "verify", "stops")
+        harmless = ("look", "read", "control", "verify", "stops", "send")
         return [name for name, _ in self.faults.journal if name not in harmless]

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from lab.scenario.vocabulary import ALARMS
 from tests.template.intrinsics import ACCOUNT, HEX, ONE, REGION, STACK, THREE, TWO, Stack
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 METRICS = {
     *("EgressUp", "Home", "StandbyReady", "Observed", "Failovers", "FailoversFailed", "DowntimeLow", "DowntimeHigh"),
     *("LastResort", "Unknown", "Errors", "Launches", "Passes", "AddressRemap"),
+    *("NotHealing", "Paused", "ChecksMended"),
 }
 ENVIRONMENT = {
     *("POWERTOOLS_METRICS_NAMESPACE", "NATKEEPER_STACK", "NATKEEPER_VPC_ID"),
@@ -325,7 +327,9 @@ def alarmed_metrics(stack: Stack) -> dict[str, set[str]]:
 
 def test_alarms_watch_metrics_that_exist(stack: Stack) -> None:
     found = alarmed_metrics(stack)
-    assert set().union(*found.values()) == {"EgressUp", "Passes", "FailoversFailed", "StandbyReady"}
+    assert set().union(*found.values()) == {
+        *("EgressUp", "Passes", "FailoversFailed", "StandbyReady", "Unknown", "NotHealing", "Paused"),
+    }
     assert set().union(*found.values()) <= METRICS
 
 
@@ -352,16 +356,45 @@ def test_every_alarm_reaches_the_topic(stack: Stack) -> None:
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-Topic-{'X' * 12}"
     alarms = stack.resources("AWS::CloudWatch::Alarm")
     assert {name.rstrip("ABC").removesuffix("Alarm") for name in alarms} == {
-        *("EgressDownA", "EgressDownB", "EgressDownC"),
+        *("EgressDownA", "EgressDownB", "EgressDownC", "BlindA", "BlindB", "BlindC"),
+        *("NotHealingA", "NotHealingB", "NotHealingC", "PausedTooLong"),
         *("ControllerSilent", "FailoverFailed", "StandbyNotReady", "DeadLetters", "Throttled"),
     }
     for each in alarms.values():
         assert each["Properties"]["AlarmActions"] == [topic]
 
 
+def test_the_alarms_names_are_a_contract(stack: Stack) -> None:
+    names = {each["Properties"]["AlarmName"] for each in stack.resources("AWS::CloudWatch::Alarm").values()}
+    assert names == {f"{STACK}-{each}" for each in ALARMS}
+
+
 def test_silence_is_an_alarm_and_blindness_is_not_an_outage(stack: Stack) -> None:
     assert stack.properties("ControllerSilentAlarm")["TreatMissingData"] == "breaching"
     assert stack.properties("EgressDownAAlarm")["TreatMissingData"] == "missing"
+
+
+def test_missing_data_is_never_health(stack: Stack) -> None:
+    """Where an alarm's OK says that something is well. The others are of things that happen, and of whom nothing is
+    said nothing happened: throttles, letters, failed failovers, a pause."""
+    said = {each["AlarmName"].removeprefix(f"{STACK}-"): each for each in alarms_of(stack)}
+    for name in ("blind-a", "controller-silent", "standby-not-ready"):
+        assert said[name]["TreatMissingData"] == "breaching"
+    assert said["not-healing-a"]["TreatMissingData"] == "ignore"
+    (formula,) = [each["Expression"] for each in said["standby-not-ready"]["Metrics"] if "Expression" in each]
+    assert formula == "MIN(FILL(METRICS(), 0))"
+
+
+def test_a_late_datapoint_is_not_hidden_by_what_fills_its_place(stack: Stack) -> None:
+    for each in alarms_of(stack):
+        formulas = [one["Expression"] for one in each.get("Metrics", []) if "Expression" in one]
+        periods = [one["MetricStat"]["Period"] for one in each.get("Metrics", []) if "MetricStat" in one]
+        if formulas and min(periods) == 60:
+            assert (each["EvaluationPeriods"], each["DatapointsToAlarm"]) == (3, 1)
+
+
+def alarms_of(stack: Stack) -> list[dict[str, Any]]:
+    return [each["Properties"] for each in stack.resources("AWS::CloudWatch::Alarm").values()]
 
 
 @pytest.mark.parametrize(

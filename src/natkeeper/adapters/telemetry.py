@@ -17,19 +17,21 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from natkeeper.adapters.aws import typed_errors
-from natkeeper.core.incident import Cause, Memory
-from natkeeper.core.message import tell
+from natkeeper.core.incident import Memory
+from natkeeper.core.message import lasts, tell
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import (
     AddressArrived,
     Happening,
     IncidentClosed,
+    IncidentLasts,
     IncidentOpened,
     LaunchInstance,
     Plan,
     Reason,
     StartWatch,
 )
+from natkeeper.core.standing import BLIND
 from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 
@@ -37,10 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 NAMESPACE = "natkeeper"
-BLIND = (Reason.CANNOT_LOOK, Reason.UNOBSERVED)
-FAILED = (Reason.BUDGET_EXHAUSTED, Reason.NO_CANDIDATE)
-QUIET = (Cause.TRANSIENT, Cause.PLANNED_MOVE)
-"""In the ledger, the metrics and the log, but nobody's pager: nothing was lost that a retry did not mend."""
+FAILED = (Reason.BUDGET_EXHAUSTED, Reason.NO_CANDIDATE, Reason.BORROW_ADDRESS)
 MOVED = (Reason.FAIL_OVER, Reason.LAST_RESORT)
 
 
@@ -85,13 +84,15 @@ class CloudTelemetry:
         self._emit(group, {"Errors": 1, **({"FailoversFailed": 1} if moved else {})})
 
     def happened(self, group: str, happening: Happening) -> None:
-        """Incidents go to the log, the metrics and, once they are over, to the topic."""
+        """Incidents go to the log and, once they are over, to the metrics."""
         if isinstance(happening, IncidentOpened):
             incident = happening.incident
             self._logger.warning(
                 "incident opened",
                 extra={"group": group, "incident": incident.incident_id, "cause": incident.cause.value},
             )
+        elif isinstance(happening, IncidentLasts):
+            self._logger.warning(lasts(happening), extra={"group": group, "incident": happening.incident.incident_id})
         elif isinstance(happening, IncidentClosed):
             self._closed(group, happening)
         elif isinstance(happening, AddressArrived):
@@ -100,6 +101,11 @@ class CloudTelemetry:
             self._emit(group, {"AddressRemap": took}, MetricUnit.Milliseconds)
         else:
             self._logger.warning(happening.text, extra={"group": group})
+
+    def send(self, text: str) -> None:
+        """To the topic. A message is a courtesy: the alarms and the ledger have the facts."""
+        with typed_errors("Publish"):
+            self._sns().publish(TopicArn=self._topic, Subject=f"natkeeper: {self._stack}"[:100], Message=text)
 
     def troubled(self, group: str | None, trouble: Trouble) -> None:
         """A failed call outside a plan."""
@@ -141,14 +147,6 @@ class CloudTelemetry:
             text, extra={"group": group, "incident": closed.incident.incident_id, "downtime_ms": low_ms}
         )
         self._emit(group, low_ms, MetricUnit.Milliseconds)
-        if closed.incident.cause in QUIET:
-            return
-        try:
-            with typed_errors("Publish"):
-                self._sns().publish(TopicArn=self._topic, Subject=f"natkeeper: {self._stack}"[:100], Message=text)
-        except Trouble as trouble:
-            # The message is a courtesy; the alarms and the ledger have the facts, and the pass must go on.
-            self.troubled(group, trouble)
 
     def _emit(self, group: str, values: dict[str, float], unit: MetricUnit = MetricUnit.Count) -> None:
         if not values:
@@ -169,11 +167,16 @@ def _print(metrics: EphemeralMetrics) -> None:
 
 
 def _gauges(plan: Plan, memory: Memory) -> dict[str, float]:
-    incident = memory.incident
-    values: dict[str, float] = {"Unknown": float(plan.reason in BLIND)}
+    standing = plan.standing
+    values: dict[str, float] = {"Unknown": float(standing.is_unknown), "Paused": float(standing.is_paused)}
+    if standing.is_up is not None:
+        values["EgressUp"] = float(standing.is_up)
+    if standing.is_not_healing is not None:
+        values["NotHealing"] = float(standing.is_not_healing)
     if plan.reason not in BLIND:
-        is_up = not memory.is_down and (incident is None or incident.recovered_at is not None)
-        values |= {"EgressUp": float(is_up), "Home": float(plan.carried_by == plan.group)}
+        values["Home"] = float(plan.carried_by == plan.group)
+    if memory.checks_mended:
+        values["ChecksMended"] = float(len(memory.checks_mended))
     if plan.is_backed is not None:
         values["StandbyReady"] = float(plan.is_backed)
     if memory.observed is not None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.arrival import as_got_through, as_lost_again, is_silent, speaking
+from natkeeper.core.checked import was_found_on
 from natkeeper.core.evidence import extend
 from natkeeper.core.incident import (
     KEPT_EXCLUSIONS,
@@ -225,6 +226,8 @@ def _passing_cause(memory: Memory, first: datetime) -> Cause:
     moved_at = memory.moved_at
     if moved_at is not None and timedelta(0) <= first - moved_at <= MOVING:
         return Cause.PLANNED_MOVE
+    if was_found_on(memory, first):
+        return Cause.SOURCE_DEST_CHECK
     return Cause.TRANSIENT
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from natkeeper.core.backoff import waits
 from natkeeper.core.finish import plan_for
+from natkeeper.core.incident import Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp
 from natkeeper.core.move import point_routes
@@ -31,8 +32,15 @@ def borrow(view: View, verdict: Verdict) -> Plan | None:
         text = f"{verdict.detail}; {_described(view, action)} stands in for it on {path.target}"
         stage = (action, *point_routes(view, DEFAULT_ROUTE, path.target))
         plan = replace(plan_for(view, Reason.BORROW_ADDRESS, text), memory=memory, stages=(stage,), verifies=True)
-        return replace(plan, happenings=(Warned(f"group {view.group.name}: {text}; {_remedy(view)}"),))
+        return replace(plan, happenings=(Warned(f"group {view.group.name}: {text}; {_remedy(view)}", "address"),))
     return None
+
+
+def as_returned(view: View, memory: Memory) -> Memory:
+    """The memory after a look: the group's own Elastic IP is back where its traffic is."""
+    elastic = view.network.addresses.get(view.group.allocation_id)
+    is_back = elastic is not None and elastic.interface_id is not None and elastic.interface_id == memory.target
+    return replace(memory, borrowed_at=None) if is_back and memory.borrowed_at is not None else memory
 
 
 def _running(view: View) -> Iterator[Path]:

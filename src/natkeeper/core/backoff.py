@@ -27,6 +27,7 @@ from natkeeper.core.plan import (
     TerminateInstance,
 )
 
+STARTING = "starting an instance"
 KINDS: dict[type, str] = {
     MoveAddress: MOVING_ADDRESS,
     PointRoute: "the canary route",
@@ -34,7 +35,7 @@ KINDS: dict[type, str] = {
     GivePublicAddress: "a public address to prove a NAT with",
     TakePublicAddress: "taking a public address away",
     ReleaseAddress: "taking the proving address off",
-    StartInstance: "starting an instance",
+    StartInstance: STARTING,
     StopInstance: "stopping an instance",
     TerminateInstance: "terminating an instance",
 }
@@ -68,15 +69,15 @@ def without_waiting(memory: Memory, stages: Stages, now: datetime) -> Stages:
     return tuple(stage for stage in kept if stage)
 
 
-def on_refused(memory: Memory, action: Action, now: datetime) -> Memory:
-    """EC2 refused it: the next time is later, and after that later still."""
+def on_refused(memory: Memory, action: Action, now: datetime, refusal: str = "") -> Memory:
+    """EC2 refused it: the next time is later, and after that later still. `refusal`: its operation and code."""
     kind = kind_of(action)
     if kind is None:
         return memory
     known = _known(memory, kind)
     refusals = 1 if known is None else known.refusals + 1
     others = tuple(each for each in memory.back_offs if each.kind != kind)
-    return replace(memory, back_offs=(*others, BackOff(kind, now, refusals)))
+    return replace(memory, back_offs=(*others, BackOff(kind, now, refusals, refusal)))
 
 
 def on_done(memory: Memory, action: Action) -> Memory:
@@ -93,7 +94,14 @@ def complaint(group: str, memory: Memory, action: Action, code: str) -> str | No
     if known is None or known.refusals > 1:
         return None
     remedy = REMEDIES.get(code, OTHERWISE)
-    return f"group {group}: EC2 refuses {known.kind} ({code}): {remedy}. It is asked for again ever more slowly"
+    refusal = known.refusal or code
+    return f"group {group}: EC2 refuses {known.kind} ({refusal}): {remedy}. It is asked for again ever more slowly"
+
+
+def launch_complaint(group: str, refusal: str, code: str) -> str:
+    """What a person should know of a launch that EC2 refuses for another reason than want of capacity."""
+    remedy = REMEDIES.get(code, OTHERWISE)
+    return f"group {group}: EC2 refuses a launch ({refusal}): {remedy}. It is asked for again ever more slowly"
 
 
 def _known(memory: Memory, kind: str | None) -> BackOff | None:

@@ -12,19 +12,28 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb
+from natkeeper.core.address import as_returned
 from natkeeper.core.arrival import as_canary_seen, with_asked
-from natkeeper.core.failover import PASSING, fail_over, gather, leave, make_way_for, planned, present_path, repair_check
+from natkeeper.core.failover import (
+    PASSING,
+    fail_over,
+    gather,
+    leave,
+    make_way_for,
+    mend_check,
+    planned,
+    present_path,
+    repair_check,
+)
 from natkeeper.core.finish import (
     RELOOK,
     WATCH_WINDOW,
     awaiting,
     describe,
+    finished,
     from_step,
     plan_for,
-    with_arrival,
-    with_incident,
     with_warnings,
-    with_watch,
 )
 from natkeeper.core.heal import heal
 from natkeeper.core.incident import Cause, Doom, Exclusion, Memory
@@ -61,27 +70,37 @@ class Observation:
 
 def decide(observation: Observation, memory: Memory, now: datetime, policy: Policy) -> Plan:
     """The plan for one group: what to do now, what to remember, and why."""
-    name = observation.group.name
-    before, took, was_apart = memory.incident, memory.address_took, memory.is_apart
+    name, before = observation.group.name, memory
     if isinstance(observation.network, Unknown):
-        memory = _forget(absorb(name, memory, observation.news, now, policy), now)
+        memory = _unseen(_forget(absorb(name, memory, observation.news, now, policy), now), observation.network, now)
         if observation.network.is_throttled and (memory.is_down or memory.incident is not None):
             memory = replace(memory, throttled_at=now)
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
+        memory = replace(memory, unseen_since=None) if memory.unseen_since is not None else memory
         view = View(observation.group, observation.network, memory, observation.others, policy, now)
         view = replace(view, others=_others(view, observation)) if observation.answers else view
         is_told_in_vain = memory.target is None and _says_down(observation)
         memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
         plan = describe(awaiting(_act(_settle(view), observation), view), view)
-        plan = with_warnings(plan, view, was_apart=was_apart)
+        plan = with_warnings(plan, view)
         if is_told_in_vain and plan.reason is Reason.UNOBSERVED and not plan.memory.is_apart:
             # Nothing is remembered, as without a ledger: the report may speak of another path than this, or be told
             # twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung NAT was left alone).
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
         plan = with_asked(plan, view)
-    return with_arrival(with_incident(with_watch(plan, now, policy), before, now, policy), took)
+    return finished(plan, before, now, policy)
+
+
+def _unseen(memory: Memory, unknown: Unknown, now: datetime) -> Memory:
+    """Nobody could look: a good report is no reason to say that all is at rest, and the passes after this one look.
+    Where EC2 throttles the account they do not, for what they ask for is what it lacks; they say that nobody knows."""
+    rest = memory.rest if unknown.is_throttled else None
+    since = memory.unseen_since if memory.unseen_since is not None else now
+    if (rest, since) == (memory.rest, memory.unseen_since):
+        return memory
+    return replace(memory, rest=rest, unseen_since=since)
 
 
 def _others(view: View, observation: Observation) -> Mapping[str, Memory]:
@@ -124,8 +143,7 @@ def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, poli
         plan = Plan(name, known, Reason.AT_REST, carried_by=name, is_backed=memory.rest)
     else:
         plan = Plan(name, known, Reason.HEALING, "egress works; the rest waits: EC2 throttles this account")
-    told = with_incident(with_watch(plan, now, policy), memory.incident, now, policy)
-    return with_arrival(told, memory.address_took)
+    return finished(plan, memory, now, policy)
 
 
 def _forget(memory: Memory, now: datetime) -> Memory:
@@ -135,8 +153,10 @@ def _forget(memory: Memory, now: datetime) -> Memory:
     starts = tuple(each for each in memory.watch_starts if now - each < WATCH_WINDOW)
     exclusions = tuple(each for each in memory.exclusions if now < each.until or _is_remembered(each, now))
     paused_until = memory.paused_until if memory.is_paused(now) else None
-    kept = (failovers, launches, starts, exclusions, paused_until)
-    if kept == (memory.failovers, memory.launches, memory.watch_starts, memory.exclusions, memory.paused_until):
+    mended = tuple(each for each in memory.checks_mended if now - each < HOUR)
+    kept = (failovers, launches, starts, exclusions, paused_until, mended)
+    known = (memory.failovers, memory.launches, memory.watch_starts, memory.exclusions, memory.paused_until)
+    if kept == (*known, memory.checks_mended):
         return memory
     return replace(
         memory,
@@ -145,6 +165,7 @@ def _forget(memory: Memory, now: datetime) -> Memory:
         watch_starts=starts,
         exclusions=exclusions,
         paused_until=paused_until,
+        checks_mended=mended,
     )
 
 
@@ -166,7 +187,7 @@ def _settle(view: View) -> View:
         if is_gone or (owner is not None and owner.state is not InstanceState.RUNNING):
             memory = memory.without_proof(proof.target)
     own = (*view.instances(Role.NAT), *view.instances(Role.STANDBY))
-    memory = _without_stray_canary(view, memory).knowing([each.instance_id for each in own])
+    memory = _without_stray_canary(view, as_returned(view, memory)).knowing([each.instance_id for each in own])
     seen = {each.instance_id: each.interruption_at for each in view.network.instances if each.interruption_at}
     kept = (each for each in memory.dooms if each.instance_id not in seen and view.now - each.at < DAY)
     dooms = (*kept, *(Doom(instance_id, at) for instance_id, at in seen.items()))
@@ -228,10 +249,12 @@ def _hold(view: View, verdict: Verdict, control: ControlProbe | None) -> Plan:
 
 
 def _unobserved(view: View, verdict: Verdict, news: Sequence[News]) -> Plan:
-    repair = repair_check(view)
-    if repair:
-        return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
-    return _look_again(view, news) or _follow(view) or plan_for(view, Reason.UNOBSERVED, verdict.detail)
+    return (
+        mend_check(view)
+        or _look_again(view, news)
+        or _follow(view)
+        or plan_for(view, Reason.UNOBSERVED, verdict.detail)
+    )
 
 
 def _follow(view: View) -> Plan | None:
@@ -243,9 +266,9 @@ def _follow(view: View) -> Plan | None:
 
 
 def _alive(view: View, news: Sequence[News]) -> Plan:
-    repair = repair_check(view)
-    if repair:
-        return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
+    mending = mend_check(view)
+    if mending is not None:
+        return mending
     again = _look_again(view, news)
     if again is not None:
         return again
@@ -339,7 +362,9 @@ def _obey(view: View, wish: Command) -> Plan:
         if view.is_usable(path) and view.is_verified(path):
             return planned(view, path, Reason.OPERATOR_MOVE, f"{wish.verb.value} to {path.target}")
     text = f"group {view.group.name}: {wish.verb.value} refused, nothing that fits is verified; traffic stays"
-    return replace(plan_for(view, Reason.OPERATOR_REFUSED, text), happenings=(Warned(text),))
+    return replace(
+        plan_for(view, Reason.OPERATOR_REFUSED, text), happenings=(Warned(text, f"refused {wish.request_id}"),)
+    )
 
 
 def _is_wanted(view: View, path: Path, wish: Command) -> bool:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import open_incident
 from natkeeper.core.address import borrow
+from natkeeper.core.checked import as_found_on
 from natkeeper.core.finish import from_step, plan_for
 from natkeeper.core.flapping import as_fallen
 from natkeeper.core.heal import heal, replace_hung, rouse_standby
@@ -22,6 +23,7 @@ from natkeeper.core.move import Stages, stages_to
 from natkeeper.core.plan import DisableSourceDestCheck, LaunchInstance, Plan, Reason, StartInstance, Warned
 from natkeeper.core.replacement import held_back
 from natkeeper.core.spare import make_way
+from natkeeper.core.telling import check_warning
 from natkeeper.core.view import Path, View
 
 BY_ADDRESS = (Cause.ADDRESS_GONE, Cause.ADDRESS_REFUSED)
@@ -40,10 +42,9 @@ def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBOD
     is_new = view.memory.incident is None and view.memory.moved_at is None and verdict.cause is Cause.ROUTE_MISSING
     if not is_new:
         view = view.remembering(_mark_dead(view, verdict))
-    repair = repair_check(view)
-    if repair and verdict.cause is Cause.PROBES_FAILED:
+    if verdict.cause is Cause.PROBES_FAILED and (mending := mend_check(view)) is not None:
         # One call mends the path in use; if it does not, the failed verification sends the next turn elsewhere.
-        return replace(plan_for(view, Reason.HEALING, "source/dest check was on"), stages=repair, verifies=True)
+        return mending
     others = [each for each in view.paths if each.target != view.target and view.is_usable(each)]
     verified = [each for each in others if view.is_verified(each)]
     if is_new:
@@ -78,9 +79,8 @@ def _over_budget(view: View) -> Plan:
     text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
     plan = from_step(view, replace_hung(view))
     stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
-    return replace(
-        plan, reason=Reason.BUDGET_EXHAUSTED, detail=text, stages=stages, happenings=(*plan.happenings, Warned(text))
-    )
+    happenings = (*plan.happenings, Warned(text, "failovers in an hour"))
+    return replace(plan, reason=Reason.BUDGET_EXHAUSTED, detail=text, stages=stages, happenings=happenings)
 
 
 def _to_ask(view: View, verified: Sequence[Path], answered: Mapping[str, bool]) -> tuple[str, ...]:
@@ -228,6 +228,19 @@ def make_way_for(view: View, present: Path) -> Plan:
 def present_path(view: View) -> Path | None:
     """The path the traffic belongs on; None when its target is none of ours."""
     return next((each for each in view.paths if each.target == view.target), None)
+
+
+def mend_check(view: View) -> Plan | None:
+    """The plan that turns the source/dest check of the path in use off again; None where it is off. What was lost
+    meanwhile was lost for that, and a person is told so."""
+    repair = repair_check(view)
+    if not repair:
+        return None
+    memory = as_found_on(view.memory, view.now)
+    plan = plan_for(view.remembering(memory), Reason.HEALING, "source/dest check was on")
+    is_told_now = memory.incident is None and memory.checks_mended != view.memory.checks_mended
+    happenings = (check_warning(view.group.name, memory),) if is_told_now else ()
+    return replace(plan, stages=repair, verifies=True, happenings=happenings)
 
 
 def repair_check(view: View) -> Stages:

@@ -1,4 +1,4 @@
-"""Finishing a plan: who carries the traffic, the watch run beside it, and what opened or closed with it.
+"""Finishing a plan: who carries the traffic, the watch run beside it, what opened or closed with it, and what is told.
 
 Called by `decide` and `failover`. May not import anything but the standard library's data types.
 """
@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.arrival import is_under_way, settled_at
-from natkeeper.core.incident import Incident, Memory, WatchRun
+from natkeeper.core.incident import Cause, Incident, Memory, WatchRun
 from natkeeper.core.model import Role, Stranger
 from natkeeper.core.plan import (
     AddressArrived,
@@ -23,6 +23,18 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import Policy
 from natkeeper.core.replacement import Step, held_back
+from natkeeper.core.standing import with_standing
+from natkeeper.core.telling import (
+    CHECK_KEY,
+    QUIET,
+    is_quiet,
+    left_to_do,
+    remember,
+    times_mended,
+    with_lasting_incident,
+    with_pause,
+    with_warnings_once,
+)
 from natkeeper.core.view import View
 from natkeeper.core.way import another_way
 
@@ -59,23 +71,24 @@ def describe(plan: Plan, view: View) -> Plan:
     is_backed = view.next_choice is not None
     rest = is_backed if plan.reason is Reason.AT_REST and carrier == plan.group else None
     memory = plan.memory
-    if memory.rest is not rest or memory.is_unfinished:
-        memory = replace(memory, rest=rest, is_unfinished=False)
+    away_since = None if carrier == plan.group else memory.not_home_since
+    if carrier != plan.group and (away_since is None or away_since > view.now):
+        away_since = view.now
+    if memory.rest is not rest or memory.is_unfinished or memory.not_home_since != away_since:
+        memory = replace(memory, rest=rest, is_unfinished=False, not_home_since=away_since)
     return replace(plan, memory=memory, carried_by=carrier, is_backed=is_backed, probed_tables=view.probed_tables)
 
 
-def with_warnings(plan: Plan, view: View, *, was_apart: bool) -> Plan:
-    """Says once that packets take another path than the group's, and once of each machine that carries the stack's
-    tags and is none of its NATs."""
+def with_warnings(plan: Plan, view: View) -> Plan:
+    """Says that packets take another path than the group's, and of each machine that carries the stack's tags and is
+    none of its NATs. In each pass: `telling` sees to it that a person hears of it once."""
     view, name = view.remembering(plan.memory), view.group.name
-    texts = [f"group {name}: {another_way(view)}"] if plan.memory.is_apart and not was_apart else []
-    found = [each for each in view.network.strangers if each.group == name]
-    texts += [_stranger(each) for each in found if each.instance_id not in plan.memory.strangers]
-    ids = tuple(sorted(each.instance_id for each in found))
-    if not texts and ids == plan.memory.strangers:
-        return plan
-    memory, told = replace(plan.memory, strangers=ids), tuple(Warned(each) for each in texts)
-    return replace(plan, memory=memory, happenings=(*plan.happenings, *told))
+    elsewhere = another_way(view)
+    told = [Warned(f"group {name}: {elsewhere}", "another path")] if elsewhere else []
+    told += [
+        Warned(_stranger(each), f"stranger {each.instance_id}") for each in view.network.strangers if each.group == name
+    ]
+    return replace(plan, happenings=(*plan.happenings, *told)) if told else plan
 
 
 def _stranger(each: Stranger) -> str:
@@ -111,8 +124,16 @@ def from_step(view: View, step: Step) -> Plan:
         verifies=step.verifies,
         records_first=step.records_first,
         wake_at=view.now + RELOOK if step.looks_again else None,
-        happenings=(Warned(step.warning),) if step.warning else (),
+        happenings=(Warned(step.warning, step.warning),) if step.warning else (),
     )
+
+
+def finished(plan: Plan, before: Memory, now: datetime, policy: Policy) -> Plan:
+    """The plan with its watch run, and with everything that somebody is told of it."""
+    plan = with_incident(with_watch(plan, now, policy), before.incident, now, policy)
+    plan = with_pause(with_arrival(plan, before.address_took), before.paused_until)
+    plan = with_warnings_once(with_lasting_incident(plan, now, policy), now)
+    return with_standing(plan, now, policy)
 
 
 def with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
@@ -136,6 +157,7 @@ def with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
 
 def with_incident(plan: Plan, before: Incident | None, now: datetime, policy: Policy) -> Plan:
     """Says what opened and what closed. An incident closes once, when it has recovered and its best measure is in."""
+    plan = _named(plan)
     incident = plan.memory.incident
     if incident is None:
         return plan
@@ -144,11 +166,32 @@ def with_incident(plan: Plan, before: Incident | None, now: datetime, policy: Po
         happenings.append(IncidentOpened(incident))
     if not _is_measured(incident, plan.memory, now, policy):
         return plan if len(happenings) == len(plan.happenings) else replace(plan, happenings=tuple(happenings))
-    measured = incident.downtime(policy.clock_error)
-    happenings.append(IncidentClosed(incident, measured.low, measured.high, now))
+    happenings.append(_closing(plan, incident, now, policy))
     until = max((each.sent_at for each in incident.rounds), default=now)
     memory = replace(plan.memory, incident=None, measured_until=until)
+    if incident.cause is Cause.SOURCE_DEST_CHECK:
+        memory = remember(memory, CHECK_KEY, now) or memory
     return replace(plan, memory=memory, happenings=tuple(happenings))
+
+
+def _named(plan: Plan) -> Plan:
+    """An incident that began with a lost packet or two, and has become an outage, is called one: nobody is told of the
+    first (it was one of all groups together, and natkeeper holds)."""
+    memory, incident = plan.memory, plan.memory.incident
+    if incident is None or not memory.is_down or incident.cause not in QUIET:
+        return plan
+    incident = replace(incident, cause=Cause.PROBES_FAILED)
+    return replace(plan, memory=replace(memory, incident=incident))
+
+
+def _closing(plan: Plan, incident: Incident, now: datetime, policy: Policy) -> IncidentClosed:
+    """What is told of an incident that is over."""
+    measured = incident.downtime(policy.clock_error)
+    left = left_to_do(plan, now, policy)
+    if incident.cause is Cause.SOURCE_DEST_CHECK and not left:
+        left = f"it happened {times_mended(plan.memory)}"
+    is_silent = is_quiet(incident, plan.memory, now)
+    return IncidentClosed(incident, measured.low, measured.high, now, left, is_silent)
 
 
 def with_arrival(plan: Plan, before: timedelta | None) -> Plan:

@@ -35,7 +35,7 @@ def as_fallen(view: View) -> tuple[Memory, tuple[Warned, ...]]:
         f"group {view.group.name}: {home.instance_id} failed again soon after its traffic had come home; it must be "
         f"well for {quiet // timedelta(seconds=1)} s before traffic comes home again"
     )
-    return fallen, (Warned(text),)
+    return fallen, (Warned(text, text),)
 
 
 def quiet_period(view: View, target: str) -> timedelta:

@@ -48,6 +48,8 @@ class Cause(Enum):
     """Failed rounds while traffic was moved on purpose: between the two calls of a move new packets are lost."""
     EXTERNAL = "external"
     """The targets were out of reach from outside the VPC too: not an outage of ours."""
+    SOURCE_DEST_CHECK = "source-dest-check"
+    """Somebody turned the source/dest check of the NAT in use on again, and natkeeper turned it off."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Repair:
     """It was refused for want of capacity, of which there may be some for another type."""
     is_told: bool = False
     """A person was told that the zone has none of the types."""
+    refusal: str = ""
+    """The last refusal's operation and code, in EC2's words; empty once EC2 accepts."""
 
     @property
     def may_appear(self) -> bool:
@@ -147,6 +151,16 @@ class BackOff:
     kind: str
     refused_at: datetime
     refusals: int
+    refusal: str = ""
+    """The operation and code, in EC2's words."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A warning that a person was given at `at`, by what it is about."""
+
+    key: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -196,6 +210,8 @@ class Incident:
     recovered_at: datetime | None = None
     address_took: timedelta | None = None
     """From the address call's answer to the first packet through; as exact as the probes' interval."""
+    is_told: bool = False
+    """A person was told that it lasts; they are told of its end as well, whatever its cause is by then."""
 
     def downtime(self, clock_error: timedelta) -> Downtime:
         """The interval that contains the true downtime, from what is known now."""
@@ -282,11 +298,19 @@ class Memory:
     obeyed: tuple[str, ...] = ()
     """Request ids of the last commands that were answered: Lambda may deliver each twice, minutes apart."""
     borrowed_at: datetime | None = None
-    """When another address was last asked for, because its own is gone or refused."""
+    """When another address was last asked for, because its own is gone or refused; None again once it is back."""
     falls: tuple[Fall, ...] = ()
     """The ways home that did not last (`core.flapping`)."""
     observed: float | None = None
     """Percent of the time between the last two reports that rounds covered; the rest is unknown, not up."""
+    not_home_since: datetime | None = None
+    """Since when looks have shown the group's traffic elsewhere than on its own NAT, or no route at all."""
+    unseen_since: datetime | None = None
+    """Since when no look has succeeded; None: the last one did."""
+    told: tuple[Told, ...] = ()
+    """Warnings that a person has had: they are not repeated in each pass (`core.telling`)."""
+    checks_mended: tuple[datetime, ...] = ()
+    """When the source/dest check of the NAT in use was found on again, in the last hour."""
     apart_since: datetime | None = None
     """Since when looks have shown the prober's subnet behind a route table that is none of the group's, or none that
     anybody could name: what its packets meet says nothing of the group's path (`core.way`)."""
@@ -299,8 +323,6 @@ class Memory:
     """The far end saw the prober from there although the group's path was settled; None once it saw the group's own."""
     strange_at: datetime | None = None
     """When it was last seen from there."""
-    strangers: tuple[str, ...] = ()
-    """Instances with the stack's tags that are none of its NATs, of which a person was told."""
 
     @property
     def is_apart(self) -> bool:

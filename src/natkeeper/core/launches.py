@@ -60,12 +60,15 @@ def accepted(memory: Memory, role: Role, instance_id: str | None = None) -> Memo
     repair = repair_of(memory, role)
     if repair is None:
         return memory
-    return with_repair(memory, role, replace(repair, is_accepted=True, refused_at=None, refusals=0, is_quota=False))
+    over = replace(repair, is_accepted=True, refused_at=None, refusals=0, is_quota=False, refusal="")
+    return with_repair(memory, role, over)
 
 
-def refused(memory: Memory, role: Role, now: datetime, *, is_short: bool, is_quota: bool = False) -> Memory:
+def refused(
+    memory: Memory, role: Role, now: datetime, *, is_short: bool, is_quota: bool = False, code: str = ""
+) -> Memory:
     """AWS answered that it launched nothing: the day's budget is for launches, so this one is given back to it.
-    `is_short`: for want of capacity.
+    `is_short`: for want of capacity. `code`: AWS's.
 
     Not where the same token was sent before and nobody heard the answer: that call may still have launched something.
     """
@@ -75,7 +78,14 @@ def refused(memory: Memory, role: Role, now: datetime, *, is_short: bool, is_quo
     memory = with_repair(
         memory,
         role,
-        replace(repair, refused_at=now, refusals=repair.refusals + 1, is_short=is_short, is_quota=is_quota),
+        replace(
+            repair,
+            refused_at=now,
+            refusals=repair.refusals + 1,
+            is_short=is_short,
+            is_quota=is_quota,
+            refusal=f"RunInstances: {code}" if code else "RunInstances",
+        ),
     )
     if repair.is_repeated or repair.started_at not in memory.launches:
         return memory
@@ -91,7 +101,7 @@ def unsupported(memory: Memory, role: Role, instance_type: str, now: datetime) -
     repair = repair_of(memory, role)
     if repair is not None:
         memory = with_repair(memory, role, replace(repair, is_repeated=False))
-    return refused(memory, role, now, is_short=True)
+    return refused(memory, role, now, is_short=True, code="Unsupported")
 
 
 def spent(memory: Memory, role: Role, now: datetime) -> Memory:
@@ -102,7 +112,8 @@ def spent(memory: Memory, role: Role, now: datetime) -> Memory:
     if repair is None:
         return memory
     over = Repair(repair.repair_id, repair.attempt, repair.started_at, refused_at=now, refusals=repair.refusals + 1)
-    return with_repair(memory, role, replace(over, is_told=repair.is_told))
+    refusal = "RunInstances: IdempotentInstanceTerminated"
+    return with_repair(memory, role, replace(over, is_told=repair.is_told, refusal=refusal))
 
 
 def turned_away(memory: Memory, role: Role) -> Memory:

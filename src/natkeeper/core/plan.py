@@ -165,13 +165,27 @@ class IncidentClosed:
     low: timedelta
     high: timedelta | None
     closed_at: datetime
+    left: str = ""
+    """What is left to do for a person; empty where nothing is."""
+    is_quiet: bool = False
+    """For ledger, metrics and log, but for nobody's pager."""
+
+
+@dataclass(frozen=True)
+class IncidentLasts:
+    """An incident has not ended within seconds. `detail`: what is being done about it."""
+
+    incident: Incident
+    detail: str
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something a person should know now."""
+    """Something a person should know now. `key`: what it is about, so that they are told once; None where an incident's
+    own messages tell, so that it is for the log alone."""
 
     text: str
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,17 @@ class AddressArrived:
     took: timedelta
 
 
-Happening = IncidentOpened | IncidentClosed | Warned | AddressArrived
+Happening = IncidentOpened | IncidentLasts | IncidentClosed | Warned | AddressArrived
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What alarms are told of a group (`core.standing`). None is said by saying nothing."""
+
+    is_up: bool | None = None
+    is_unknown: bool = True
+    is_not_healing: bool | None = None
+    is_paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,6 +237,8 @@ class Plan:
     """The tables that the prober's packets follow."""
     asks: tuple[str, ...] = ()
     """The groups whose probers must say whether their packets get through, before traffic follows them."""
+    standing: Standing = Standing()
+    """What alarms are told of the group."""
 
     @property
     def actions(self) -> tuple[Action, ...]:

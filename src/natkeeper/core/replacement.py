@@ -99,7 +99,10 @@ def _told(view: View, role: Role, repair: Repair | None) -> str:
     """What a person is told, once, of refusals in a row."""
     if repair is None or repair.refused_at is None or repair.refusals != TELLING:
         return ""
-    return f"group {view.group.name}: AWS refused to launch a {role.value} {TELLING} times in a row"
+    if any(told.key == f"refused {repair.refusal}" for told in view.memory.told):
+        return ""
+    why = f" ({repair.refusal})" if repair.refusal else ""
+    return f"group {view.group.name}: AWS refused to launch a {role.value} {TELLING} times in a row{why}"
 
 
 def _same_again(view: View, role: Role, repair: Repair) -> Step:
@@ -194,7 +197,7 @@ def _launch_step(view: View, role: Role, repair: Repair, memory: Memory) -> Step
 def next_attempt(view: View, repair: Repair | None) -> Repair:
     if repair is not None:
         fresh = Repair(repair.repair_id, repair.attempt + 1, view.now, refusals=repair.refusals)
-        return replace(fresh, is_told=repair.is_told)
+        return replace(fresh, is_told=repair.is_told, refusal=repair.refusal)
     incident = view.memory.incident
     name = incident.incident_id if incident is not None else f"{view.group.name}-{view.now:%Y%m%dT%H%M%S}"
     return Repair(name, 1, view.now)
