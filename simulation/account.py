@@ -57,6 +57,20 @@ class Account:
 
     # -- routes
 
+    def table_of(self, subnet_id: str) -> str | None:
+        """The table whose routes the subnet's packets follow: by name, else the VPC's main one."""
+        named = (each.table_id for each in self.tables.values() if subnet_id in each.subnet_ids)
+        main = (each.table_id for each in self.tables.values() if each.is_main)
+        return next(named, None) or next(main, None)
+
+    def associate(self, subnet_id: str, table_id: str | None) -> None:
+        """A person does it; None leaves it to the main table."""
+        for each in self.tables.values():
+            each.subnet_ids = tuple(one for one in each.subnet_ids if one != subnet_id)
+        if table_id is not None:
+            self.tables[table_id].subnet_ids += (subnet_id,)
+        self.on_change()
+
     def _replace_route(self, params: Mapping[str, Any]) -> dict[str, Any]:
         table, destination = self._table(params["RouteTableId"]), params["DestinationCidrBlock"]
         if destination not in table.routes:

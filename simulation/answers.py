@@ -54,10 +54,13 @@ class Answers:
 
 
 def wanted(item: Mapping[str, Any], filters: list[Mapping[str, Any]]) -> bool:
-    """The filters natkeeper uses: a tag's value, or the item's own id."""
+    """The filters natkeeper uses: a tag's value, the item's own id, or a subnet that a table is associated with."""
     for each in filters:
         name, values = each["Name"], each["Values"]
-        if name.startswith("tag:"):
+        if name == "association.subnet-id":
+            if not any(one.get("SubnetId") in values for one in item["Associations"]):
+                return False
+        elif name.startswith("tag:"):
             if not any(tag["Key"] == name[4:] and tag["Value"] in values for tag in item.get("Tags", ())):
                 return False
         elif item[_IDS[name]] not in values:
@@ -80,6 +83,8 @@ def _instance(ec2: Ec2, machine: Machine) -> Answer:
         "LaunchTime": instant(machine.launched_at),
         "Tags": [{"Key": key, "Value": value} for key, value in machine.tags.items()],
         "NetworkInterfaces": [],
+        "IamInstanceProfile": {"Arn": machine.profile},
+        "SecurityGroups": [],
     }
     if machine.interface is not None:
         answer |= _place(machine.interface) | {"NetworkInterfaces": [_interface(ec2, machine.interface)]}

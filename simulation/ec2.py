@@ -67,6 +67,7 @@ class Ec2(Account):
         self.interfaces[interface.interface_id] = interface
         tags = {each["Key"]: each["Value"] for each in params["TagSpecifications"][0]["Tags"]}
         machine = Machine(f"i-{number:017x}", kind, tags, interface, self.hub.now, token=token)
+        interface.subnet_id, interface.group_id = wanted["SubnetId"], wanted.get("Groups", ["sg-default"])[0]
         machine.visible_from = self.hub.now + self.visible_after
         machine.tagged_from = machine.visible_from + self.tagged_after
         self.machines[machine.instance_id] = machine

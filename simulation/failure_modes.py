@@ -21,6 +21,8 @@ from simulation.tally import attempt
 
 SEEDS = Path(__file__).with_name("faults") / "seeds.json"
 SCENARIOS = {
+    "association-lost": "prober-on-somebody-elses-table",
+    "tagged-foreign-instance": "foreign-nat-of-another-vpc",
     "throttle-all-calls": "api-throttled",
     "region-down": "api-down",
     "slow-api": "api-slow",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from simulation.hub import SECOND
 
 DEFAULT_ROUTE = "0.0.0.0/0"
+PROFILE = "arn:aws:iam::123456789012:instance-profile/nat"
 FOREVER = 1 << 60
 VPC, SECURITY_GROUP = "vpc-1", "sg-1"
 
@@ -66,13 +67,17 @@ class Machine:
     is_spot_ending_at: int | None = None
     is_replacement: bool = False
     token: str = ""
+    profile: str = PROFILE
+    is_stranger: bool = False
+    """Somebody put the stack's tags on a machine that is none of its NATs."""
 
     @property
     def is_gone(self) -> bool:
         return self.state in ("shutting-down", "terminated")
 
     def tag(self, key: str) -> str:
-        return self.tags.get(key, "")
+        """What it is to the stack, by its tags; a stranger's say nothing, whatever EC2 shows of them."""
+        return "" if self.is_stranger else self.tags.get(key, "")
 
     def reboot(self) -> None:
         """What a fresh boot puts right."""

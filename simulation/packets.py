@@ -85,8 +85,6 @@ class Packets:
         """NAT gateway to its public address; None while it is broken."""
         self.is_public_access_blocked = False
         """VPC Block Public Access, ingress-only: what comes in for a NAT gateway passes, for an instance nothing."""
-        self.prober_tables: dict[str, str] = {}
-        """Group to the table that its prober's packets take, where that is none of the group's."""
         self.loads: dict[str, float] = {}
         """Group to the Mbit/s that its workloads make, both ways together."""
         self._homes: dict[str, str] = {}

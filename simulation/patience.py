@@ -43,7 +43,9 @@ UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-
 def egress_within(world: World) -> int:
     """Until every table has egress."""
     slow = 2 * microseconds(world.policy.boot_limit) + FOUND_WITHIN + 2 * _boot(world)
-    return (FAST_WITHIN if can_carry(world) else slow) + aws(world) + _overdue(world) + _leased_on(world)
+    return (
+        (FAST_WITHIN if can_carry(world) else slow) + aws(world) + _overdue(world) + _leased_on(world) + _excused(world)
+    )
 
 
 def aws(world: World) -> int:
@@ -56,6 +58,12 @@ def aws(world: World) -> int:
 def an_address(world: World) -> int:
     """What a move to where nothing gets through costs before the next: its Elastic IP is waited for."""
     return world.ec2.paces.remap[1] + microseconds(world.policy.address_arrival)
+
+
+def _excused(world: World) -> int:
+    """A prober that was seen from another path's address is believed to be there for so long, where nothing gets
+    through any more."""
+    return microseconds(world.policy.freshness) if world.fires["association-lost"] else 0
 
 
 def _boot(world: World) -> int:

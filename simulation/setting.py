@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
-from typing import cast
 
 from natkeeper.adapters.codec import encode
 from natkeeper.adapters.ec2 import LaunchSettings
@@ -25,7 +24,7 @@ from simulation.answers import BEGINNING
 from simulation.dynamo import Item
 from simulation.ec2 import Ec2
 from simulation.hub import SECOND
-from simulation.machines import DEFAULT_ROUTE, Elastic, Interface, Machine, Table
+from simulation.machines import DEFAULT_ROUTE, PROFILE, SECURITY_GROUP, VPC, Elastic, Interface, Machine, Table
 from simulation.packets import Packets
 
 STACK = "simulated"
@@ -76,7 +75,9 @@ def settings_of(setting: Setting) -> Settings:
         "NATKEEPER_EGRESS_PROFILE": "all",
         "NATKEEPER_LAUNCH_TEMPLATE": "lt-1",
         "NATKEEPER_LAUNCH_TEMPLATE_VERSION": "1",
-        "NATKEEPER_SECURITY_GROUP": "sg-1",
+        "NATKEEPER_VPC_ID": VPC,
+        "NATKEEPER_SECURITY_GROUP": SECURITY_GROUP,
+        "NATKEEPER_INSTANCE_PROFILE": PROFILE,
         "NATKEEPER_LEDGER": "ledger",
         "NATKEEPER_TOPIC": "topic",
         "NATKEEPER_QUIET_PERIOD": str(setting.quiet),
@@ -116,7 +117,7 @@ def launches_of(setting: Setting) -> LaunchSettings:
 @cache
 def _launches(zones: int, has_canary: bool) -> LaunchSettings:
     alike = settings_of(Setting(zones=zones, has_canary=has_canary))
-    return LaunchSettings("lt-1", "1", "sg-1", cache(partial(user_data, alike)))
+    return LaunchSettings("lt-1", "1", SECURITY_GROUP, cache(partial(user_data, alike)), VPC, PROFILE)
 
 
 def probes_of(setting: Setting) -> ProbeSettings:
@@ -146,11 +147,12 @@ def furnish(ec2: Ec2, packets: Packets, setting: Setting) -> dict[tuple[str, str
         ec2.elastics[each.allocation_id] = Elastic(each.allocation_id, each.public_address)
         for table_id in each.table_ids:
             ec2.tables[table_id] = Table(table_id)
-        ec2.tables[each.table_ids[0]].subnet_ids = (cast(str, each.private_subnet_id),)
+        ec2.tables[each.table_ids[0]].subnet_ids = (each.private_subnet_id,)
         if each.gateway_id is not None:
             packets.gateways[each.gateway_id] = GATEWAY_ADDRESS
         if setting.begins != "bare":
             nats[each.name] = _nat(ec2, each, 1 + min(1, len(policy.groups) - 1))
+    ec2.tables["rtb-main"] = Table("rtb-main", is_main=True)
     ec2.tables["rtb-foreign"] = Table("rtb-foreign", {DEFAULT_ROUTE: "igw-1", "10.9.0.0/16": "pcx-1"})
     if setting.begins == "bare":
         return items
@@ -212,4 +214,5 @@ def _settle(ec2: Ec2, policy: Policy, group: Group, nats: dict[str, Machine]) ->
         canary=canary,
         stable_since=long_ago,
         observed=100.0,
+        settled_since=long_ago,
     )

@@ -27,7 +27,7 @@ TRUSTED_SKEW = 60_000
 
 def truth_of(world: World, incident: Incident, moves: Sequence[int] = ()) -> tuple[int, int] | None:
     """(least, most) microseconds of downtime that the incident's interval must allow; None where truth has no sharp
-    edges: partial loss, names that could not be resolved, or a clock that was set wrongly.
+    edges: partial loss, names that could not be resolved, a clock that was set wrongly, or a prober on another path.
 
     `moves`: when natkeeper moved the group's traffic, as far as it can remember. What such a move ended, or began, is
     the incident's whether a round met it or not; and egress that came back with it was not away.
@@ -35,6 +35,8 @@ def truth_of(world: World, incident: Incident, moves: Sequence[int] = ()) -> tup
     if not incident.rounds or world.fires["clock-skew"]:
         return None
     begin, end = on_hub(incident.rounds[0].sent_at), on_hub(incident.rounds[-1].sent_at)
+    if any(since <= end + SECOND and (until or end) >= begin - SECOND for since, until in world.apart[incident.group]):
+        return None  # some of its rounds may have taken another path, before anybody could know
     spans = spans_of(world, incident.group, begin - SECOND, end + SECOND)
     if spans is None:
         return None

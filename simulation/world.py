@@ -73,6 +73,8 @@ class World:
         not."""
         self.carried_at: dict[str, int] = {}
         """Interface or gateway to when a round last went through it."""
+        self.apart: dict[str, list[tuple[int, int | None]]] = {each.name: [] for each in self.policy.groups}
+        """Group to the spans in which its prober's subnet was behind a table that is none of the group's."""
         self.fires: Counter[str] = Counter()
         self.asked: defaultdict[str | None, set[str]] = defaultdict(set)
         """Group (None: all) to the requests in which an operator asked for a move."""
@@ -111,7 +113,7 @@ class World:
 
     def paths(self, group: str) -> tuple[Fate, Fate | None]:
         """What a prober of the group meets now: the default route, and the canary's."""
-        table = self.packets.prober_tables.get(group) or self.policy.group(group).table_ids[0]
+        table = self.ec2.table_of(self.policy.group(group).private_subnet_id) or ""
         canary = self.packets.from_inside(group, table, CANARY_ROUTE) if self.setting.has_canary else None
         return self.packets.from_inside(group, table), canary
 
@@ -128,6 +130,7 @@ class World:
     def packets_changed(self) -> None:
         """Packets may fare differently from now on. Whoever changes what they meet on their way says so here."""
         self._ups.clear()
+        self._note_associations()
         for group, found in self.fates.items():
             way = self.packets.path(group, self.policy.group(group).table_ids[0])
             fate = self.packets.to_the_prober(group, way)
@@ -143,6 +146,21 @@ class World:
         for each in self.on_packets:
             each()
 
+    def _note_associations(self) -> None:
+        for group, spans in self.apart.items():
+            wanted = self.policy.group(group)
+            is_apart = self.ec2.table_of(wanted.private_subnet_id) not in wanted.table_ids
+            is_open = bool(spans) and spans[-1][1] is None
+            if is_apart and not is_open:
+                spans.append((self.hub.now, None))
+            elif is_open and not is_apart:
+                spans[-1] = (spans[-1][0], self.hub.now)
+
+    def apart_since(self, group: str) -> int | None:
+        """Since when its prober's packets have taken another path than the group's; None: they do not."""
+        spans = self.apart[group]
+        return spans[-1][0] if spans and spans[-1][1] is None else None
+
     def is_up(self, group: str) -> bool:
         """Every table of the group has egress, for a workload."""
         found = self._ups.get(group)
@@ -156,9 +174,13 @@ class World:
         return self.ec2.tables[table_id].routes.get(DEFAULT_ROUTE)
 
     def people_go_home(self) -> None:
-        """Whoever cut a security group or put routes back has stopped; an operator has taken back a pause."""
+        """Whoever cut a security group or put routes back has stopped; somebody has put the probers' subnets back; an
+        operator has taken back a pause."""
         for each in self.ec2.interfaces.values():
             each.is_group_open = True
+        for group in self.policy.groups:
+            if self.apart_since(group.name) is not None:
+                self.ec2.associate(group.private_subnet_id, group.table_ids[0])
         self.functions.wake({"natkeeper": {"command": "resume"}})
 
     # -- what is noted

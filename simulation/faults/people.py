@@ -7,7 +7,7 @@ from typing import Any
 from natkeeper.adapters.ec2_facts import STACK_TAG
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
-from simulation.machines import Elastic, Machine
+from simulation.machines import DEFAULT_ROUTE, Elastic, Machine, Table
 
 
 def _say(act: Act, **wish: Any) -> None:
@@ -91,6 +91,46 @@ def _terminated(act: Act) -> None:
     if machine is not None and act.is_ours(machine):
         act.fired("nat-terminated")
         act.world.ec2.terminate(machine)
+
+
+@fault(
+    "tagged-foreign-instance",
+    "People",
+    weight=3,
+    sees="a message that names the machine and what of it is not the stack's",
+    does="leaves it alone; heals with NATs of its own",
+    never="stops, starts or terminates it, gives it an address, or leads traffic to it",
+)
+def _tagged(act: Act) -> None:
+    machine = act.stranger(act.group(), act.dice.choice(("nat", "standby")), is_far=act.dice.random() < 0.5)
+    machine.state = act.dice.choice(("running", "running", "stopped"))
+    machine.launched_at = act.dice.choice((0, act.world.hub.now))
+    act.world.ec2.on_change()
+    act.fired("tagged-foreign-instance")
+
+
+@fault(
+    "association-lost",
+    "People",
+    weight=3,
+    complicates=True,
+    sees="`unobserved`, with the subnet and the table that it is behind, and a message",
+    does="looks on, moves traffic where EC2 itself says that its path is dead, and counts packets again once the "
+    "subnet is back",
+    never="takes packets of another path for proof of its NATs, or for their death",
+)
+def _association(act: Act) -> None:
+    """By a table that works, one of another zone's, or none: then the main table, which leads nowhere."""
+    world, group = act.world, act.world.policy.group(act.group())
+    others = [each.table_ids[0] for each in world.policy.groups if each.name != group.name]
+    theirs = act.foreign(group.name).interface
+    assert theirs is not None
+    table = f"rtb-theirs-{theirs.interface_id[-4:]}"
+    world.ec2.tables[table] = Table(table, {DEFAULT_ROUTE: theirs.interface_id})
+    act.fired("association-lost")
+    world.ec2.associate(group.private_subnet_id, act.dice.choice((table, table, None, *others[:1])))
+    if act.dice.random() < 0.5:
+        act.later(lambda: world.ec2.associate(group.private_subnet_id, group.table_ids[0]))
 
 
 def _rewrite(act: Act, name: str, every: int, machine: Machine, tables: list[str]) -> None:

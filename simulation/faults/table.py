@@ -14,7 +14,8 @@ from random import Random
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from simulation.api import Call, Rule
 from simulation.errors import ApiError
-from simulation.machines import Machine
+from simulation.machines import VPC, Machine
+from simulation.setting import STACK
 from simulation.world import World
 
 
@@ -103,6 +104,19 @@ class Act:
         machine = Machine(f"i-{number:017x}", "t3.micro", {"Name": "theirs"}, interface, 0, "running", 0)
         ec2.interfaces[interface.interface_id] = interface
         ec2.machines[machine.instance_id] = machine
+        return machine
+
+    def stranger(self, group: str, role: str, *, is_far: bool) -> Machine:
+        """Somebody else's machine that carries the tags of the zone's NAT; in another VPC, or in another subnet."""
+        machine = self.foreign(group)
+        machine.tags |= {STACK_TAG: STACK, GROUP_TAG: group, ROLE_TAG: role}
+        machine.is_stranger = True
+        machine.profile = "arn:aws:iam::123456789012:instance-profile/theirs"
+        assert machine.interface is not None
+        place = ("vpc-2", "subnet-far", "sg-theirs") if is_far else (VPC, "subnet-theirs", "sg-theirs")
+        machine.interface.vpc_id, machine.interface.subnet_id, machine.interface.group_id = place
+        machine.interface.addresses.append(f"10.9.{len(self.world.ec2.machines)}.10")
+        self.world.ec2.on_change()
         return machine
 
     def is_ours(self, machine: Machine) -> bool:

@@ -235,9 +235,6 @@ def never_two_too_many(book: Book, call: Call) -> str | None:
 def only_what_is_ours(book: Book, call: Call) -> str | None:
     """15. Other groups, other VPCs and routes we do not own stay byte-identical."""
     params = call.params
-    owner = book.world.ec2.owner(params.get("NetworkInterfaceId", ""))
-    if owner is not None and owner.tag(ROLE_TAG) and owner.instance_id not in book.ours:
-        return f"{call.operation} to {owner.instance_id}, which carries natkeeper's tags and is not its"
     if "RouteTableId" in params:
         if book.group_of_table(params["RouteTableId"]) is None:
             return f"{call.operation} on {params['RouteTableId']}, which is not the stack's"
@@ -245,6 +242,9 @@ def only_what_is_ours(book: Book, call: Call) -> str | None:
             return f"{call.operation} of {params['DestinationCidrBlock']}"
     if params.get("AllocationId", PROVING) != PROVING and book.group_of_address(params["AllocationId"]) is None:
         return f"{call.operation} of {params['AllocationId']}, which is not the stack's"
+    target = book.world.ec2.owner(params.get("NetworkInterfaceId", ""))
+    if target is not None and target.instance_id not in book.ours:
+        return f"{call.operation} to {target.instance_id}, which is not natkeeper's"
     named = params.get("InstanceIds", ())
     foreign = [each for each in named if each in book.world.ec2.machines and each not in book.ours]
     return f"{call.operation} of {foreign[0]}, which is not natkeeper's" if foreign else None

@@ -22,7 +22,7 @@ from simulation.invariants.moves import (
     one_cause_brings_one_failover,
     planned_move_is_not_rolled_back,
 )
-from simulation.invariants.plans import PLANS, is_default, remembered_moves
+from simulation.invariants.plans import PLANS, another_path_proves_nothing, is_default, remembered_moves
 from simulation.invariants.silence import heard, looked, who_does_not_know_says_so
 from simulation.invocation import Invocation
 from simulation.truth import truth_of
@@ -137,6 +137,8 @@ class Invariants(Judge):
     def decided(self, invocation: Invocation, plan: Plan) -> None:
         """When a plan is made."""
         book = self.book
+        if (wrong := another_path_proves_nothing(book, invocation, plan)) is not None:
+            book.broke(29, wrong)
         if plan.stages or plan.reason in MOVES:
             for number, judge in (*PLANS, *MOVES_AFTER_MOVES):
                 if (wrong := judge(book, invocation, plan)) is not None:

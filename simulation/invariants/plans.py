@@ -62,6 +62,24 @@ def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan
     return None
 
 
+def another_path_proves_nothing(book: Book, invocation: Invocation, plan: Plan) -> str | None:
+    """29. No packet counts as evidence of a path that it did not take: of the time in which the prober's subnet was
+    behind somebody else's table, and a look has shown it, nothing is remembered as proof."""
+    since, seen = book.world.apart_since(plan.group), invocation.seen
+    if since is None or seen is None or book.world.fires["clock-skew"]:
+        return None
+    group = book.world.policy.group(plan.group)
+    own = [seen.tables[each] for each in group.table_ids if each in seen.tables]
+    if any(group.private_subnet_id in each.subnet_ids for each in own):
+        return None  # an old answer of EC2's
+    counted = [each for each in plan.memory.proofs if on_hub(each.at) > since]
+    if counted:
+        return f"{plan.reason.value}: {counted[0].target} is proven by packets of another path"
+    if plan.memory.is_down:
+        return f"{plan.reason.value}: {plan.memory.target} is dead by packets of another path"
+    return "at rest, and packets take another path" if plan.reason is Reason.AT_REST else None
+
+
 def event_alone_moves_nothing(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """7. No write is justified by an event's content alone: what is left must be dead by EC2's own word or by rounds
     that failed, or be announced by EC2's own API."""

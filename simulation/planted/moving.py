@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
+from natkeeper.adapters import ec2
 from natkeeper.adapters.ec2 import Ec2
 from natkeeper.core import absorb, arrival, decide, failover, heal, incident, judge, replacement, spare
 from natkeeper.core.move import point_routes
@@ -15,7 +17,7 @@ from natkeeper.core.view import View
 from natkeeper.errors import Trouble
 from simulation.answers import BEGINNING
 from simulation.planted.peers import DEAD_BY_PACKETS
-from simulation.planted.table import Patch, mutant
+from simulation.planted.table import Patch, mutant, original
 
 ZERO = timedelta(0)
 NAT_LOST = ("nat-stops", "nat-terminated")
@@ -79,6 +81,33 @@ def _not_asked() -> Sequence[Patch]:
 )
 def _every_success() -> Sequence[Patch]:
     return [Patch(absorb, "proving", lambda _memory, rounds: tuple(rounds))]
+
+
+@mutant(
+    "packets-of-any-path-count",
+    "where the prober's subnet is behind none of the group's tables, its packets count for any of them",
+    breaks=(1, 29),
+    among=("association-lost",),
+)
+def _any_path() -> Sequence[Patch]:
+    asked = original(View, "probed_tables").func
+
+    def any_of_them(view: View) -> frozenset[str]:
+        return frozenset(asked(view)) or frozenset(view.group.table_ids)
+
+    probed = cached_property(any_of_them)
+    probed.__set_name__(View, "probed_tables")
+    return [Patch(View, "probed_tables", probed)]
+
+
+@mutant(
+    "three-tags-are-enough",
+    "whatever carries the stack's tags is one of its NATs",
+    breaks=(1, 15),
+    among=("tagged-foreign-instance",),
+)
+def _by_tags() -> Sequence[Patch]:
+    return [Patch(ec2, "differs", lambda *_: "")]
 
 
 @mutant(

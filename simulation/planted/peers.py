@@ -15,7 +15,7 @@ from natkeeper.adapters import ec2, ec2_facts
 from natkeeper.adapters.ledger import DynamoLedger
 from natkeeper.adapters.prober import LambdaProber
 from natkeeper.core import decide, heal, judge, replacement, spare
-from natkeeper.core.model import ControlProbe, Instance, Network, Role, Unknown
+from natkeeper.core.model import ControlProbe, Instance, Network, Role, Stranger, Unknown
 from natkeeper.core.news import ProbeReport, Round, RunMode, Verdict
 from natkeeper.core.plan import LaunchInstance, Reason
 from natkeeper.core.view import View
@@ -159,12 +159,12 @@ def _terminates_anything() -> Sequence[Patch]:
     read = ec2_facts.instance
     ours = {"Key": ec2_facts.ROLE_TAG, "Value": Role.NAT.value}
 
-    def instances(self: Any) -> list[Instance]:
+    def instances(self: Any) -> tuple[list[Instance], list[Stranger]]:
         pages = self._client.get_paginator("describe_instances").paginate()
         found = [item for page in pages for each in page["Reservations"] for item in each["Instances"]]
         zone = {"Key": ec2_facts.GROUP_TAG, "Value": self._policy.groups[0].name}
         parsed = (read(each) or read({**each, "Tags": [ours, zone]}) for each in found)
-        return [each for each in parsed if each is not None]
+        return [each for each in parsed if each is not None], []
 
     return [Patch(ec2.Ec2, "_instances", instances)]
 

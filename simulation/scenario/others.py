@@ -60,16 +60,14 @@ def _associate_subnet(stage: Stage, step: Step) -> None:
     """The prober's subnet is on another table from now on; the workloads' stays."""
     ec2, packets = stage.world.ec2, stage.world.packets
     group = stage.world.policy.group(step.args["group"])
-    subnet = group.private_subnet_id or ""
+    subnet = group.private_subnet_id
     packets.gateways[OTHERS_GATEWAY] = OTHERS_ADDRESS
     ec2.tables.setdefault(OTHERS_TABLE, Table(OTHERS_TABLE, {DEFAULT_ROUTE: OTHERS_GATEWAY}))
-    ec2.tables.setdefault(MAIN_TABLE, Table(MAIN_TABLE, is_main=True))
     for each in ec2.tables.values():
         each.subnet_ids = tuple(one for one in each.subnet_ids if one != subnet)
     wanted = OTHERS_TABLE if step.args["table"] == "other" else MAIN_TABLE
     if step.args["table"] != "none":
         ec2.tables[wanted].subnet_ids += (subnet,)
-    packets.prober_tables[group.name] = wanted
     ec2.on_change()
 
 

@@ -18,6 +18,7 @@ from natkeeper.core.policy import Group, Policy, ProvingAddress, StandbyMode
 from natkeeper.probing import parse_targets
 
 ZONES = ("a", "b", "c")
+_PRIVATE = "a prober there would see a path that no workload takes: give one of the zone's private subnets"
 
 
 class BadSettings(ValueError):
@@ -32,7 +33,9 @@ class Settings:
     probers: Mapping[str, str]
     launch_template: str
     launch_template_version: str
+    vpc_id: str
     security_group: str
+    instance_profile: str
     egress_profile: Literal["all", "web"]
     ledger: str
     topic: str
@@ -65,7 +68,9 @@ def parse(env: Mapping[str, str]) -> Settings:
         probers=probers,
         launch_template=reader.text("NATKEEPER_LAUNCH_TEMPLATE"),
         launch_template_version=reader.text("NATKEEPER_LAUNCH_TEMPLATE_VERSION"),
+        vpc_id=reader.text("NATKEEPER_VPC_ID"),
         security_group=reader.text("NATKEEPER_SECURITY_GROUP"),
+        instance_profile=reader.text("NATKEEPER_INSTANCE_PROFILE"),
         egress_profile=_profile(reader),
         ledger=reader.text("NATKEEPER_LEDGER"),
         topic=reader.text("NATKEEPER_TOPIC"),
@@ -112,6 +117,7 @@ def _groups(reader: _Reader) -> tuple[tuple[Group, ...], dict[str, str]]:
     if not groups:
         raise BadSettings("NATKEEPER_GROUP_A: missing; at least one zone is needed")
     for one, other in combinations(groups, 2):
+        _refuse_shared_subnets(one, other)
         if IPv4Network(one.cidr).overlaps(IPv4Network(other.cidr)):
             raise BadSettings(
                 f"NATKEEPER_GROUP_{other.name.upper()}: its CIDR {other.cidr} overlaps zone {one.name}'s {one.cidr}; "
@@ -128,6 +134,27 @@ def _groups(reader: _Reader) -> tuple[tuple[Group, ...], dict[str, str]]:
                 f"a table belongs to one zone"
             )
     return tuple(groups), probers
+
+
+def _refuse_shared_subnets(one: Group, other: Group) -> None:
+    """A prober behind another zone's route table reports of that zone's NAT."""
+    name = f"NATKEEPER_GROUP_{other.name.upper()}"
+    if other.private_subnet_id == one.private_subnet_id:
+        raise BadSettings(
+            f"{name}: `private` {other.private_subnet_id} is zone {one.name}'s too; its prober would report of zone "
+            f"{one.name}'s path: give a private subnet behind one of zone {other.name}'s own route tables"
+        )
+    if other.subnet_id == one.subnet_id:
+        raise BadSettings(
+            f"{name}: `subnet` {other.subnet_id} is zone {one.name}'s too; a zone cannot be its own neighbour: give a "
+            f"public subnet in another zone"
+        )
+    for zone, public in ((other, one), (one, other)):
+        if zone.private_subnet_id == public.subnet_id:
+            raise BadSettings(
+                f"NATKEEPER_GROUP_{zone.name.upper()}: `private` {zone.private_subnet_id} is zone {public.name}'s "
+                f"public subnet; {_PRIVATE}"
+            )
 
 
 def _group(name: str, zone: str, raw: str) -> tuple[Group, str]:
@@ -156,8 +183,10 @@ def _group(name: str, zone: str, raw: str) -> tuple[Group, str]:
     except ValueError as error:
         raise BadSettings(f"{name}: `address` {error}; it is the zone's Elastic IP") from None
     gateway = str(fields.get("gateway") or "").strip()
-    private = field("private")
-    group = Group(zone, tables, cidr, field("subnet"), field("allocation"), address, gateway or None, private)
+    subnet, private = field("subnet"), field("private")
+    if private == subnet:
+        raise BadSettings(f"{name}: `private` {private} is the zone's public subnet; {_PRIVATE}")
+    group = Group(zone, tables, cidr, subnet, field("allocation"), address, private, gateway or None)
     return group, field("prober")
 
 

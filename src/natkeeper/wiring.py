@@ -86,6 +86,8 @@ def build(env: Mapping[str, str] = os.environ) -> Controller:
         template_version=settings.launch_template_version,
         security_group=settings.security_group,
         user_data=partial(user_data, settings),
+        vpc_id=settings.vpc_id,
+        instance_profile=settings.instance_profile,
     )
     probes = ProbeSettings(
         functions=settings.probers,

@@ -67,6 +67,8 @@ def do(cloud: Cloud, action: Any) -> list[str]:
     return [each.operation for each in cloud.calls()]
 
 
+STATES = ("associating", "associated", "disassociating", "disassociated", "failed")
+
 # -- looking
 
 
@@ -177,8 +179,12 @@ def test_the_table_of_the_probers_subnet_is_told_by_its_association(cloud: Cloud
     assert look(cloud).tables[zone.tables[0]].subnet_ids == {zone.private}
     assert {cloud.controller.settings.policy.group("a").private_subnet_id} == {zone.private}
     main = {"RouteTableId": "rtb-1", "Routes": [], "Associations": [{"Main": True}, {"SubnetId": "subnet-1"}]}
-    assert route_table(main).subnet_ids == {"subnet-1"}
-    assert route_table({"RouteTableId": "rtb-1", "Routes": []}).subnet_ids == frozenset()
+    assert (route_table(main).subnet_ids, route_table(main).is_main) == ({"subnet-1"}, True)
+    none = route_table({"RouteTableId": "rtb-1", "Routes": []})
+    assert (none.subnet_ids, none.is_main) == (frozenset(), False)
+    going = [{"SubnetId": f"subnet-{each}", "AssociationState": {"State": each}} for each in STATES]
+    found = route_table({"RouteTableId": "rtb-1", "Routes": [], "Associations": going}).subnet_ids
+    assert found == {"subnet-associating", "subnet-associated"}
 
 
 def test_pages_are_followed_to_the_end(cloud: Cloud) -> None:
@@ -195,14 +201,18 @@ def test_pages_are_followed_to_the_end(cloud: Cloud) -> None:
         stub.add_response("describe_instances", {"Reservations": [other]}, {**filters, "NextToken": "more"})
         for number, table in enumerate(tables):
             asked = {**wanted, **({"NextToken": str(number)} if number else {})}
-            page: dict[str, Any] = {"RouteTables": [{"RouteTableId": table, "Routes": []}]}
+            named = [{"SubnetId": each.private} for each in cloud.zones.values() if each.tables[0] == table]
+            page: dict[str, Any] = {"RouteTables": [{"RouteTableId": table, "Routes": [], "Associations": named}]}
             more = {"NextToken": str(number + 1)} if number + 1 < len(tables) else {}
             stub.add_response("describe_route_tables", {**page, **more}, asked)
         stub.add_response("describe_addresses", {"Addresses": []})
-        launches = LaunchSettings("lt-1", "1", "sg-1", lambda *_: ("", ""))
-        found = Ec2(client, policy, launches, one_after_the_other).look()
+        found = Ec2(client, policy, launches_of(cloud), one_after_the_other).look()
     assert {each.group for each in found.instances} == {"a", "b"}
     assert set(found.tables) == set(tables)
+
+
+def launches_of(cloud: Cloud) -> LaunchSettings:
+    return LaunchSettings("lt-1", "1", cloud.security_group, lambda *_: ("", ""), cloud.vpc, cloud.instance_profile)
 
 
 def one_after_the_other(calls: Sequence[Callable[[], object]]) -> list[object]:
@@ -250,7 +260,7 @@ def test_no_status_call_names_more_instances_than_ec2_takes(cloud: Cloud) -> Non
         "provide-client-params.ec2.DescribeInstanceStatus",
         lambda params, **_: asked.append(len(params["InstanceIds"])),
     )
-    adapter = Ec2(client, cloud.controller.settings.policy, LaunchSettings("", "", "", lambda *_: ("", "")), _each)
+    adapter = Ec2(client, cloud.controller.settings.policy, launches_of(cloud), _each)
     with Stubber(client) as stubber:
         for _ in range(3):
             stubber.add_response("describe_instance_status", {"InstanceStatuses": []})

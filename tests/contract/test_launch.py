@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -110,6 +111,18 @@ def test_metadata_options_come_from_the_template(aws: Aws) -> None:
     template = aws.ec2.create_launch_template(LaunchTemplateName="nat", LaunchTemplateData=data)["LaunchTemplate"]
     launched = aws.launch(LaunchTemplate={"LaunchTemplateId": template["LaunchTemplateId"], "Version": "$Latest"})
     assert launched["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_the_instance_profile_comes_from_the_template_and_the_request_overrides_it(aws: Aws) -> None:
+    iam: Any = aws.client("iam")
+    made = [iam.create_instance_profile(InstanceProfileName=each)["InstanceProfile"]["Arn"] for each in ("nat", "own")]
+    data = {"IamInstanceProfile": {"Arn": made[0]}}
+    template = aws.ec2.create_launch_template(LaunchTemplateName="nat", LaunchTemplateData=data)["LaunchTemplate"]
+    chosen = {"LaunchTemplateId": template["LaunchTemplateId"]}
+    launched = aws.launch(LaunchTemplate=chosen)
+    assert aws.instance(launched["InstanceId"])["IamInstanceProfile"]["Arn"] == made[0]
+    launched = aws.launch(LaunchTemplate=chosen, IamInstanceProfile={"Arn": made[1]})
+    assert aws.instance(launched["InstanceId"])["IamInstanceProfile"]["Arn"] == made[1]
 
 
 def test_interfaces_come_from_the_template_member_by_member(aws: Aws) -> None:

@@ -109,7 +109,11 @@ def networks(draw: st.DrawFn, zones: str) -> Network:
             if draw(st.sampled_from([True, True, False]) if number == 1 and role is Role.NAT else st.booleans()):
                 found.append(draw(instances(name, number, role)))
     tables = {}
+    associations = {}
     for name in zones:
+        subnet, table_of = f"subnet-private-{name}", draw(st.sampled_from([*(f"rtb-{name}",) * 6, "rtb-x", "", None]))
+        if table_of is not None:
+            associations[subnet] = table_of or None
         for table in (f"rtb-{name}", f"rtb-{name}2"):
             routes = {}
             for destination in (DEFAULT_ROUTE, CANARY):
@@ -117,7 +121,8 @@ def networks(draw: st.DrawFn, zones: str) -> Network:
                 if target is not None:
                     routes[destination] = Route(target, draw(st.booleans()))
             if draw(st.integers(0, 9)):
-                tables[table] = RouteTable(table, routes)
+                named = frozenset({subnet} if table == table_of else ())
+                tables[table] = RouteTable(table, routes, named, draw(st.sampled_from([False, False, True])))
     addresses = {}
     for name in zones:
         owners = [each for each in found if each.interface is not None]
@@ -127,7 +132,7 @@ def networks(draw: st.DrawFn, zones: str) -> Network:
             on = (owner.interface.interface_id, draw(st.sampled_from(owner.interface.addresses)).address)
         if draw(st.integers(0, 9)):
             addresses[f"eip-{name}"] = ElasticIp(f"eip-{name}", f"203.0.113.{'abc'.index(name) + 1}", *on)
-    return Network(tuple(found), tables, addresses)
+    return Network(tuple(found), tables, addresses, associations=associations)
 
 
 rounds_seen = st.lists(
@@ -208,6 +213,10 @@ memories = st.builds(
     watch=st.one_of(st.none(), st.builds(WatchRun, runs, moments, st.just(timedelta(seconds=55)))),
     watch_starts=st.lists(moments, max_size=70).map(sorted).map(tuple),
     canary=st.one_of(st.none(), st.builds(Canary, targets, moments)),
+    apart_since=st.sampled_from([None, None, at(-100)]),
+    apart_until=st.one_of(st.none(), moments),
+    settled_since=st.one_of(st.none(), moments),
+    strange_address=st.sampled_from([None, None, None, "198.51.100.1"]),
     withdrawn_at=st.one_of(st.none(), moments),
     repair=st.one_of(st.none(), repairs),
     standby_repair=st.one_of(st.none(), repairs),
@@ -434,7 +443,9 @@ def test_whatever_happened_a_stack_left_in_peace_comes_to_rest_on_a_verified_pat
             world.memories[each.name], failovers=(), launches=(), watch_starts=(), paused_until=None
         )
         for table in each.table_ids:
-            world.seen.tables.setdefault(table, RouteTable(table, {}))  # type: ignore[attr-defined]
+            named = frozenset({each.private_subnet_id} if table == each.table_ids[0] else ())
+            known = world.seen.tables.get(table, RouteTable(table, {}))
+            world.seen.tables[table] = replace(known, subnet_ids=named)  # type: ignore[index]
     world.step(*news, control=control)
     world.remember(paused_until=None)
     plans: dict[str, Plan] = {}

@@ -41,7 +41,9 @@ def env(**changed: str | None) -> dict[str, str]:
         "NATKEEPER_STANDBY": "stopped",
         "NATKEEPER_LAUNCH_TEMPLATE": "lt-1",
         "NATKEEPER_LAUNCH_TEMPLATE_VERSION": "1",
+        "NATKEEPER_VPC_ID": "vpc-1",
         "NATKEEPER_SECURITY_GROUP": "sg-1",
+        "NATKEEPER_INSTANCE_PROFILE": "arn:aws:iam::111122223333:instance-profile/nat",
         "NATKEEPER_EGRESS_PROFILE": "web",
         "NATKEEPER_LEDGER": "table",
         "NATKEEPER_TOPIC": "arn:aws:sns:eu-central-1:111122223333:topic",
@@ -228,3 +230,33 @@ def test_a_canary_that_is_a_probe_target_is_refused() -> None:
     """Its /32 route would send that target's probes through the candidate instead of the path that is judged."""
     with pytest.raises(BadSettings, match="NATKEEPER_CANARY_ADDRESS"):
         parse(env(CANARY_ADDRESS="198.51.100.1"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named", "why"),
+    [
+        ({"GROUP_A": group(private="subnet-1")}, "NATKEEPER_GROUP_A: `private` subnet-1", "the zone's public subnet"),
+        ({"GROUP_B": group(OTHER_GROUP, private="subnet-3")}, "NATKEEPER_GROUP_B: `private` subnet-3", "zone a's too"),
+        (
+            {"GROUP_B": group(OTHER_GROUP, private="subnet-1")},
+            "NATKEEPER_GROUP_B: `private` subnet-1",
+            "zone a's public",
+        ),
+        ({"GROUP_A": group(private="subnet-2")}, "NATKEEPER_GROUP_A: `private` subnet-2", "zone b's public"),
+        ({"GROUP_B": group(OTHER_GROUP, subnet="subnet-1")}, "NATKEEPER_GROUP_B: `subnet` subnet-1", "zone a's too"),
+    ],
+)
+def test_a_probers_subnet_that_is_somebody_elses_is_refused_by_name_with_the_remedy(
+    fields: dict[str, str], named: str, why: str
+) -> None:
+    with pytest.raises(BadSettings) as refused:
+        parse(env(**{"GROUP_B": group(OTHER_GROUP), **fields}))
+    assert str(refused.value).startswith(named)
+    assert why in str(refused.value)
+    assert ": give " in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["VPC_ID", "SECURITY_GROUP", "INSTANCE_PROFILE"])
+def test_what_says_whose_a_machine_is_must_be_set(name: str) -> None:
+    with pytest.raises(BadSettings, match=f"NATKEEPER_{name}: missing"):
+        parse(env(**{name: None}))

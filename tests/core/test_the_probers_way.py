@@ -16,10 +16,12 @@ STOPPED = InstanceState.STOPPED
 
 def probing(world: World, table: str) -> World:
     """The prober of group a sits behind that table."""
-    kept = replace(world.seen.tables[table], subnet_ids=frozenset({"subnet-probed", "subnet-other"}))
-    world.network = replace(world.seen, tables={**world.seen.tables, table: kept})
-    groups = (replace(world.policy.groups[0], private_subnet_id="subnet-probed"), *world.policy.groups[1:])
-    world.policy = replace(world.policy, groups=groups)
+    named = frozenset({"subnet-private-a", "subnet-other"})
+    kept = {
+        name: replace(each, subnet_ids=named if name == table else each.subnet_ids - named)
+        for name, each in world.seen.tables.items()
+    }
+    world.network = replace(world.seen, tables=kept)
     return world
 
 
@@ -194,9 +196,10 @@ def test_nobody_follows_to_nowhere() -> None:
     assert strayed().route("rtb-a", None).decide(now=60).memory.target == "eni-a"
 
 
-def test_of_two_places_the_one_is_followed_where_more_tables_lead() -> None:
-    world = resting("ab", tables=3).route("rtb-a", "eni-other")
-    world.route("rtb-a2", "eni-foreign").route("rtb-a3", "eni-foreign")
+def test_of_two_places_the_probers_own_is_followed() -> None:
+    """What the other tables lead to, no packet has shown."""
+    world = resting("ab", tables=3).route("rtb-a", "eni-foreign")
+    world.route("rtb-a2", "eni-other").route("rtb-a3", "eni-other")
     world.remember(proofs=(), recent=report("oooo", 56).rounds)
     assert world.decide(now=60).memory.target == "eni-foreign"
 

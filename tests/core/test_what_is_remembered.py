@@ -83,6 +83,7 @@ def test_a_failover_remembers_where_when_and_why_and_nothing_of_the_path_before(
         moved_at=at(0),
         address_move=AddressMove("eni-b", at(0), has_canary_of_its_own=True),
         is_down=False,
+        settled_since=None,
         stable_since=None,
         withdrawn_at=None,
         proofs=proofs("eni-b"),
@@ -114,6 +115,7 @@ def test_a_move_on_purpose_remembers_when_so_that_its_lost_rounds_are_called_pla
         target="eni-b",
         moved_at=at(0),
         address_move=AddressMove("eni-b", at(0), has_canary_of_its_own=True),
+        settled_since=None,
         stable_since=None,
         withdrawn_at=None,
         rest=None,
@@ -140,6 +142,7 @@ def test_coming_home_ends_the_repair_and_the_silence_of_the_canary() -> None:
         moved_at=at(0),
         has_carried=False,
         address_move=AddressMove("eni-a", at(0)),
+        settled_since=None,
         stable_since=None,
         withdrawn_at=None,
         repair=None,
@@ -164,7 +167,7 @@ def test_at_home_what_was_left_of_a_repair_is_forgotten(left: dict[str, object])
 
 
 def test_a_report_of_success_is_remembered_whole() -> None:
-    world = resting("ab").remember(stable_since=None, moved_at=at(-20))
+    world = resting("ab").remember(stable_since=None, moved_at=at(-9))
     plan = world.decide(report("xooooo", -5, run_id="watch-a", egress="198.51.100.9"))
     assert plan.memory.is_down is False
     assert plan.memory.stable_since == at(-4)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simulation.answers import Answers
+from simulation.answers import Answers, wanted
 from simulation.ec2 import Ec2
 from simulation.errors import ApiError
 from simulation.hub import SECOND, Hub
@@ -376,3 +376,38 @@ def test_a_started_instance_takes_the_time_of_a_start(account: Account) -> None:
     account.run(20)
     account.ec2.apply("StartInstances", {"InstanceIds": [machine.instance_id]})
     assert machine.forwards_from - account.hub.now == 13 * SECOND
+
+
+def test_what_an_instance_was_launched_with_is_shown_until_it_is_terminated(account: Account) -> None:
+    machine = account.launch(interface={"Groups": ["sg-1"]})
+    shown = account.answers.items("DescribeInstances", 0)[0]
+    assert (shown["VpcId"], shown["SubnetId"], shown["SecurityGroups"]) == ("vpc-1", "subnet-a", [{"GroupId": "sg-1"}])
+    assert shown["IamInstanceProfile"]["Arn"].endswith(":instance-profile/nat")
+    account.ec2.terminate(machine)
+    account.hub.run(account.hub.now + 10 * SECOND)
+    gone = account.answers.items("DescribeInstances", 0)[0]
+    assert ("VpcId" in gone, "SubnetId" in gone, gone["SecurityGroups"]) == (False, False, [])
+
+
+def test_a_subnet_follows_the_table_that_names_it_else_the_main_one(account: Account) -> None:
+    """VPC user guide, "Subnet route tables": without an explicit association it is the main one's."""
+    ec2 = account.ec2
+    ec2.tables["rtb-main"] = Table("rtb-main", is_main=True)
+    assert ec2.table_of("subnet-p") == "rtb-main"
+    ec2.associate("subnet-p", "rtb-a1")
+    assert ec2.table_of("subnet-p") == "rtb-a1"
+    by_name = [{"Name": "association.subnet-id", "Values": ["subnet-p"]}]
+    found = [each for each in account.answers.items("DescribeRouteTables", 0) if wanted(each, by_name)]
+    assert [each["RouteTableId"] for each in found] == ["rtb-a1"]
+    ec2.associate("subnet-p", None)
+    assert ec2.table_of("subnet-p") == "rtb-main"
+    tables = {each["RouteTableId"]: each["Associations"] for each in account.answers.items("DescribeRouteTables", 0)}
+    assert tables == {"rtb-a1": [], "rtb-main": [{"Main": True}]}
+
+
+def test_a_stranger_is_nobodys_nat_whatever_its_tags_say(account: Account) -> None:
+    machine = account.launch()
+    assert machine.tag("natkeeper:group") == "a"
+    machine.is_stranger = True
+    assert machine.tag("natkeeper:group") == ""
+    assert account.answers.items("DescribeInstances", 0)[0]["Tags"] != []

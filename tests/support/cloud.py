@@ -175,7 +175,11 @@ class Cloud:
         return Zone(name, *subnets, tuple(made), address["AllocationId"], address["PublicIp"], private)
 
     def _shared_resources(self) -> None:
-        data = {"ImageId": IMAGE, "InstanceType": "t4g.nano"}
+        iam: Any = boto3.client("iam")
+        made = iam.create_instance_profile(InstanceProfileName="nat")["InstanceProfile"]
+        self.instance_profile = made["Arn"]
+        profile = {"Arn": self.instance_profile}
+        data = {"ImageId": IMAGE, "InstanceType": "t4g.nano", "IamInstanceProfile": profile}
         made = self.ec2.create_launch_template(LaunchTemplateName="nat", LaunchTemplateData=data)
         self.launch_template = made["LaunchTemplate"]["LaunchTemplateId"]
         self.dynamodb.create_table(
@@ -194,6 +198,7 @@ class Cloud:
             "NATKEEPER_LAUNCH_TEMPLATE": self.launch_template,
             "NATKEEPER_LAUNCH_TEMPLATE_VERSION": "1",
             "NATKEEPER_SECURITY_GROUP": self.security_group,
+            "NATKEEPER_INSTANCE_PROFILE": self.instance_profile,
             "NATKEEPER_INSTANCE_TYPES": "t4g.nano,t4g.micro",
             "NATKEEPER_EGRESS_PROFILE": "all",
             "NATKEEPER_CANARY_ADDRESS": CANARY,

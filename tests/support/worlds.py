@@ -78,7 +78,8 @@ def secs(seconds: float) -> timedelta:
 def group(name: str, tables: int = 1, gateway: str | None = None) -> Group:
     number = ord(name) - ord("a")
     ids = (f"rtb-{name}", *(f"rtb-{name}{each}" for each in range(2, tables + 1)))
-    return Group(name, ids, f"10.0.{100 + number}.0/24", f"subnet-{name}", f"eip-{name}", public_of(name), gateway)
+    cidr, private = f"10.0.{100 + number}.0/24", f"subnet-private-{name}"
+    return Group(name, ids, cidr, f"subnet-{name}", f"eip-{name}", public_of(name), private, gateway)
 
 
 def public_of(name: str) -> str:
@@ -142,7 +143,11 @@ def network(
             found[DEFAULT_ROUTE] = Route(target, target in blackholes)
         if canaries and each.name in canaries:
             found[CANARY] = Route(canaries[each.name])
-        tables |= {table: RouteTable(table, dict(found)) for table in each.table_ids}
+        first = each.table_ids[0]
+        tables |= {
+            table: RouteTable(table, dict(found), frozenset({each.private_subnet_id} if table == first else ()))
+            for table in each.table_ids
+        }
         on = (elastic or {}).get(each.name, (None, None))
         addresses[each.allocation_id] = ElasticIp(each.allocation_id, each.public_address, *on)
     return Network(listed, tables, addresses)
@@ -314,6 +319,7 @@ def memory(name: str = "a", target: str | None = None, now: float = 0, **fields:
         "watch_starts": (at(now - 5),),
         "stable_since": at(now - 600),
         "observed": 100.0,
+        "settled_since": at(now - 600),
     }
     return Memory(**{**usual, **fields})
 

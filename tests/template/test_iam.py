@@ -16,12 +16,24 @@ import pytest
 
 from tests.template.intrinsics import ACCOUNT, HEX, ONE, REGION, STACK, THREE, VPC_ID, Stack
 
-OWN = {"ec2:ResourceTag/natkeeper:stack": STACK}
+TAGGED = {"ec2:ResourceTag/natkeeper:stack": STACK}
 FOREIGN = {"ec2:ResourceTag/natkeeper:stack": "another-stack"}
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
 INSTANCE, INTERFACE, VOLUME = f"{EC2}:instance/i-{HEX}", f"{EC2}:network-interface/eni-{HEX}", f"{EC2}:volume/vol-{HEX}"
 TEMPLATE = f"{EC2}:launch-template/{STACK}-NatLaunchTemplate-{'X' * 12}"
 PROFILE = f"arn:aws:any:{REGION}:{ACCOUNT}:{STACK}-NatInstanceProfile-{'X' * 12}"
+OWN_INSTANCE = TAGGED | {"ec2:InstanceProfile": PROFILE}
+OWN_INTERFACE = TAGGED | {"ec2:Vpc": f"{EC2}:vpc/{VPC_ID}"}
+NOT_OURS = {
+    INSTANCE: (
+        FOREIGN | {"ec2:InstanceProfile": PROFILE},
+        TAGGED,
+        TAGGED | {"ec2:InstanceProfile": f"{PROFILE}-2"},
+        {},
+    ),
+    INTERFACE: (FOREIGN | {"ec2:Vpc": f"{EC2}:vpc/{VPC_ID}"}, TAGGED, TAGGED | {"ec2:Vpc": f"{EC2}:vpc/vpc-2"}, {}),
+}
+"""Of another stack, or with the stack's tags and nothing else of its NATs."""
 LAUNCH_TAGS = {
     "aws:RequestTag/natkeeper:stack": STACK,
     "aws:RequestTag/natkeeper:group": "a",
@@ -183,46 +195,61 @@ def test_a_stack_of_one_zone_writes_only_its_own_tables(template: dict[str, Any]
 
 @pytest.mark.parametrize("action", ["ec2:TerminateInstances", "ec2:StopInstances", "ec2:StartInstances"])
 def test_only_this_stacks_instances_can_be_stopped_started_or_terminated(may: Any, action: str) -> None:
-    assert may(action, INSTANCE, OWN)
-    assert not may(action, INSTANCE, FOREIGN)
-    assert not may(action, INSTANCE)
+    """A machine of another VPC with the tags was terminated: the launch template's profile is asked for too."""
+    assert may(action, INSTANCE, OWN_INSTANCE)
+    assert not any(may(action, INSTANCE, each) for each in NOT_OURS[INSTANCE])
+
+
+def allocation(letter: str) -> str:
+    return f"{EC2}:elastic-ip/eipalloc-{HEX[:-1]}{letter}"
 
 
 def test_an_address_only_moves_between_this_stacks_interfaces(may: Any) -> None:
-    for resource in (f"{EC2}:elastic-ip/eipalloc-{HEX}", INTERFACE):
-        assert may("ec2:AssociateAddress", resource, OWN)
-        assert not may("ec2:AssociateAddress", resource, FOREIGN)
-        assert not may("ec2:AssociateAddress", resource)
+    for resource, own in ((INTERFACE, OWN_INTERFACE), (INSTANCE, OWN_INSTANCE)):
+        assert may("ec2:AssociateAddress", resource, own)
+        assert not any(may("ec2:AssociateAddress", resource, each) for each in NOT_OURS[resource])
+
+
+def test_only_the_stacks_own_addresses_move_whatever_tags_others_have(template: dict[str, Any], may: Any) -> None:
+    assert all(may("ec2:AssociateAddress", allocation(each)) for each in "abcp")
+    assert not may("ec2:AssociateAddress", f"{EC2}:elastic-ip/eipalloc-99999999", TAGGED)
+    one = Stack(template, ONE | {"ProvingAddress": "no"})
+    found = [allowed(one, "ControllerRole", "ec2:AssociateAddress", allocation(each)) for each in "abcp"]
+    assert found == [True, False, False, False]
 
 
 def test_only_the_proving_address_can_be_taken_off(may: Any, expanded: dict[str, Any]) -> None:
     """Taking a zone's own off would take its traffic down."""
-    assert may("ec2:DisassociateAddress", f"{EC2}:elastic-ip/eipalloc-{HEX[:-1]}p", OWN)
-    assert not may("ec2:DisassociateAddress", f"{EC2}:elastic-ip/eipalloc-{HEX[:-1]}a", OWN)
-    assert may("ec2:DisassociateAddress", INTERFACE, OWN)
-    assert not may("ec2:DisassociateAddress", INTERFACE, FOREIGN)
+    assert may("ec2:DisassociateAddress", allocation("p"))
+    assert not any(may("ec2:DisassociateAddress", allocation(each), TAGGED) for each in "abc")
+    assert may("ec2:DisassociateAddress", INTERFACE, OWN_INTERFACE)
+    assert not any(may("ec2:DisassociateAddress", INTERFACE, each) for each in NOT_OURS[INTERFACE])
     without = Stack(expanded, THREE | {"ProvingAddress": "no"})
-    assert not allowed(without, "ControllerRole", "ec2:DisassociateAddress", INTERFACE, **OWN)
+    assert not allowed(without, "ControllerRole", "ec2:DisassociateAddress", allocation("p"))
 
 
 @pytest.mark.parametrize("spelling", [{}, {"ec2:Attribute": "SourceDestCheck"}, {"ec2:Attribute": "sourceDestCheck"}])
 def test_source_dest_check_can_be_set_on_this_stacks_instances(may: Any, spelling: dict[str, str]) -> None:
-    assert may("ec2:ModifyInstanceAttribute", INSTANCE, OWN | spelling)
-    assert may("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, OWN | spelling)
-    assert not may("ec2:ModifyInstanceAttribute", INSTANCE, FOREIGN | spelling)
-    assert not may("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, FOREIGN | spelling)
+    assert may("ec2:ModifyInstanceAttribute", INSTANCE, OWN_INSTANCE | spelling)
+    assert may("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, OWN_INTERFACE | spelling)
+    assert not any(may("ec2:ModifyInstanceAttribute", INSTANCE, each | spelling) for each in NOT_OURS[INSTANCE])
+    for resource in (INSTANCE, INTERFACE):
+        assert not any(
+            may("ec2:ModifyNetworkInterfaceAttribute", resource, each | spelling) for each in NOT_OURS[resource]
+        )
 
 
 def test_the_public_address_can_be_taken_away(may: Any) -> None:
-    assert may("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, OWN | {"ec2:Attribute": "AssociatePublicIpAddress"})
+    named = OWN_INTERFACE | {"ec2:Attribute": "AssociatePublicIpAddress"}
+    assert may("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, named)
     # AWS authorizes the attached instance too, without the attribute.
-    assert may("ec2:ModifyNetworkInterfaceAttribute", INSTANCE, OWN)
+    assert may("ec2:ModifyNetworkInterfaceAttribute", INSTANCE, OWN_INSTANCE)
 
 
 @pytest.mark.parametrize("attribute", ["userData", "GroupSet", "instanceType", "DisableApiTermination"])
 def test_no_other_attribute_can_be_changed(may: Any, attribute: str) -> None:
-    assert not may("ec2:ModifyInstanceAttribute", INSTANCE, OWN | {"ec2:Attribute": attribute})
-    assert not may("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, OWN | {"ec2:Attribute": attribute})
+    assert not may("ec2:ModifyInstanceAttribute", INSTANCE, OWN_INSTANCE | {"ec2:Attribute": attribute})
+    assert not may("ec2:ModifyNetworkInterfaceAttribute", INTERFACE, OWN_INTERFACE | {"ec2:Attribute": attribute})
 
 
 def test_tags_can_only_be_given_at_launch(may: Any) -> None:

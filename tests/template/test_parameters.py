@@ -154,7 +154,7 @@ def test_zone_c_without_zone_b_is_refused(template: dict[str, Any]) -> None:
     assert broken == ["ZoneBPublicSubnetId is empty but zone c is given. Fill zone b before zone c."]
 
 
-@pytest.mark.parametrize("field", ["PublicSubnetId", "RouteTableIds", "PrivateCidr"])
+@pytest.mark.parametrize("field", ["PublicSubnetId", "PrivateSubnetId", "RouteTableIds", "PrivateCidr"])
 @pytest.mark.parametrize(("letter", "twin"), [("B", "A"), ("C", "A"), ("C", "B")])
 def test_two_zones_that_share_what_must_differ_are_refused(
     template: dict[str, Any], field: str, letter: str, twin: str
@@ -168,6 +168,15 @@ def test_a_prober_in_the_public_subnet_is_refused(template: dict[str, Any], lett
     public = THREE[f"Zone{letter}PublicSubnetId"]
     broken = Stack(template, THREE | {f"Zone{letter}PrivateSubnetId": public}).broken_rules()
     assert [message.split()[0] for message in broken] == [f"Zone{letter}PrivateSubnetId"]
+
+
+@pytest.mark.parametrize(("private", "public"), [(a, b) for a in "ABC" for b in "ABC" if a != b])
+def test_a_prober_in_another_zones_public_subnet_is_refused(
+    template: dict[str, Any], private: str, public: str
+) -> None:
+    slip = {f"Zone{private}PrivateSubnetId": THREE[f"Zone{public}PublicSubnetId"]}
+    broken = Stack(template, THREE | slip).broken_rules()
+    assert [message.split()[0] for message in broken] == [f"Zone{max(private, public)}PrivateSubnetId"]
 
 
 def test_a_subnet_of_another_vpc_is_refused(template: dict[str, Any]) -> None:

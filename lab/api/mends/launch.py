@@ -59,7 +59,7 @@ def launch_once(tokens: dict[str, tuple[str, str]], original: Any) -> Any:
 
 
 def launch_from_the_template(world: World, original: Any) -> Any:
-    """Moto reads little of a launch template: not its interfaces, metadata options or market.
+    """Moto reads little of a launch template: not its interfaces, metadata options, market or instance profile.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html
     """
@@ -82,9 +82,18 @@ def launch_from_the_template(world: World, original: Any) -> Any:
         for instance in reservation.instances:
             for nic in instance.nics.values():
                 nic.add_tags(tags)
+            _give_the_profile(self, instance, template, kwargs)
         return reservation
 
     return run_instances
+
+
+def _give_the_profile(backend: Any, instance: Any, template: Any, kwargs: Any) -> None:
+    """The template's, where the request names none: moto's caller associates that one."""
+    profile = template.get("IamInstanceProfile")
+    is_named = kwargs.get("iam_instance_profile_name") or kwargs.get("iam_instance_profile_arn")
+    if profile and not is_named:
+        backend.associate_iam_instance_profile(instance.id, profile.get("Name"), profile.get("Arn"))
 
 
 def prepare_interfaces(original: Any) -> Any:

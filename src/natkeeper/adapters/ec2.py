@@ -7,7 +7,7 @@ refuse the whole call, and one deleted table must not blind the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
@@ -20,7 +20,10 @@ from natkeeper.adapters.ec2_facts import (
     GROUP_TAG,
     ROLE_TAG,
     STACK_TAG,
+    Marks,
+    differs,
     instance,
+    named_by,
     route_table,
 )
 from natkeeper.adapters.tokens import client_token
@@ -30,6 +33,7 @@ from natkeeper.core.model import (
     Network,
     Role,
     RouteTable,
+    Stranger,
 )
 from natkeeper.core.plan import (
     Action,
@@ -71,6 +75,9 @@ class LaunchSettings:
     security_group: str
     user_data: Callable[[str, Role], tuple[str, str]]
     """(script, generation) of the group and role."""
+    vpc_id: str
+    instance_profile: str
+    """Its ARN; the launch template names it."""
 
 
 class Ec2:
@@ -93,6 +100,10 @@ class Ec2:
         self._policy = policy
         self._launches = launches
         self._together = together
+        subnets = {each.name: each.subnet_id for each in policy.groups}
+        self._marks = Marks(launches.vpc_id, launches.security_group, launches.instance_profile, subnets)
+        self._unnamed: frozenset[str] = frozenset()
+        """Probers' subnets that none of their group's tables named when this process last looked."""
         attend(client.meta.events)
 
     def _patient(self) -> EC2Client:
@@ -113,19 +124,36 @@ class Ec2:
         While it `insists`, what was throttled is asked for again and the rest kept: a look is three calls with a bucket
         each, and when an account's buckets are empty, dropping all for one's sake spends the others for nothing. Each
         attempt leaves only while it `goes_on`: raises Stale if not.
+
+        A fourth call says which table a prober's subnet uses where none of its group's names it: without that nobody
+        knows which path its packets take. It goes beside the others, and behind them only where this process did not
+        know yet that it is wanted.
         """
-        asked = (self._instances, self._tables, self._addresses)
+        asked = [self._instances, self._tables, self._addresses]
+        before = self._unnamed
         calls: list[Callable[[], object]] = [partial(_held, goes_on, each) for each in asked]
-        found = self._together(calls)
+        beside = [partial(_held, goes_on, partial(self._associations, before))] if before else []
+        found = self._together([*calls, *beside])
+        named = found.pop() if beside else None
         while (at := _next_throttled(found)) is not None and insists():
             # One at a time: who holds none of the first kind yet should not take the others' tokens of the next.
             found[at] = self._together([calls[at]])[0]
-        instances, tables, addresses = _untroubled(found)
-        return Network(
-            instances=tuple(cast(list[Instance], instances)),
+        shown, tables, addresses = _untroubled(found)
+        instances, strangers = cast(tuple[list[Instance], list[Stranger]], shown)
+        network = Network(
+            instances=tuple(instances),
             tables=cast(dict[str, RouteTable], tables),
             addresses=cast(dict[str, ElasticIp], addresses),
+            strangers=tuple(strangers),
         )
+        self._unnamed = unnamed = _unnamed(self._policy, network.tables)
+        if not unnamed:
+            return network
+        named = named if unnamed <= before else None
+        while named is None or (isinstance(named, Trouble) and named.is_throttle and insists()):
+            named = self._together([partial(_held, goes_on, partial(self._associations, unnamed))])[0]
+        # Where EC2 does not answer, the rest of the look stays known, and of these subnets' paths nothing is.
+        return network if isinstance(named, Trouble) else replace(network, associations=cast(Any, named))
 
     def stops(self, instance_ids: frozenset[str], goes_on: Callable[[], bool] = lambda: True) -> Mapping[str, datetime]:
         """What AWS Health's notices and spot warnings announced, as EC2 itself confirms it: the earliest of each.
@@ -143,23 +171,39 @@ class Ec2:
                 stops[key] = min(at, stops.get(key, at))
         return stops
 
-    def _instances(self) -> list[Instance]:
+    def _instances(self) -> tuple[list[Instance], list[Stranger]]:
+        """The stack's own, and what only carries its tags."""
         filters = [{"Name": f"tag:{STACK_TAG}", "Values": [self._policy.stack]}]
         known = {each.name for each in self._policy.groups}
         with typed_errors("DescribeInstances"):
             pages = self._client.get_paginator("describe_instances").paginate(Filters=cast(Any, filters))
             found = [item for page in pages for each in page["Reservations"] for item in each["Instances"]]
-        parsed = (instance(cast(Mapping[str, Any], each)) for each in found)
-        return [each for each in parsed if each is not None and each.group in known]
+        own, strangers = [], []
+        for raw in cast(list[Mapping[str, Any]], found):
+            parsed = instance(raw)
+            if parsed is None or parsed.group not in known:
+                continue
+            if not (text := differs(raw, parsed.group, self._marks)):
+                own.append(parsed)
+            elif not parsed.state.is_gone:
+                strangers.append(Stranger(parsed.instance_id, parsed.group, text))
+        return own, strangers
 
     def _tables(self) -> dict[str, RouteTable]:
         wanted = [table for each in self._policy.groups for table in each.table_ids]
+        return {each.table_id: each for each in self._route_tables("route-table-id", wanted)}
+
+    def _associations(self, subnet_ids: frozenset[str]) -> dict[str, str | None]:
+        """The tables that name these subnets, whosesoever they are."""
+        return named_by(self._route_tables("association.subnet-id", sorted(subnet_ids)), subnet_ids)
+
+    def _route_tables(self, name: str, values: list[str]) -> list[RouteTable]:
         with typed_errors("DescribeRouteTables"):
             pages = self._client.get_paginator("describe_route_tables").paginate(
-                Filters=[{"Name": "route-table-id", "Values": wanted}]
+                Filters=[{"Name": name, "Values": values}]
             )
             found = [item for page in pages for item in page["RouteTables"]]
-        return {each["RouteTableId"]: route_table(cast(Mapping[str, Any], each)) for each in found}
+        return [route_table(cast(Mapping[str, Any], each)) for each in found]
 
     def _addresses(self) -> dict[str, ElasticIp]:
         wanted = [each.allocation_id for each in self._policy.groups]
@@ -331,6 +375,16 @@ class Ec2:
                 TagSpecifications=cast(Any, [{"ResourceType": kind, "Tags": pairs} for kind in kinds]),
             )
         return answer["Instances"][0]["InstanceId"]
+
+
+def _unnamed(policy: Policy, tables: Mapping[str, RouteTable]) -> frozenset[str]:
+    """Probers' subnets that none of their group's tables names."""
+    named = {group: [tables[each] for each in group.table_ids if each in tables] for group in policy.groups}
+    return frozenset(
+        group.private_subnet_id
+        for group, own in named.items()
+        if not any(group.private_subnet_id in each.subnet_ids for each in own)
+    )
 
 
 def _held(goes_on: Callable[[], bool], call: Callable[[], object]) -> object:

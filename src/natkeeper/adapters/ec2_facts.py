@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from natkeeper.core.model import Instance, InstanceState, Interface, PrivateAddress, Role, Route, RouteTable
@@ -14,6 +15,16 @@ STACK_TAG, GROUP_TAG, ROLE_TAG, GENERATION_TAG = (
     "natkeeper:generation",
 )
 _ROLES = {each.value: each for each in Role}
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What every NAT of the stack has beside its tags, which anybody can copy. `subnets`: group to public subnet."""
+
+    vpc_id: str
+    security_group: str
+    instance_profile: str
+    subnets: Mapping[str, str]
 
 
 def instance(raw: Mapping[str, Any]) -> Instance | None:
@@ -31,6 +42,28 @@ def instance(raw: Mapping[str, Any]) -> Instance | None:
         interface=_interface(interfaces[0]) if interfaces else None,
         launched_at=raw["LaunchTime"],
     )
+
+
+def differs(raw: Mapping[str, Any], group: str, marks: Marks) -> str:
+    """What of a tagged instance is not as the stack launches it, for people; empty for one of the stack's own.
+
+    An instance that is gone may have lost all of it in EC2's answer, and counts by what is left: nothing is done to it.
+    """
+    profile = raw.get("IamInstanceProfile", {}).get("Arn")
+    groups = sorted(each["GroupId"] for each in raw.get("SecurityGroups", ()))
+    shown = (
+        ("VPC", raw.get("VpcId"), marks.vpc_id),
+        ("subnet", raw.get("SubnetId"), marks.subnets[group]),
+        (
+            "security group",
+            marks.security_group if marks.security_group in groups else ", ".join(groups),
+            marks.security_group,
+        ),
+        ("instance profile", profile, marks.instance_profile),
+    )
+    is_gone = InstanceState(raw["State"]["Name"]).is_gone
+    wrong = [(name, is_, wanted) for name, is_, wanted in shown if is_ != wanted and not (is_gone and not is_)]
+    return "; ".join(f"its {name} is {is_ or 'none'}, not {wanted}" for name, is_, wanted in wrong)
 
 
 def _interface(raw: Mapping[str, Any]) -> Interface:
@@ -51,8 +84,21 @@ def route_table(raw: Mapping[str, Any]) -> RouteTable:
         for each in raw["Routes"]
         if "DestinationCidrBlock" in each
     }
-    subnets = frozenset(each["SubnetId"] for each in raw.get("Associations", ()) if "SubnetId" in each)
-    return RouteTable(raw["RouteTableId"], routes, subnets)
+    associations = [each for each in raw.get("Associations", ()) if _is_in_force(each)]
+    subnets = frozenset(each["SubnetId"] for each in associations if "SubnetId" in each)
+    is_main = any(each.get("Main", False) for each in associations)
+    return RouteTable(raw["RouteTableId"], routes, subnets, is_main)
+
+
+def _is_in_force(association: Mapping[str, Any]) -> bool:
+    state = association.get("AssociationState", {}).get("State", "associated")
+    return state in ("associating", "associated")
+
+
+def named_by(tables: Iterable[RouteTable], subnet_ids: Iterable[str]) -> dict[str, str | None]:
+    """For each of the subnets the table that it is associated with by name, of all that EC2 found; None for none."""
+    found = {subnet: each.table_id for each in tables for subnet in each.subnet_ids}
+    return {each: found.get(each) for each in subnet_ids}
 
 
 def _target(route: Mapping[str, Any]) -> str:

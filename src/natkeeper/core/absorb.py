@@ -24,7 +24,7 @@ from natkeeper.core.incident import (
 )
 from natkeeper.core.news import Command, News, ProbeFailed, ProbeReport, Round, RunMode, Verb
 from natkeeper.core.policy import Policy
-from natkeeper.core.way import proving
+from natkeeper.core.way import as_reported, on_the_path, proving
 
 CANARY_PROOF_ROUNDS = 3
 """Successes in a row that prove a candidate: one packet can be luck, three in a row span two seconds."""
@@ -76,7 +76,11 @@ def _report(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
     memory = replace(memory, seen_runs=(report.run_id, *memory.seen_runs)[:KEPT_RUNS])
     is_late = _is_late(memory, report, now)
     if report.mode is RunMode.WATCH:
-        memory = _coverage(_end_watch(memory, report.run_id), report, policy)
+        memory = _end_watch(memory, report.run_id)
+    memory = as_reported(memory, report, now, policy)
+    report = on_the_path(memory, report)
+    if report.mode is RunMode.WATCH:
+        memory = replace(memory, observed=0.0) if memory.is_apart else _coverage(memory, report, policy)
     if not is_late and not _is_outdated(memory, report, now):
         memory = _canary(_path(memory, report, now, policy), report, now, policy)
     return _evidence(memory, report)

@@ -33,6 +33,7 @@ from natkeeper.core.finish import (
     finished,
     from_step,
     plan_for,
+    with_warnings,
 )
 from natkeeper.core.heal import heal
 from natkeeper.core.incident import Cause, Doom, Exclusion, Memory
@@ -83,7 +84,8 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
         memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
         plan = describe(awaiting(_act(_settle(view), observation), view), view)
-        if is_told_in_vain and plan.reason is Reason.UNOBSERVED:
+        plan = with_warnings(plan, view)
+        if is_told_in_vain and plan.reason is Reason.UNOBSERVED and not plan.memory.is_apart:
             # Nothing is remembered, as without a ledger: the report may speak of another path than this, or be told
             # twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung NAT was left alone).
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
@@ -135,7 +137,7 @@ def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, poli
     if not is_good or not (is_resting or is_waiting) or memory.is_paused(now):
         return None
     known = _forget(absorb(name, memory, (report,), now, policy), now)
-    if known.is_down:
+    if known.is_down or known.is_apart:
         return None
     if is_resting:
         plan = Plan(name, known, Reason.AT_REST, carried_by=name, is_backed=memory.rest)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from natkeeper.core.arrival import is_under_way, settled_at
 from natkeeper.core.evidence import disturbed, is_changing
 from natkeeper.core.incident import Cause, Incident, Memory, WatchRun
-from natkeeper.core.model import Role
+from natkeeper.core.model import Role, Stranger
 from natkeeper.core.plan import (
     AddressArrived,
     IncidentClosed,
@@ -36,6 +36,7 @@ from natkeeper.core.telling import (
     with_warnings_once,
 )
 from natkeeper.core.view import View
+from natkeeper.core.way import another_way
 
 SHORT_RUN = timedelta(seconds=15)
 """A watch run while something is going on: its report is what wakes the next step."""
@@ -76,6 +77,25 @@ def describe(plan: Plan, view: View) -> Plan:
     if memory.rest is not rest or memory.is_unfinished or memory.not_home_since != away_since:
         memory = replace(memory, rest=rest, is_unfinished=False, not_home_since=away_since)
     return replace(plan, memory=memory, carried_by=carrier, is_backed=is_backed, probed_tables=view.probed_tables)
+
+
+def with_warnings(plan: Plan, view: View) -> Plan:
+    """Says that packets take another path than the group's, and of each machine that carries the stack's tags and is
+    none of its NATs. In each pass: `telling` sees to it that a person hears of it once."""
+    view, name = view.remembering(plan.memory), view.group.name
+    elsewhere = another_way(view)
+    told = [Warned(f"group {name}: {elsewhere}", "another path")] if elsewhere else []
+    told += [
+        Warned(_stranger(each), f"stranger {each.instance_id}") for each in view.network.strangers if each.group == name
+    ]
+    return replace(plan, happenings=(*plan.happenings, *told)) if told else plan
+
+
+def _stranger(each: Stranger) -> str:
+    return (
+        f"group {each.group}: {each.instance_id} carries this stack's tags and is none of its NATs: {each.differs}. "
+        "It is left alone; terminate it or take its tags off"
+    )
 
 
 def awaiting(plan: Plan, view: View) -> Plan:

@@ -29,6 +29,7 @@ from natkeeper.core.plan import (
 from natkeeper.core.proving import bare_again, canary_on, fails_at
 from natkeeper.core.replacement import Step, launch, next_attempt
 from natkeeper.core.view import Path, View
+from natkeeper.core.way import another_way
 
 TURN_SECONDS = 45
 """Long enough for the canary's address to follow (10 s) and for `Policy.address_limit` after it."""
@@ -156,6 +157,9 @@ def _bring_home(view: View, home: Instance) -> Step:
 def _prove(view: View, path: Path, home: Instance) -> Step:
     """Point the canary at it, with a public address for the canary's packets, and let the prober look."""
     memory = view.memory
+    if memory.is_apart:
+        text = f"nothing can prove {home.instance_id}: {another_way(view)}"
+        return Step(memory, Reason.HEALING, text)
     if is_yielding(view):
         return Step(memory, Reason.HEALING, f"proving {home.instance_id} waits: EC2 throttles this account")
     if memory.withdrawn_at is not None:

@@ -315,6 +315,23 @@ class Memory:
     """Warnings that a person has had: they are not repeated in each pass (`core.telling`)."""
     checks_mended: tuple[datetime, ...] = ()
     """When the source/dest check of the NAT in use was found on again, in the last hour."""
+    apart_since: datetime | None = None
+    """Since when looks have shown the prober's subnet behind a route table that is none of the group's, or none that
+    anybody could name: what its packets meet says nothing of the group's path (`core.way`)."""
+    apart_until: datetime | None = None
+    """Until when its packets went another way: rounds sent by then are evidence of nothing."""
+    settled_since: datetime | None = None
+    """Since when looks have shown the group's routes on a NAT and its Elastic IP on its landing address there, with
+    nothing under way: packets are seen from that address then, or took another path."""
+    strange_address: str | None = None
+    """The far end saw the prober from there although the group's path was settled; None once it saw the group's own."""
+    strange_at: datetime | None = None
+    """When it was last seen from there."""
+
+    @property
+    def is_apart(self) -> bool:
+        """The prober's packets take another path than the group's, as far as anybody knows: nothing is evidence."""
+        return self.apart_since is not None or self.strange_address is not None
 
     def is_yielding(self, now: datetime) -> bool:
         """What is not urgent leaves the account's request rate to whoever needs it more."""
@@ -351,6 +368,7 @@ class Memory:
             address_move=None,
             is_stray=False,
             led_since=None,
+            settled_since=None,
             stable_since=None,
             withdrawn_at=None,
         )

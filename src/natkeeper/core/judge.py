@@ -14,6 +14,7 @@ from natkeeper.core.arrival import is_under_way
 from natkeeper.core.incident import RECENT_ROUNDS, Cause
 from natkeeper.core.model import ControlProbe, InstanceState
 from natkeeper.core.view import View
+from natkeeper.core.way import another_way
 
 DELIVERY = timedelta(seconds=5)
 """From a verdict to the next run's first round, and back to a pass, with room. The prober's word that the path is down
@@ -49,6 +50,8 @@ def judge(view: View, control: ControlProbe | None) -> Verdict:
     by_state = _by_state(view, target) or _by_address(view, target)
     if by_state is not None:
         return by_state
+    if (elsewhere := another_way(view)) != "":
+        return Verdict(Health.UNOBSERVED, detail=elsewhere)
     if view.memory.is_down:
         return _by_probes(view, control, view.memory.down_at)
     if (heard_at := _owner_down_at(view)) is not None:
@@ -128,5 +131,7 @@ def _has_failed_since_then(view: View) -> bool:
 
 
 def _runs(view: View, target: str | None) -> bool:
-    """Routes lead there and EC2 does not show it as stopped or gone: else the group is down for a reason of its own."""
-    return target is not None and target in view.network.default_targets and _by_state(view, target) is None
+    """Routes lead there and EC2 does not show it as stopped or gone: else the group is down for a reason of its own. So
+    it is on somebody's interface that is none of natkeeper's NATs, of which nobody knows whether it ever forwarded."""
+    is_ours = target is not None and (target.startswith("nat-") or view.network.owner_of(target) is not None)
+    return is_ours and target in view.network.default_targets and _by_state(view, target or "") is None

@@ -104,6 +104,18 @@ class RouteTable:
     table_id: str
     routes: Mapping[str, Route] = field(default_factory=dict)
     subnet_ids: frozenset[str] = frozenset()
+    is_main: bool = False
+    """The VPC's main table, which carries every subnet that is associated with none by name."""
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A machine that carries the tags of the stack's NATs and is none of them. `differs`: what gives it away, for
+    people."""
+
+    instance_id: str
+    group: str
+    differs: str
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,11 @@ class Network:
     addresses: Mapping[str, ElasticIp]
     unasked: frozenset[str] = frozenset()
     """Of these instances AWS was said to stop them, and EC2 did not answer whether it will."""
+    strangers: tuple[Stranger, ...] = ()
+    """What has the stack's tags and nothing else of its NATs: left alone, and told."""
+    associations: Mapping[str, str | None] = field(default_factory=dict)
+    """For a prober's subnet that none of its group's tables names: the table that does. None: no table does, so that
+    its packets follow the VPC's main one. Missing: EC2 did not say."""
 
     @cached_property
     def own_ids(self) -> frozenset[str]:

@@ -30,8 +30,8 @@ class Group:
     subnet_id: str
     allocation_id: str
     public_address: str
+    private_subnet_id: str
     gateway_id: str | None = None
-    private_subnet_id: str | None = None
 
 
 @dataclass(frozen=True)

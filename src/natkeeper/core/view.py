@@ -63,11 +63,13 @@ class View:
 
     @cached_property
     def probed_tables(self) -> frozenset[str]:
-        """The group's table that the prober's packets follow; where its subnet is with none of them by name, it may be
-        any."""
+        """The group's table that the prober's packets follow: the one that names its subnet; where none of the VPC's
+        does, the main one. Empty where that is not the group's, or EC2 did not say: they take another path."""
         tables = [each for name in self.group.table_ids if (each := self.network.tables.get(name)) is not None]
-        named = (each.table_id for each in tables if self.group.private_subnet_id in each.subnet_ids)
-        return frozenset(named) or frozenset(each.table_id for each in tables)
+        subnet, others = self.group.private_subnet_id, self.network.associations
+        named = frozenset(each.table_id for each in tables if subnet in each.subnet_ids)
+        is_on_main = subnet in others and others[subnet] is None
+        return named or frozenset(each.table_id for each in tables if each.is_main and is_on_main)
 
     def probed(self, destination: str) -> list[str | None]:
         """Where the prober's packets to the destination may go."""
