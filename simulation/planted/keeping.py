@@ -163,7 +163,7 @@ def _strict() -> Sequence[Patch]:
     among=(*NAT_LOST, *DEAD_BY_PACKETS),
 )
 def _counted() -> Sequence[Patch]:
-    def count(rounds: Any, _clock_error: Any) -> Downtime:
+    def count(rounds: Any, *_: Any) -> Downtime:
         counted = timedelta(seconds=sum(not each.is_ok for each in rounds))
         return Downtime(counted, counted)
 
@@ -179,7 +179,7 @@ def _counted() -> Sequence[Patch]:
 def _too_short() -> Sequence[Patch]:
     measure = original(incident, "measure")
 
-    def short(rounds: Any, clock_error: Any) -> Downtime:
+    def short(rounds: Any, clock_error: Any, *_: Any) -> Downtime:
         failed = sorted(each.sent_at for each in rounds if not each.is_ok)
         span = failed[-1] - failed[0] if failed else ZERO
         return Downtime(measure(rounds, clock_error).low, span)

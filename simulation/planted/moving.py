@@ -76,7 +76,7 @@ def _not_asked() -> Sequence[Patch]:
 @mutant(
     "every-success-is-a-proof",
     "what gets through by somebody else's route proves the NAT that traffic should be on",
-    breaks=(1,),
+    breaks=(1, 11),
     among=("second-stack", "terraform-puts-it-back", "route-edited"),
 )
 def _every_success() -> Sequence[Patch]:
