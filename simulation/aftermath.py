@@ -220,7 +220,7 @@ def _judge_leaks(book: Book) -> None:
             )
         item = world.table.items.get(("group", group.name), {})
         # An attempt to take it that arrived after it was given back, because calls are slow, has it until it is over.
-        is_kept = bool(int(item.get("lease_until", {}).get("N", 0))) and not world.ec2.paces.slow_calls
+        is_kept = "lease_until" in item and item["lease_until"] != {"N": "0"} and not world.ec2.paces.slow_calls
         if is_kept and not world.functions.invocations:
             book.broke(22, f"the lease of zone {group.name} is not given back")
         for table_id in group.table_ids:

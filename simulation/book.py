@@ -21,6 +21,8 @@ MOVES = (
     *(Reason.FAIL_OVER, Reason.LAST_RESORT, Reason.GO_HOME, Reason.OPERATOR_MOVE, Reason.LEAVE_DOOMED, Reason.ADOPT),
     Reason.CONVERGE,
 )
+SKEW = 40 * MICROSECOND
+"""What the faults that set a controller's clock wrongly set it wrong by, at most, in microseconds."""
 HELD = (Reason.BUDGET_EXHAUSTED, Reason.COMMON_MODE)
 """natkeeper holds and pages, on purpose. An operator's pause is held too, until they take it back."""
 
@@ -88,6 +90,8 @@ class Book:
     """Group to when its prober's rounds last reached a pass."""
     unseen_since: dict[str, int] = field(default_factory=dict)
     """Group to since when every look for it has failed."""
+    refused_since: dict[str, int] = field(default_factory=dict)
+    """Group to since when nobody has got its lease and somebody was refused it."""
     writes: int = 0
     wrote_at: int = 0
     ledger_writes: int = 0

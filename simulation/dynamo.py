@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -38,8 +39,11 @@ class Table:
     def apply(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """One call reaches the table. Raises ApiError as DynamoDB would answer."""
         if operation == "Query":
-            wanted = params["ExpressionAttributeValues"][":pk"]["S"]
-            return {"Items": [dict(each) for (pk, _), each in self.items.items() if pk == wanted]}
+            values = params["ExpressionAttributeValues"]
+            wanted, named = values[":pk"]["S"], values.get(":sk", {}).get("S")
+            return {
+                "Items": [dict(item) for (pk, sk), item in self.items.items() if pk == wanted and named in (None, sk)]
+            }
         if operation == "UpdateItem":
             return self._update(params)
         return self._put(params)
@@ -58,8 +62,8 @@ class Table:
 
     def _put(self, params: Mapping[str, Any]) -> dict[str, Any]:
         item = dict(params["Item"])
-        key = (item["pk"]["S"], item["sk"]["S"])
-        if not condition(params["ConditionExpression"])(self.items.get(key, {}), {}):
+        key, values = (item["pk"]["S"], item["sk"]["S"]), params.get("ExpressionAttributeValues", {})
+        if not condition(params["ConditionExpression"])(self.items.get(key, {}), values):
             raise ConditionFailed(dict(self.items.get(key, {})))
         self.items[key] = item
         return {}
@@ -67,6 +71,8 @@ class Table:
 
 _MISSING = re.compile(r"attribute_not_exists\((\w+)\)")
 _COMPARED = re.compile(r"(size\()?(\w+)\)? (=|<) (:\w+)")
+_SIZED = ("S", "B", "L", "M", "SS", "NS", "BS")
+"""What has a size (Developer Guide, "size")."""
 _SET = re.compile(r"(\w+) = (?:(if_not_exists|list_append)\((\w+), (:\w+)\)|(:\w+))")
 
 
@@ -99,18 +105,27 @@ def _atom(text: str) -> Condition:
     def compare(item: Item, values: Values) -> bool:
         if name not in item:
             return False
-        left = len(next(iter(item[name].values()))) if is_size else _plain(item[name])
-        right = _plain(values[value])
-        if type(left) is not type(right):
-            return False  # values of two types are neither equal nor in any order
-        return bool(left == right if sign == "=" else left < right)
+        left = {"N": str(_size(item[name]))} if is_size else item[name]
+        if left.keys() != values[value].keys():
+            return False  # nothing of one type is equal to, less or greater than something of another
+        one, other = _plain(left), _plain(values[value])
+        return bool(one == other if sign == "=" else one < other)
 
     return compare
 
 
+def _size(value: Mapping[str, Any]) -> int:
+    kind, found = next(iter(value.items()))
+    if kind not in _SIZED:
+        raise ApiError(
+            "ValidationException", f"Incorrect operand type for operator or function; function: size, {kind}"
+        )
+    return len(found)
+
+
 def _plain(value: Mapping[str, Any]) -> Any:
     if "N" in value:
-        return int(value["N"])
+        return Decimal(value["N"])
     return next(iter(value.values()))
 
 
@@ -126,9 +141,9 @@ def changes(text: str) -> tuple[Change, ...]:
 
 
 def _sum(before: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, str]:
-    if before and "N" not in before:
+    if before is not None and "N" not in before:
         raise _wrong_type()
-    return {"N": str((_plain(before) if before else 0) + _plain(more))}
+    return {"N": format((_plain(before) if before is not None else 0) + _plain(more), "f")}
 
 
 def _wrong_type() -> ApiError:

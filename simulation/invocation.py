@@ -67,9 +67,9 @@ class Invocation:
 
     def run(self) -> None:
         """The handler's body."""
-        groups = [each.name for each in self.policy.groups]
+        probers = self.world.settings.probers
         try:
-            news = parse(self.event, account=ACCOUNT, region=REGION, groups=groups, request_id=self.request_id)
+            news = parse(self.event, account=ACCOUNT, region=REGION, probers=probers, request_id=self.request_id)
         except (Foreign, Malformed) as refusal:
             self.refused = str(refusal)
             return

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from natkeeper.adapters.codec import encode
 from natkeeper.adapters.ec2_facts import ROLE_TAG, STACK_TAG
+from natkeeper.adapters.items import memory_of
+from natkeeper.core.bounds import LEASE
 from natkeeper.core.finish import OVERDUE
 from natkeeper.core.flapping import LONGEST_QUIET
 from natkeeper.core.incident import YIELDING
 from natkeeper.core.launches import VISIBLE_AFTER
-from natkeeper.opening import LEASE
+from simulation.book import SKEW
 from simulation.bus import MINUTE
 from simulation.hub import SECOND
 from simulation.invariants.calls import BEGINS
@@ -34,8 +38,6 @@ HEALED_WITHIN = 180 * SECOND
 s), a proof. The slowest of 3,000 ways home took 137 s beside its waits and what AWS took (seed 800055371)."""
 SLOW_CALLS = 90 * SECOND
 """So much more where calls take seconds: a look that fails waits for the next run or tick."""
-SKEW = 40 * SECOND
-"""What the faults that set a controller's clock wrongly set it wrong by, at most."""
 UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
 """By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
 
@@ -119,12 +121,30 @@ def is_lossy(world: World) -> bool:
 
 def remembered(world: World) -> Iterator[dict[str, Any]]:
     """What the ledger has of each group's memory."""
-    return (json.loads(item["memory"]["S"]) for item in group_items(world) if "memory" in item)
+    return (encode(memory_of(item)[0]) for item in group_items(world) if "memory" in item)
+
+
+def remembered_by(item: dict[str, Any]) -> dict[str, Any]:
+    """The memory of an item as it is written; empty where somebody broke it."""
+    try:
+        raw = json.loads(item["memory"]["S"])
+    except (KeyError, ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
 
 
 def group_items(world: World) -> Iterator[dict[str, Any]]:
     """The ledger's item of each group."""
-    return (item for (pk, _), item in world.table.items.items() if pk == "group")
+    names = {each.name for each in world.policy.groups}
+    return (item for (pk, sk), item in world.table.items.items() if pk == "group" and sk in names)
+
+
+def lease_end(item: dict[str, Any]) -> int:
+    """When the lease ends, in microseconds on the hub; long ago where nobody has it, or where it says no instant."""
+    try:
+        return int(Decimal(item.get("lease_until", {}).get("N", "0"))) * 1000 - BEGINS
+    except InvalidOperation:
+        return -BEGINS
 
 
 def microseconds(span: timedelta) -> int:
@@ -137,7 +157,7 @@ def _leased_on(world: World) -> int:
     clocks it is not over (seed 840007471). No clock was ahead by more than SKEW: a longer one is natkeeper's fault."""
     if not world.fires["clock-skew"]:
         return 0
-    ends = (int(item.get("lease_until", {}).get("N", "0")) * 1000 - BEGINS for item in group_items(world))
+    ends = (lease_end(item) for item in group_items(world))
     return min(SKEW, max(0, max(ends, default=0) - world.hub.now - microseconds(LEASE)))
 
 

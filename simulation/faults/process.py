@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from simulation.api import Call
+from simulation.book import SKEW
 from simulation.errors import ApiError
 from simulation.faults.table import Act, fault
 from simulation.hub import SECOND
 from simulation.invocation import Invocation
-from simulation.patience import SKEW
+from simulation.patience import remembered_by
 from simulation.setting import launches_of, settings_of
 
 
@@ -212,7 +213,7 @@ def _old_memory(act: Act) -> None:
     for key, item in list(world.table.items.items()):
         if key[0] != "group" or "memory" not in item:
             continue
-        memory = json.loads(item["memory"]["S"])
+        memory = remembered_by(item)
         for field in act.dice.sample(("recent", "seen_runs", "observed", "watch_starts", "egress_address"), 2):
             memory.pop(field, None)
         memory["a_field_of_tomorrow"] = {"is": ["unknown"]}

@@ -6,6 +6,7 @@ Each function is given the book and the call, and returns what is wrong, or None
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Cause
@@ -38,7 +39,7 @@ def write_has_a_lease(book: Book, call: Call) -> str | None:
     if group is None or (invocation.serial, group) in book.ledgerless:
         return None
     holder, until = lease_of(book, invocation, group)
-    if holder == invocation.holder:
+    if holder == invocation.holder and not book.world.fires["item-poisoned"]:
         late = call.sent_at - until
         return f"{call.operation} for zone {group}, whose lease ended {late / 1e6:.3f} s before" if late > 0 else None
     if not book.world.fires["clock-skew"] and not book.world.fires["memory-lost"]:
@@ -49,7 +50,7 @@ def write_has_a_lease(book: Book, call: Call) -> str | None:
 def lease_of(book: Book, invocation: Invocation, group: str) -> tuple[str | None, int]:
     """Who has the group's lease by the table, and until when in microseconds, by the invocation's own clock."""
     item = book.world.table.items.get(("group", group), {})
-    until = int(item.get("lease_until", {}).get("N", 0)) * 1000 - BEGINS - invocation.skew
+    until = int(Decimal(item.get("lease_until", {}).get("N", "0"))) * 1000 - BEGINS - invocation.skew
     return item.get("holder", {}).get("S"), until
 
 

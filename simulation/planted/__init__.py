@@ -4,10 +4,10 @@
 simulation.planted --search` finds new seeds when natkeeper or the simulation changed.
 """
 
-from simulation.planted import healing, keeping, moving, peers
+from simulation.planted import healing, hostile, keeping, moving, peers
 from simulation.planted.table import MUTANTS, Mutant, Patch, planted
 
 __all__ = ["MODULES", "MUTANTS", "Mutant", "Patch", "planted"]
 
-MODULES = (peers, moving, healing, keeping)
+MODULES = (peers, moving, healing, keeping, hostile)
 """Imported for their rows."""

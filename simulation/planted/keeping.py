@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from natkeeper import acting, reconcile
-from natkeeper.adapters import ledger
+from natkeeper.adapters import items
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.core import absorb, decide, finish, incident, standing
 from natkeeper.core.downtime import Downtime
@@ -143,14 +143,14 @@ def _outlives() -> Sequence[Patch]:
     among=("old-memory",),
 )
 def _strict() -> Sequence[Patch]:
-    decode = original(ledger, "decode")
+    salvage = original(items, "salvage")
 
     def strict(kind: Any, raw: Any) -> Any:
         if unknown := set(raw) - {each.name for each in fields(kind)}:
             raise KeyError(min(unknown))
-        return decode(kind, raw)
+        return salvage(kind, raw)
 
-    return [Patch(ledger, "decode", strict)]
+    return [Patch(items, "salvage", strict)]
 
 
 # -- downtime

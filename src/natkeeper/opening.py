@@ -13,6 +13,7 @@ from functools import partial
 from typing import cast
 
 from natkeeper.asking import ask, control_probe, has_time
+from natkeeper.core.bounds import LEASE
 from natkeeper.core.decide import Observation, decide, watch_on
 from natkeeper.core.incident import Memory
 from natkeeper.core.message import message_of
@@ -27,9 +28,10 @@ from natkeeper.core.news import (
     RebalanceRecommended,
     SpotInterruption,
 )
-from natkeeper.core.plan import Happening, Plan
+from natkeeper.core.plan import Happening, Plan, Warned
 from natkeeper.core.policy import Policy
-from natkeeper.errors import Trouble
+from natkeeper.core.runs import heard, is_rumoured
+from natkeeper.errors import Refused, Trouble
 from natkeeper.ports import Held, Known, Lease, Ports
 from natkeeper.sifting import narrowed, suspects_of
 
@@ -37,8 +39,6 @@ Answer = Lease | Held | Trouble
 """To asking for a lease."""
 NO_ANSWERS: Mapping[str, Answer] = {}
 NOTHING = Memory()
-LEASE = timedelta(seconds=25)
-"""Longer than the controller's time-out of 20 s, so that a lease never ends under a pass that is still alive."""
 RESERVE = timedelta(seconds=9)
 """A turn is only begun with this much time left: for its look, a quick action, and the last write."""
 LOOKED_BY = timedelta(seconds=10)
@@ -91,15 +91,23 @@ def decide_for(
     group: GroupPass, network: Network | Unknown, others: Mapping[str, Memory], ports: Ports, policy: Policy
 ) -> Plan:
     """The core's plan for one group on what this wake-up knows."""
+    now = ports.clock.now()
     observation = Observation(
         group=policy.group(group.name),
         network=network,
         others={name: memory for name, memory in others.items() if name != group.name},
-        news=group.news,
+        news=heard(group.name, group.memory, group.news, now, policy),
         control=group.control,
-        answers=group.answers,
+        answers={name: _dated(name, each, now, policy) for name, each in group.answers.items()},
+        is_rumoured=is_rumoured(group.name, group.memory, group.news, now),
     )
-    return decide(observation, group.memory, ports.clock.now(), policy)
+    return decide(observation, group.memory, now, policy)
+
+
+def _dated(name: str, answer: ProbeReport | None, now: datetime, policy: Policy) -> ProbeReport | None:
+    """What another group's prober said, by this clock."""
+    told = heard(name, NOTHING, [answer], now, policy) if answer is not None else ()
+    return next((each for each in told if isinstance(each, ProbeReport)), None)
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ def open_pass(
     )
     network = cast(Network | Unknown, looked)
     news = narrowed(news, ports)
-    known = _readable(read, ports)
+    known = _readable(read, ports, policy)
     others = {name: each.memory for name, each in known.items()}
     leases = {**early, **dict(zip(asking, answered, strict=True))}
     answers = {name: _insist(name, answer, until, news, ports) for name, answer in leases.items()}
@@ -142,7 +150,7 @@ def open_pass(
         each.control = cast(ControlProbe | None, asked)
     others |= {each.name: each.memory for each in groups}
     late = [each for each in groups if each.lease is None and each.name not in urgent]
-    unheard = {name for name, each in known.items() if each.has_news}
+    unheard = {name for name, each in known.items() if each.has_news or each.damage}
     wanting = [
         each for each in late if each.name in unheard or _has_something_to_do(each, network, others, ports, policy)
     ]
@@ -173,9 +181,11 @@ def ask_early(news: Sequence[News], ports: Ports, policy: Policy) -> dict[str, A
 def open_calm(early: Mapping[str, Answer], news: Sequence[News], ports: Ports, policy: Policy) -> GroupPass | None:
     """The pass that needs no look (`core.decide.watch_on`), with its plan made. None: somebody must look."""
     for name, lease in early.items():
-        if isinstance(lease, Lease) and not lease.inbox:
+        if isinstance(lease, Lease) and not lease.inbox and lease.damage is None:
             ports.own.add(lease.memory.instances or ())
-            plan = watch_on(name, lease.memory, cast(ProbeReport, news[0]), ports.clock.now(), policy)
+            now = ports.clock.now()
+            reports = [each for each in heard(name, lease.memory, news, now, policy) if isinstance(each, ProbeReport)]
+            plan = watch_on(name, lease.memory, reports[0], now, policy) if reports else None
             if plan is not None:
                 return GroupPass(name, plan.unclosed, lease, (), plan, reasons=[plan.reason.value])
     return None
@@ -213,11 +223,13 @@ def _nothing() -> None:
     """Stands where a call is not needed."""
 
 
-def _readable(found: object, ports: Ports) -> dict[str, Known]:
+def _readable(found: object, ports: Ports, policy: Policy) -> dict[str, Known]:
+    """The items of the stack's groups. Others are of a group that was removed, or nobody's."""
     if isinstance(found, Trouble):
         ports.telemetry.troubled(None, found)
         return {}
-    return dict(cast(Mapping[str, Known], found or {}))
+    names = {each.name for each in policy.groups}
+    return {name: each for name, each in cast(Mapping[str, Known], found or {}).items() if name in names}
 
 
 def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequence[News], ports: Ports) -> GroupPass:
@@ -226,13 +238,26 @@ def _admit(name: str, answer: object, others: Mapping[str, Memory], news: Sequen
         answer, news = answer.answer, ()
     if isinstance(answer, Lease):
         ports.own.add(answer.memory.instances or ())
-        return GroupPass(name, answer.memory, answer, (*answer.inbox, *news))
+        group = GroupPass(name, answer.memory, answer, (*answer.inbox, *news))
+        if answer.damage is not None:
+            _tell_of_damage(group, answer.damage, ports)
+        return group
     if isinstance(answer, Held):
         return GroupPass(name, answer.memory, None, (), reasons=["held-by-another-pass"])
     if isinstance(answer, Trouble):
         ports.telemetry.troubled(name, answer)
         return GroupPass(name, others.get(name, NOTHING), None, tuple(news), is_ledgerless=True)
     return GroupPass(name, others.get(name, NOTHING), None, tuple(news))
+
+
+def _tell_of_damage(group: GroupPass, damage: str, ports: Ports) -> None:
+    """Once: this pass goes on with what could be read, and its last write makes the item whole."""
+    ports.telemetry.troubled(group.name, Refused("UpdateItem", "UnreadableItem", damage))
+    text = (
+        f"group {group.name}: not all that the ledger remembered of it can be read ({damage}). natkeeper goes on with "
+        f"the rest, and writes the item anew; see who writes to the table beside it"
+    )
+    group.tell(Warned(text, "broken-item"), ports)
 
 
 def _insist(name: str, answer: object, until: datetime, news: Sequence[News], ports: Ports) -> object:

@@ -30,7 +30,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to write for one group until `until`, with what the ledger held. `inbox`: news left by others."""
+    """The right to write for one group until `until`, with what the ledger held. `inbox`: news left by others.
+    `damage`: what of the memory could not be read, for people; None where all of it could."""
 
     group: str
     holder: str
@@ -38,6 +39,7 @@ class Lease:
     until: datetime
     memory: Memory
     inbox: tuple[News, ...] = ()
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,12 @@ class Held:
 
 @dataclass(frozen=True)
 class Known:
-    """A group's item as it was read: its memory, and whether news wait there for whoever takes the lease next."""
+    """A group's item as it was read: its memory, and whether news wait there for whoever takes the lease next.
+    `damage`: what of it could not be read; None where all of it could."""
 
     memory: Memory
     has_news: bool = False
+    damage: str | None = None
 
 
 class Vpc(Protocol):

@@ -16,6 +16,7 @@ from functools import partial
 from natkeeper.acting import judge_outcome, run_stages, verify
 from natkeeper.asking import LAST_TRY
 from natkeeper.core.absorb import absorb
+from natkeeper.core.decide import UNTOLD
 from natkeeper.core.finish import with_watch
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import Network, Unknown
@@ -30,6 +31,7 @@ from natkeeper.core.plan import (
     StartWatch,
 )
 from natkeeper.core.policy import Policy
+from natkeeper.core.runs import heard
 from natkeeper.core.standing import with_standing
 from natkeeper.errors import Stale, Trouble, TryAgain
 from natkeeper.opening import (
@@ -159,7 +161,7 @@ def _restrict(plan: Plan, group: GroupPass) -> Plan:
         plan,
         stages=stages,
         happenings=(),
-        verifies=plan.verifies and (may_act or is_mended or plan.reason is Reason.UNOBSERVED),
+        verifies=plan.verifies and (may_act or is_mended or plan.reason in UNTOLD),
         records_first=False,
         wake_at=plan.wake_at if may_act or is_asking else None,
     )
@@ -226,10 +228,11 @@ def _leave(group: GroupPass, ports: Ports, policy: Policy) -> None:
     and the lease given back; the next wake-up judges. A lease kept for news that came with the last write would shut
     everybody out for 25 s, and without a run nobody would look before the next tick."""
     for _ in range(LEAVING_TRIES):
-        memory = absorb(group.name, group.memory, group.news, ports.clock.now(), policy)
+        now = ports.clock.now()
+        told = heard(group.name, group.memory, group.news, now, policy)
+        memory = absorb(group.name, group.memory, told, now, policy)
         plan = Plan(group.name, memory, Reason.LOOK_AGAIN, "out of time; the next wake-up goes on")
-        plan = with_standing(with_watch(plan, ports.clock.now(), policy), ports.clock.now(), policy)
-        plan = _restrict(plan, group)
+        plan = _restrict(with_standing(with_watch(plan, now, policy), now, policy), group)
         group.memory, group.news = plan.memory, ()
         if plan.actions:
             ports.telemetry.decided(plan)

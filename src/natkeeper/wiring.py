@@ -6,6 +6,7 @@ needs is made ready, and clients that most passes do not need are made on first 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def build(env: Mapping[str, str] = os.environ) -> Controller:
     """A controller from `NATKEEPER_*`. Raises BadSettings before the first call to AWS."""
     settings = parse(env)
     together = Threads()
-    logger = Logger(service="natkeeper")
+    logger = Logger(service="natkeeper", json_serializer=_log_line)
     _dynamodb()
     codec.learn(Memory)
     policy = settings.policy
@@ -126,6 +127,11 @@ def user_data(settings: Settings, group: str, role: Role) -> tuple[str, str]:
     )
     script = nat_instance.render_user_data(profile)
     return script, nat_instance.generation(profile, settings.launch_template_version)
+
+
+def _log_line(record: Any) -> str:
+    """One line of ASCII: JSON may bring half a surrogate pair, with which a line could not be written at all."""
+    return json.dumps(record, default=str, separators=(",", ":"))
 
 
 @cache

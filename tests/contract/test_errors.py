@@ -12,9 +12,9 @@ import pytest
 from lab.api import ApiOptions, FunctionResult
 from natkeeper.adapters.aws import CALL
 from natkeeper.core import launches
+from natkeeper.core.bounds import LEASE
 from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.news import Tick
-from natkeeper.opening import LEASE
 from natkeeper.ports import Lease
 from natkeeper.wiring import LEDGER
 from tests.support.cloud import FAST, Cloud, deploying, do_not_wait_between_attempts, wait_for_answers

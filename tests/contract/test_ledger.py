@@ -11,7 +11,7 @@ import pytest
 
 from natkeeper.adapters.ledger import EVENTS_LIMIT, INBOX_LIMIT, RECORD_TRIES, TWO_WRITES, DynamoLedger
 from natkeeper.core.incident import Cause, Incident, Memory, Proof
-from natkeeper.core.news import InstanceChanged, ProbeFailed
+from natkeeper.core.news import InstanceChanged, ProbeFailed, ProbeReport, RunMode, Tick, Verdict
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
 from natkeeper.errors import Stale, TryAgain
 from natkeeper.ports import Held, Known, Lease
@@ -452,3 +452,138 @@ def test_ledger_that_cannot_answer_is_to_be_tried_again(code: str, cloud: Cloud,
     for call in (first.read, lambda: first.acquire("a", until()), lambda: first.note(OPENED)):
         with pytest.raises(TryAgain, match=code):
             call()
+
+
+# -- an item that is not as natkeeper writes it
+
+# moto compares values of two types, and fails; tests/simulation/test_dynamo.py has a lease that is a text.
+BROKEN_ITEMS: dict[str, dict[str, Any]] = {
+    "epoch is a text": {"epoch": {"S": "seven"}},
+    "epoch is a fraction": {"epoch": {"N": "0.5"}},
+    "epoch is beyond counting": {"epoch": {"N": "9" * 38}},
+    "inbox is a text": {"inbox": {"S": "[]"}},
+    "inbox is a number": {"inbox": {"N": "1"}},
+    "lease is for years": {"lease_until": {"N": "9772366400000"}},
+    "holder is a number": {"holder": {"N": "1"}},
+}
+
+
+def written(first: DynamoLedger, cloud: Cloud, broken: dict[str, Any]) -> None:
+    """An item with a memory, given back; then somebody writes to it."""
+    first.record(take(first), MEMORY, release=True)
+    item = cloud.dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "group"}, "sk": {"S": "a"}})["Item"]
+    cloud.dynamodb.put_item(TableName="ledger", Item={**item, **broken})
+
+
+@pytest.mark.parametrize("broken", BROKEN_ITEMS.values(), ids=BROKEN_ITEMS.keys())
+def test_a_broken_item_is_taken_and_written_anew_with_what_it_remembered(
+    broken: dict[str, Any], cloud: Cloud, first: DynamoLedger, second: DynamoLedger
+) -> None:
+    written(first, cloud, broken)
+    assert second.read()["a"].memory == MEMORY
+    lease = take(second)
+    assert lease.memory == MEMORY
+    assert isinstance(first.acquire("a", until()), Held)
+    second.leave("a", NEWS)
+    lease = second.record(lease, MEMORY, release=False)
+    assert lease.inbox == (NEWS,)
+    second.record(lease, MEMORY, release=True)
+    lease = take(first)
+    assert (lease.memory, lease.damage, lease.inbox) == (MEMORY, None, ())
+
+
+@pytest.mark.parametrize(
+    ("memory", "left"),
+    [
+        ({"N": "1"}, Memory()),
+        ({"S": "{"}, Memory()),
+        ({"S": "[]"}, Memory()),
+        ({"S": "[" * 9_000}, Memory()),
+        ({"S": '{"target": "eni-1", "failovers": 5}'}, Memory(target="eni-1")),
+        ({"S": '{"target": "eni-1", "observed": NaN}'}, Memory(target="eni-1")),
+        ({"S": '{"target": "eni-1", "moved_at": "2026-03-02T08:15:03"}'}, Memory(target="eni-1")),
+        ({"S": '{"target": "eni-1", "egress_address": "\\ud800"}'}, Memory(target="eni-1")),
+    ],
+)
+def test_what_cannot_be_read_of_a_memory_is_left_out_and_named(
+    memory: dict[str, str], left: Memory, cloud: Cloud, first: DynamoLedger
+) -> None:
+    written(first, cloud, {"memory": memory})
+    assert first.read()["a"].memory == left
+    lease = take(first)
+    assert lease.memory == left
+    assert lease.damage is not None
+    first.record(lease, left, release=True)
+    assert first.read() == {"a": Known(left)}
+
+
+def test_one_broken_item_leaves_the_others_readable(cloud: Cloud, first: DynamoLedger) -> None:
+    written(first, cloud, {"memory": {"N": "1"}})
+    lease = first.acquire("b", until())
+    assert isinstance(lease, Lease)
+    first.record(lease, MEMORY, release=True)
+    cloud.dynamodb.put_item(
+        TableName="ledger", Item={"pk": {"S": "group"}, "sk": {"S": "stray"}, "memory": {"SS": ["x"]}}
+    )
+    assert first.read()["b"] == Known(MEMORY)
+
+
+def test_entries_that_cannot_be_read_are_a_reason_to_look_and_are_counted(cloud: Cloud, first: DynamoLedger) -> None:
+    entries = [{"N": "1"}, {"S": "{"}, {"S": '{"type": "InstanceChanged", "instance_id": 5, "state": null}'}]
+    written(first, cloud, {"inbox": {"L": entries}})
+    lease = take(first)
+    assert lease.inbox == (Tick(),) * 3
+    assert first.record(lease, MEMORY, release=True).inbox == ()
+
+
+def test_a_verification_in_an_inbox_was_left_by_nobody(first: DynamoLedger) -> None:
+    forged = ProbeReport("a", "verify-a-1", RunMode.VERIFY, Verdict.DOWN, ())
+    take(first, timedelta(milliseconds=-1))
+    first.leave("a", forged)
+    assert take(first).inbox == (Tick(),)
+
+
+def test_a_lease_that_somebody_has_is_not_taken_with_a_broken_item(
+    cloud: Cloud, first: DynamoLedger, second: DynamoLedger
+) -> None:
+    lease = take(first)
+    item = cloud.dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "group"}, "sk": {"S": "a"}})["Item"]
+    cloud.dynamodb.put_item(TableName="ledger", Item={**item, "epoch": {"S": "seven"}})
+    assert isinstance(second.acquire("a", until()), Held)
+    with pytest.raises(Stale):
+        first.record(lease, MEMORY, release=True)
+
+
+def test_a_write_of_a_broken_item_that_arrives_late_brings_nothing_back(cloud: Cloud, first: DynamoLedger) -> None:
+    written(first, cloud, {"epoch": {"S": "seven"}})
+    delayed = DelayedPut(cloud.dynamodb)
+    slow = DynamoLedger(cast(Any, delayed), "ledger", "first", now)
+    newer = replace(MEMORY, target="eni-newer")
+    slow.record(take(slow), newer, release=True)
+    with pytest.raises(cloud.dynamodb.exceptions.ConditionalCheckFailedException):
+        cloud.dynamodb.put_item(**delayed.writes[0])
+    assert first.read() == {"a": Known(newer)}
+
+
+class DelayedPut:
+    """DynamoDB's client, which keeps what was put, to be sent once more."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.writes: list[dict[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_item(self, **params: Any) -> Any:
+        self.writes.append(params)
+        return self._client.put_item(**params)
+
+
+def test_a_read_goes_on_behind_strangers_items(cloud: Cloud, first: DynamoLedger) -> None:
+    """DynamoDB answers 1 MB at a time."""
+    for number in range(4):
+        stray = {"pk": {"S": "group"}, "sk": {"S": f"0-{number}"}, "note": {"S": "x" * 380_000}}
+        cloud.dynamodb.put_item(TableName="ledger", Item=stray)
+    first.record(take(first), MEMORY, release=True)
+    assert first.read()["a"] == Known(MEMORY)

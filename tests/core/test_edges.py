@@ -164,7 +164,9 @@ def test_a_run_that_was_started_ten_minutes_ago_is_counted_no_longer() -> None:
 
 @pytest.mark.parametrize(("ago", "starts"), [(19.999, 0), (20, 1)])
 def test_only_runs_that_follow_each_other_closely_use_up_the_chains_share(ago: float, starts: int) -> None:
-    world = resting("ab").remember(watch=None, watch_starts=tuple(at(-ago) for _ in range(50)))
+    world = resting("ab").remember(
+        watch=None, watch_starts=tuple(at(-ago - 0.001 * number) for number in range(49, -1, -1))
+    )
     assert len(world.decide().actions) == starts
 
 

@@ -263,11 +263,11 @@ def test_without_egress_several_nats_have_the_canary_in_turn() -> None:
     world.route("rtb-a", "eni-as").remember(
         target="eni-as",
         proofs=(),
-        exclusions=(Exclusion("eni-a", at(999)), Exclusion("eni-a2", at(999))),
         repair=Repair("r", 1, at(-60), is_launched=True, is_accepted=True),
     )
     pointed = []
     for second in range(0, 180, 45):
+        world.remember(exclusions=tuple(Exclusion(each, at(second + 60)) for each in ("eni-a", "eni-a2")))
         plan = world.decide(report("xxx", second - 4), now=second, control=UP)
         pointed += [each.target for each in writes(plan) if isinstance(each, PointRoute) and each.destination == CANARY]
     assert pointed in (["eni-a", "eni-a2"] * 2, ["eni-a2", "eni-a"] * 2)
@@ -281,7 +281,7 @@ def booting(**changes: object) -> World:
         target="eni-a2",
         moved_at=at(-30),
         proofs=(),
-        exclusions=(Exclusion("eni-a", at(999)),),
+        exclusions=(Exclusion("eni-a", at(60)),),
         repair=Repair("r", 1, at(-60), is_launched=True, is_accepted=True),
     )
     return world

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from natkeeper.core.bounds import LEASE
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Role
 from natkeeper.core.news import Command, HealthNotice, InstanceChanged, SpotInterruption, Tick, Verb
@@ -22,7 +23,6 @@ from natkeeper.core.plan import (
     StartInstance,
 )
 from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
-from natkeeper.opening import LEASE
 from natkeeper.reconcile import MAX_TURNS
 from tests.support.fakes import Stack
 from tests.support.worlds import (
@@ -1117,3 +1117,45 @@ def test_a_route_that_a_person_deleted_is_back_after_one_wake_up() -> None:
     stack.wake(report("ooxxx", -5, run_id="watch-a"))
     assert stack.route() == "eni-a"
     assert stack.memory().failovers == ()
+
+
+# -- an item of the ledger that is broken
+
+
+def test_a_broken_item_is_told_of_once_and_made_whole_by_the_tick_that_finds_it() -> None:
+    stack = Stack(resting("ab"))
+    stack.ledger.items["a"].damage = "failovers"
+    assert stack.wake(Tick()) == {"a": ["at-rest"], "b": ["at-rest"]}
+    assert stack.ledger.items["a"].damage is None
+    (warning,) = stack.telemetry.warnings
+    assert warning.startswith("group a: not all that the ledger remembered of it can be read (failovers)")
+    assert [(name, str(each)) for name, each in stack.telemetry.troubles] == [
+        ("a", "UpdateItem: UnreadableItem: failovers")
+    ]
+    stack.later(60).wake(Tick())
+    assert len(stack.telemetry.warnings) == 1
+
+
+def test_a_good_report_that_finds_a_broken_item_looks() -> None:
+    stack = Stack(resting("ab"))
+    stack.ledger.items["a"].damage = "rest"
+    stack.wake(report("ooo", -3, run_id="watch-a"))
+    assert stack.faults.count("look") == 1
+    assert stack.ledger.items["a"].damage is None
+
+
+def test_a_group_whose_item_is_broken_fails_over_and_the_others_go_on() -> None:
+    world = resting("abc").change("i-a", state=STOPPED)
+    stack = Stack(world)
+    stack.ledger.items["a"].memory, stack.ledger.items["a"].damage = Memory(), "memory"
+    reasons = stack.wake(Tick())
+    assert reasons["a"][0] == "fail-over"
+    assert reasons["b"] == ["at-rest"]
+    assert [stack.route(f"rtb-{each}") for each in "abc"] == ["eni-b", "eni-b", "eni-c"]
+
+
+def test_items_of_groups_that_are_not_the_stacks_are_nobodys() -> None:
+    stack = Stack(resting("ab"))
+    stack.ledger.items["stray"].memory = Memory(target="eni-a", is_down=True)
+    assert stack.wake(Tick()) == {"a": ["at-rest"], "b": ["at-rest"]}
+    assert "stray" not in {each.group for each in stack.telemetry.plans}

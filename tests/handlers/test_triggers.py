@@ -16,6 +16,7 @@ from natkeeper.triggers import Foreign, Malformed, from_record, parse, parse_rep
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 INSTANCE = "i-0a1b2c3d4e5f60718"
+PROBERS = {"a": "natkeeper-prober-a", "b": "natkeeper-prober-b"}
 RUN_ID = "3f6c1a52-8a55-4d0b-9a51-64a3a2f0c7de"
 
 READ: dict[str, news.News] = {
@@ -47,7 +48,7 @@ def load(name: str) -> Any:
 
 
 def read(event: object) -> news.News:
-    return parse(event, account="111122223333", region="us-east-1", groups=("a", "b"))
+    return parse(event, account="111122223333", region="us-east-1", probers=PROBERS)
 
 
 def refusals() -> list[str]:
@@ -108,7 +109,7 @@ def test_a_foreign_or_malformed_event_is_refused_by_name(name: str) -> None:
 
 def test_account_and_region_are_not_checked_when_ours_are_unknown() -> None:
     event = load("refused/foreign-account")
-    assert parse(event, account=None, region=None, groups=()) == READ["ec2-state-change-stopped"]
+    assert parse(event, account=None, region=None, probers={}) == READ["ec2-state-change-stopped"]
 
 
 def test_fields_that_aws_adds_later_are_no_reason_to_refuse() -> None:
@@ -305,9 +306,132 @@ def test_a_damaged_inbox_is_malformed_and_says_what_to_do(record: dict[str, obje
 
 def test_a_command_keeps_its_request_through_an_inbox_and_an_older_releases_has_none() -> None:
     wish = {"natkeeper": {"command": "failover", "group": "a"}}
-    found = parse(wish, account=None, region=None, groups=("a",), request_id="r-1")
+    found = parse(wish, account=None, region=None, probers={"a": "natkeeper-prober-a"}, request_id="r-1")
     assert found == news.Command(news.Verb.FAILOVER, "a", request_id="r-1")
     record = to_record(found)
     assert from_record(json.loads(json.dumps(record))) == found
     del record["request_id"]
     assert from_record(record) == news.Command(news.Verb.FAILOVER, "a")
+
+
+# -- from whom a report comes
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "natkeeper-prober-b",
+        "somebody-elses",
+        "natkeeper-prober-a-copy",
+        "NATKEEPER-PROBER-A",
+        "prober",
+    ],
+)
+def test_a_report_counts_only_from_the_groups_own_prober(function: str) -> None:
+    """A report moves routes: any function of the account whose destination is the controller could send one."""
+    event = load("probe-report-down")
+    event["requestContext"]["functionArn"] = f"arn:aws:lambda:us-east-1:111122223333:function:{function}:$LATEST"
+    with pytest.raises(Foreign, match="is not the group's prober, natkeeper-prober-a"):
+        read(event)
+
+
+@pytest.mark.parametrize("qualifier", ["", ":$LATEST", ":7", ":live"])
+def test_any_version_of_the_prober_may_report(qualifier: str) -> None:
+    event = load("probe-report-down")
+    event["requestContext"]["functionArn"] = (
+        f"arn:aws:lambda:us-east-1:111122223333:function:natkeeper-prober-a{qualifier}"
+    )
+    assert isinstance(read(event), news.ProbeReport)
+
+
+@pytest.mark.parametrize(
+    "arn",
+    ["natkeeper-prober-a", "arn:aws:sqs:us-east-1:111122223333:function:x", "arn:aws:lambda:us-east-1:1:layer:x:1"],
+)
+def test_what_is_no_functions_arn_is_malformed(arn: str) -> None:
+    event = load("probe-report-down")
+    event["requestContext"]["functionArn"] = arn
+    with pytest.raises(Malformed, match=r"^functionArn: "):
+        read(event)
+
+
+def test_a_verification_never_comes_by_a_destination() -> None:
+    event = load("probe-report-down")
+    event["requestPayload"]["mode"] = event["responsePayload"]["mode"] = "verify"
+    with pytest.raises(Foreign, match=r"^mode: "):
+        read(event)
+
+
+def test_rows_that_are_not_in_order_are_no_probers() -> None:
+    event = load("probe-report-down")
+    event["responsePayload"]["rounds"].reverse()
+    with pytest.raises(Malformed, match=r"^rounds: the rows are not in the order"):
+        read(event)
+
+
+# -- what is refused is quoted briefly, and so that it can be written anywhere
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a" * 100_000, [[[[[["deep"]]]]]] * 1_000, 10**400, float("nan")])
+def test_a_refusal_is_short_and_can_be_encoded(value: object) -> None:
+    deep: object = value
+    for _ in range(700):
+        deep = [deep]
+    for event in ({"natkeeper": {"command": value}}, {"x": value}, {str(value)[:9]: 1}, deep, {"natkeeper": deep}):
+        with pytest.raises((Foreign, Malformed)) as caught:
+            read(event)
+        assert len(str(caught.value).encode()) <= 2_000
+
+
+def test_what_a_prober_says_is_made_plain() -> None:
+    event = load("probe-report-down")
+    event["responsePayload"]["errors"] = ["tcp://x:1 \ud800", 5, [[[]]]]
+    report = read(event)
+    assert isinstance(report, news.ProbeReport)
+    assert report.errors == ("tcp://x:1 \\ud800", "5", "[[[]]]")
+    event = load("probe-failed")
+    event["responsePayload"]["errorMessage"] = "\udfff died"
+    failed = read(event)
+    assert isinstance(failed, news.ProbeFailed)
+    assert "\\udfff died" in failed.error
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        {"type": ["Tick"]},
+        {"type": "InstanceChanged", "instance_id": 5, "state": "stopped"},
+        {"type": "SpotInterruption", "instance_id": "i-1", "action": "stop", "asks": "many"},
+        {"type": "HealthNotice", "code": "x", "instance_ids": "abc"},
+        {"type": "HealthNotice", "code": "\ud800", "instance_ids": []},
+        {"type": "Command", "verb": "pause", "group": "a", "minutes": 10**9, "to": None},
+        {"type": "Command", "verb": "pause", "group": ["a"], "minutes": 5, "to": None},
+        {"type": "ProbeFailed", "group": None, "run_id": "x", "error": "y"},
+    ],
+)
+def test_a_record_that_nobody_of_ours_wrote_is_malformed(record: object) -> None:
+    with pytest.raises(Malformed):
+        from_record(record)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started_at": "2026-03-01T12:00:00"},
+        {"started_at": "9999-01-01T00:00:00+00:00"},
+        {"rounds": [[0, 0, 1, float("nan")]]},
+        {"rounds": [[0, 7, 1, None]]},
+        {"rounds": [[10**30, 0, 1, None]]},
+        {"rounds": [[0, 0, True, None]]},
+        {"rounds": "none"},
+        {"clocks": [5]},
+        {"errors": [5]},
+        {"mode": "guess"},
+    ],
+)
+def test_a_reports_record_is_read_whole_or_not_at_all(change: dict[str, Any]) -> None:
+    report = read(load("probe-report-down"))
+    with pytest.raises(Malformed):
+        from_record(to_record(report) | change)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from natkeeper.adapters.ledger import INBOX_LIMIT, DynamoLedger
 from natkeeper.core.incident import Cause, Incident, Memory
@@ -17,6 +18,7 @@ from natkeeper.errors import Stale
 from natkeeper.ports import Held, Known, Lease
 from simulation.client import ConditionalCheckFailedException
 from simulation.dynamo import ConditionFailed, Table, changes, condition
+from simulation.errors import ApiError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=25)
@@ -37,6 +39,9 @@ class Client:
         except ConditionFailed as refused:
             response = {"Error": {"Code": refused.code, "Message": ""}, "Item": refused.item}
             raise ConditionalCheckFailedException(cast(Any, response), operation) from refused
+        except ApiError as refused:
+            response = {"Error": {"Code": refused.code, "Message": refused.message}}
+            raise ClientError(cast(Any, response), operation) from refused
 
     def query(self, **params: Any) -> Any:
         return self._call("Query", params)
@@ -170,3 +175,32 @@ def test_and_binds_closer_than_or() -> None:
 
 def test_numbers_are_compared_as_numbers() -> None:
     assert condition("n < :v")({"n": {"N": "9"}}, {":v": {"N": "10"}})
+
+
+def test_values_of_two_types_are_neither_equal_nor_less() -> None:
+    item, values = {"until": {"S": "1"}}, {":at": {"N": "5"}}
+    assert not any(condition(f"until {sign} :at")(item, values) for sign in "=<")
+    assert condition("until < :at")({"until": {"N": "1E-30"}}, values)
+
+
+@pytest.mark.parametrize(("condition_text", "item"), [("size(until) = :at", {"until": {"N": "1"}})])
+def test_a_number_has_no_size(condition_text: str, item: dict[str, Any]) -> None:
+    with pytest.raises(ApiError, match="Incorrect operand type"):
+        condition(condition_text)(item, {":at": {"N": "1"}})
+
+
+@pytest.mark.parametrize("broken", [{"epoch": {"S": "7"}}, {"inbox": {"S": "[]"}}, {"lease_until": {"S": "never"}}])
+@pytest.mark.parametrize("note", ["", "x" * 399_900])
+def test_an_item_to_which_no_update_can_be_made_is_written_anew(
+    note: str, broken: dict[str, dict[str, str]], table: Table, ledger: Any
+) -> None:
+    first = ledger("one").acquire("a", SOON)
+    assert isinstance(first, Lease)
+    ledger("one").record(first, Memory(target="eni-1"), release=True)
+    item = table.items["group", "a"]
+    table.items["group", "a"] = {**item, **broken, "note": {"S": note}}
+    lease = ledger("two").acquire("a", SOON)
+    assert isinstance(lease, Lease)
+    assert lease.memory == Memory(target="eni-1")
+    assert lease.damage is not None
+    assert isinstance(ledger("one").acquire("a", SOON), Held)

@@ -26,10 +26,11 @@ from natkeeper.core.plan import (
     Warned,
 )
 from natkeeper.core.policy import Policy
+from natkeeper.core.runs import run_id_of
 from natkeeper.errors import Stale, Trouble, TryAgain
 from natkeeper.ports import Held, Known, Lease, Outcome, Ports
 from natkeeper.reconcile import reconcile
-from tests.support.worlds import T0, World, apply, at, secs, verified
+from tests.support.worlds import NAMELESS, T0, World, apply, at, secs, verified
 
 
 class Clock:
@@ -137,6 +138,7 @@ class _Item:
     holder: str = ""
     until: datetime | None = None
     inbox: list[News] = field(default_factory=list)
+    damage: str | None = None
 
 
 class Ledger:
@@ -152,7 +154,7 @@ class Ledger:
 
     def read(self) -> dict[str, Known]:
         def effect() -> dict[str, Known]:
-            return {name: Known(each.memory, bool(each.inbox)) for name, each in self.items.items()}
+            return {name: Known(each.memory, bool(each.inbox), each.damage) for name, each in self.items.items()}
 
         return self._faults.call("read", effect)  # type: ignore[return-value]
 
@@ -163,7 +165,7 @@ class Ledger:
                 return Held(group, item.holder, item.memory)
             item.epoch += 1
             item.holder, item.until = self.holder, until
-            return Lease(group, self.holder, item.epoch, until, item.memory, tuple(item.inbox))
+            return Lease(group, self.holder, item.epoch, until, item.memory, tuple(item.inbox), item.damage)
 
         return self._faults.call("acquire", effect)  # type: ignore[return-value]
 
@@ -176,7 +178,7 @@ class Ledger:
             if item.holder != lease.holder or item.epoch < lease.epoch:
                 raise Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {item.holder}")
             fresh = item.inbox if item.epoch > lease.epoch else item.inbox[len(lease.inbox) :]
-            item.memory, item.inbox = memory, fresh
+            item.memory, item.inbox, item.damage = memory, fresh, None
             item.epoch += 1
             if release and not fresh:
                 item.until = None
@@ -308,6 +310,7 @@ class Stack:
     """A world with a controller beside it."""
 
     def __init__(self, world: World) -> None:
+        self._runs = 0
         self.policy = world.policy
         self.clock = Clock(at(world.now))
         self.faults = Faults(self.clock)
@@ -323,7 +326,16 @@ class Stack:
         self.ports.own.add(each.instance_id for each in world.seen.instances)
 
     def wake(self, *news: News) -> dict[str, list[str]]:
-        return reconcile(news, self.ports, self.policy)
+        return reconcile([self._started(each) for each in news], self.ports, self.policy)
+
+    def _started(self, news: News) -> News:
+        """A report to which its test gave no run is of one that the group's memory knows: of no other is it heard."""
+        if not isinstance(news, ProbeReport) or not news.run_id.startswith(NAMELESS) or not news.rounds:
+            return news
+        item, self._runs = self.ledger.items[news.group], self._runs + 1
+        began_at = news.rounds[0].sent_at - timedelta(milliseconds=self._runs)
+        item.memory = replace(item.memory, watch_starts=(began_at, *item.memory.watch_starts))
+        return replace(news, run_id=run_id_of(news.group, began_at))
 
     def later(self, seconds: float) -> Stack:
         self.clock.instant += secs(seconds)

@@ -262,6 +262,8 @@ def rounds(
 
 
 _numbers = iter(range(10**9))
+NAMELESS = "run-"
+"""How the ids of runs begin to which a test gives no name."""
 
 
 def report(
@@ -287,7 +289,7 @@ def report(
         egress = public_of(name) if "o" in pattern else None
     return ProbeReport(
         group=name,
-        run_id=run_id or f"run-{next(_numbers)}",
+        run_id=run_id or f"{NAMELESS}{next(_numbers)}",
         mode=mode,
         verdict=verdict or good,
         rounds=rounds(pattern, start, step, clock),

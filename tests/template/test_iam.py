@@ -113,9 +113,9 @@ def may(stack: Stack) -> Any:
 def test_every_action_is_an_api_operation(stack: Stack) -> None:
     for each in statements(stack):
         for action in listed(each["Action"]):
-            service, name = action.split(":")
-            if each["Effect"] == "Deny" and name == "*":
+            if each["Effect"] == "Deny" and action == "*":
                 continue
+            service, name = action.split(":")
             assert action in PERMISSION_ONLY or RENAMED.get(action, name) in operations(service), action
 
 
@@ -123,7 +123,6 @@ def test_the_controller_may_make_every_call_it_makes_and_no_other(stack: Stack) 
     actions = {action for each in statements(stack, "ControllerRole") for action in listed(each["Action"])}
     assert actions == {
         "ec2:DisassociateAddress",
-        "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
         "dynamodb:UpdateItem",
@@ -162,10 +161,84 @@ def test_no_write_on_a_wildcard_is_without_a_condition(stack: Stack) -> None:
             assert each["Sid"] == "AttachToTheSubnet"
 
 
-def test_the_probers_code_may_not_touch_ec2(stack: Stack) -> None:
+def test_the_probers_code_may_do_nothing_and_lambda_attaches_logs_and_delivers(stack: Stack) -> None:
+    """Code that could invoke the controller could order failovers."""
     code = {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:prober"}
-    assert allowed(stack, "ProberRole", "ec2:CreateNetworkInterface", INTERFACE)
-    assert not allowed(stack, "ProberRole", "ec2:CreateNetworkInterface", INTERFACE, **code)
+    (controller,) = (
+        each["Resource"]
+        for each in statements(stack, "ProberRole")
+        if "lambda:InvokeFunction" in listed(each["Action"])
+    )
+    (logs, *_) = next(each["Resource"] for each in statements(stack, "ProberRole") if each["Sid"] == "Log")
+    for action, resource in (
+        ("ec2:CreateNetworkInterface", INTERFACE),
+        ("lambda:InvokeFunction", controller),
+        ("logs:PutLogEvents", logs),
+    ):
+        assert allowed(stack, "ProberRole", action, resource), action
+        assert not allowed(stack, "ProberRole", action, resource, **code), action
+
+
+def test_the_probers_role_attaches_logs_and_delivers_and_no_more(stack: Stack) -> None:
+    granted = {
+        action
+        for each in statements(stack, "ProberRole")
+        if each["Effect"] == "Allow"
+        for action in listed(each["Action"])
+    }
+    assert {each for each in granted if not each.startswith("ec2:")} == {
+        "lambda:InvokeFunction",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+
+
+ITEM_WRITES = (
+    "PutItem",
+    "UpdateItem",
+    "DeleteItem",
+    "BatchWriteItem",
+    "PartiQLInsert",
+    "PartiQLUpdate",
+    "PartiQLDelete",
+)
+
+
+def denied(stack: Stack, action: str, **context: str) -> bool:
+    """By the ledger's own policy, whatever the caller's role allows."""
+    (statement,) = stack.properties("LedgerTable")["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    is_about_it = action in listed(statement["Action"])
+    controller = statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    is_stranger = context["aws:PrincipalArn"] != controller
+    is_service = context.get("aws:PrincipalIsAWSService", "false") == "true"
+    assert set(statement["Condition"]) == {"ArnNotEquals", "BoolIfExists"}
+    assert statement["Condition"]["BoolIfExists"] == {"aws:PrincipalIsAWSService": "false"}
+    return is_about_it and is_stranger and not is_service
+
+
+@pytest.mark.parametrize("name", ITEM_WRITES)
+def test_only_the_controller_writes_to_the_ledger(stack: Stack, name: str) -> None:
+    """Whoever could would lock a zone, or make natkeeper believe what is not so."""
+    admin = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/admin"}
+    controller = {"aws:PrincipalArn": f"arn:aws:any:{REGION}:{ACCOUNT}:{STACK}-ControllerRole-{'X' * 12}"}
+    assert denied(stack, f"dynamodb:{name}", **admin)
+    assert not denied(stack, f"dynamodb:{name}", **controller)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Query", "GetItem", "UpdateTable", "DeleteTable", "PutResourcePolicy", "DeleteResourcePolicy", "TagResource"],
+)
+def test_whoever_deploys_can_read_and_manage_the_ledger(stack: Stack, name: str) -> None:
+    assert not denied(stack, f"dynamodb:{name}", **{"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/deployer"})
+
+
+def test_the_ledger_is_protected_from_being_deleted_and_stays_when_the_stack_goes(expanded: dict[str, Any]) -> None:
+    """Either without the other would make a stack's deletion fail half-way, or lose its incidents."""
+    ledger = expanded["Resources"]["LedgerTable"]
+    assert ledger["Properties"]["DeletionProtectionEnabled"] is True
+    assert (ledger["DeletionPolicy"], ledger["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
 def test_the_prober_may_start_nothing_but_the_controller(stack: Stack) -> None:

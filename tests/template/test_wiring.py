@@ -260,7 +260,7 @@ def test_the_controller_understands_the_tick_and_the_pause_of_the_outputs(stack:
     tick = json.loads(stack.properties("TickSchedule")["Target"]["Input"])
     command = stack.value(stack.template["Outputs"]["PauseCommand"]["Value"])
     pause = json.loads(re.search(r"--payload '(.*?)'", command)[1])  # type: ignore[index]
-    ours: dict[str, Any] = {"account": ACCOUNT, "region": REGION, "groups": ["a", "b"]}
+    ours: dict[str, Any] = {"account": ACCOUNT, "region": REGION, "probers": {"a": "prober-a", "b": "prober-b"}}
     assert type(triggers.parse(tick, **ours)).__name__ == "Tick"
     assert triggers.parse(pause, **ours).minutes == 60
 

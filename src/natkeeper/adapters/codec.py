@@ -2,21 +2,37 @@
 so that a memory written by an older or a newer version is read. Called by `adapters.ledger`.
 
 How a type is read or written is worked out once for each type and not for each value: a pass reads every group's
-memory, and on Lambda's smallest share of a processor walking the type hints each time took longer than deciding."""
+memory, and on Lambda's smallest share of a processor walking the type hints each time took longer than deciding.
+
+What is read is checked to be of its field's type, because anybody who may write to the table may have: a number in
+place of an instant would end every pass of every group. What cannot be read is left out and named (`salvage`).
+"""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import partial
+from math import isfinite
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 Writer = Callable[[Any], Any]
+
+YEARS = range(2000, 9000)
+"""Of an instant: arithmetic with one near either end of the calendar overflows."""
+LONGEST_SPAN = 366 * 86_400
+"""Seconds. Nothing that natkeeper remembers lasts for longer than a year."""
+LONGEST_TEXT = 2048
+"""An id of AWS's has 40 characters, a prober's clock 36."""
+LARGEST_WHOLE = 1 << 53
+"""Beyond it a JSON number is not exact (RFC 8259, section 6)."""
+UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError, KeyError)
+"""What reading a value of another type than its field's raises."""
 
 
 def encode(value: Any) -> Any:
@@ -26,14 +42,15 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[T], raw: Mapping[str, Any]) -> T:
-    """The dataclass `kind` from what `encode` made, whatever version made it."""
-    readers = _READERS[kind]
-    known = {}
-    for key, each in raw.items():
-        if key in readers:
-            read = readers[key]
-            known[key] = each if read is None else read(each)
-    return kind(**known)
+    """The dataclass `kind` from what `encode` made, whatever version made it, as far as it can be read. TypeError
+    where a field that has no default is missing."""
+    return salvage(kind, raw)[0]
+
+
+def salvage(kind: type[T], raw: Mapping[str, Any]) -> tuple[T, tuple[str, ...]]:
+    """The same, and the names of the fields of which not all could be read."""
+    known, lost = _fields_of(kind, raw)
+    return kind(**known), tuple(lost)
 
 
 def learn(kind: type) -> None:
@@ -96,43 +113,122 @@ _WRITERS = _OncePerType(_writer)
 # -- reading
 
 
-def _readers(kind: type) -> dict[str, Reader | None]:
+class _Partly(ValueError):
+    """Not all of a value could be read; `kept` is the rest."""
+
+    def __init__(self, kept: Any) -> None:
+        super().__init__("not all of it can be read")
+        self.kept = kept
+
+
+def _readers(kind: type) -> dict[str, Reader]:
     return {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
 
 
-def _reader(hint: Any) -> Reader | None:
-    """How a field of this type is read; None: as it is."""
+def _fields_of(kind: type, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What could be read, and the names of the fields of which not all could."""
+    readers, known, lost = _READERS[kind], dict[str, Any](), list[str]()
+    for key, each in raw.items():
+        if key not in readers:
+            continue
+        try:
+            known[key] = readers[key](each)
+        except _Partly as partly:
+            known[key] = partly.kept
+            lost.append(key)
+        except UNREADABLE:
+            lost.append(key)
+    return known, lost
+
+
+def _reader(hint: Any) -> Reader:
+    """How a field of this type is read."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return _optional(next(each for each in get_args(hint) if each is not type(None)))
+        return partial(_maybe, _reader(next(each for each in get_args(hint) if each is not type(None))))
     if origin is tuple:
-        return partial(_read_row, _optional(get_args(hint)[0]))
-    if hint is datetime:
-        return datetime.fromisoformat
-    if hint is timedelta:
-        return lambda raw: timedelta(seconds=raw)
+        return partial(_read_row, _reader(get_args(hint)[0]))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint
-    return partial(decode, cast(Any, hint)) if is_dataclass(hint) else None
-
-
-def _optional(hint: Any) -> Reader | None:
-    read = _reader(hint)
-    return None if read is None else partial(_maybe, read)
+    return partial(_read_object, hint) if is_dataclass(hint) else _PLAIN[hint]
 
 
 def _maybe(read: Reader, raw: Any) -> Any:
-    """None for what is optional and cannot be read, such as a cause that only a newer version knows: after a rollback
-    a group without that memory is better than a group without a controller."""
-    try:
-        return None if raw is None else read(raw)
-    except (ValueError, TypeError):
-        return None
+    return None if raw is None else read(raw)
 
 
-def _read_row(read: Reader | None, raw: Iterable[Any]) -> tuple[Any, ...]:
-    known = raw if read is None else map(read, raw)
-    return tuple(each for each in known if each is not None)
+def _read_object(kind: Any, raw: Any) -> Any:
+    known, lost = _fields_of(kind, raw)
+    found = kind(**known)
+    if lost:
+        raise _Partly(found)
+    return found
 
 
+def _read_row(read: Reader, raw: Any) -> tuple[Any, ...]:
+    """Without what cannot be read, such as an incident's cause that only a newer version knows: after a rollback a
+    group without that memory is better than a group without a controller."""
+    if not isinstance(raw, list):
+        raise TypeError(f"expected a list, got a {type(raw).__name__}")
+    known, is_whole = [], True
+    for each in raw:
+        try:
+            known.append(read(each))
+        except _Partly as partly:
+            known.append(partly.kept)
+            is_whole = False
+        except UNREADABLE:
+            is_whole = False
+    if not is_whole:
+        raise _Partly(tuple(known))
+    return tuple(known)
+
+
+def _text(raw: Any) -> str:
+    """Surrogates without their other half are no text: they can be written to neither a log nor a message."""
+    if not isinstance(raw, str) or len(raw) > LONGEST_TEXT:
+        raise TypeError(f"expected a text, got a {type(raw).__name__}")
+    raw.encode()
+    return raw
+
+
+def _flag(raw: Any) -> bool:
+    if not isinstance(raw, bool):
+        raise TypeError(f"expected true or false, got a {type(raw).__name__}")
+    return raw
+
+
+def _number(raw: Any) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, (int, float)) or abs(raw) > LARGEST_WHOLE or not isfinite(raw):
+        raise TypeError(f"expected a number, got a {type(raw).__name__}")
+    return raw
+
+
+def _whole(raw: Any) -> int:
+    if not isinstance(raw, int):
+        raise TypeError(f"expected a whole number, got a {type(raw).__name__}")
+    return cast(int, _number(raw))
+
+
+def _instant(raw: Any) -> datetime:
+    found = datetime.fromisoformat(raw)
+    if found.tzinfo is None or found.year not in YEARS:
+        raise ValueError("expected an instant with its offset from UTC")
+    return found if found.tzinfo is UTC else found.astimezone(UTC)
+
+
+def _span(raw: Any) -> timedelta:
+    if abs(_number(raw)) > LONGEST_SPAN:
+        raise ValueError("expected a span of a year at most")
+    return timedelta(seconds=raw)
+
+
+_PLAIN: Mapping[Any, Reader] = {
+    str: _text,
+    bool: _flag,
+    int: _whole,
+    float: _number,
+    datetime: _instant,
+    timedelta: _span,
+}
 _READERS = _OncePerType(_readers)

@@ -4,6 +4,10 @@ One item per group (pk `group`, sk its name): lease (holder, epoch, until), memo
 (pk `incident#<group>`, sk its id). A conditional UpdateItem is a true compare-and-set, and a refused one answers with
 the item (ALL_OLD), so taking a lease, reading the memory and learning the holder are one call. The lease prevents
 flapping; it is not mutual exclusion, for ReplaceRoute has no fencing: every write must be harmless when late.
+
+Whatever else may write to the table, nothing in it stops a pass: each item is read by itself, what cannot be read of it
+is left out and named (`damage`), a lease is never longer than a lease, and an item whose frame is broken is written
+anew by whoever takes its lease. docs/decisions.md, 59.
 """
 
 from __future__ import annotations
@@ -12,17 +16,27 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from natkeeper.adapters.aws import typed_errors
-from natkeeper.adapters.codec import decode, encode
+from natkeeper.adapters.items import (
+    Item,
+    broken_parts,
+    encoded,
+    entries_of,
+    epoch_of,
+    is_endless,
+    is_free,
+    memory_of,
+    milliseconds,
+    news_of,
+)
 from natkeeper.core.incident import Memory
 from natkeeper.core.news import Command, HealthNotice, News, ProbeFailed, ProbeReport, SpotInterruption
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
-from natkeeper.errors import Stale, TryAgain
+from natkeeper.errors import Refused, Stale, TryAgain
 from natkeeper.ports import Held, Known, Lease
-from natkeeper.triggers import from_record, to_record
+from natkeeper.triggers import to_record
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -36,6 +50,16 @@ which nobody else will ever hear (simulation, seed 41017798: three failed rounds
 SAID_ONCE = (ProbeReport, ProbeFailed, Command, SpotInterruption, HealthNotice)
 KEPT = timedelta(days=400)
 """How long an incident stays in the table."""
+FREE = "attribute_not_exists(lease_until) OR lease_until < :now OR holder = :holder"
+"""Never taken, over, or ours already."""
+TAKING = "SET holder = :holder, lease_until = :until, inbox = if_not_exists(inbox, :empty) ADD epoch :one"
+FRAME = ("holder", "epoch", "lease_until")
+"""What changes whenever a lease is taken or given back."""
+MOST_PAGES = 8
+"""Of a read. Three groups' items fit into one of 1 MB; somebody else's, of 400 KB at most, may stand before them."""
+BROKEN = "ValidationException"
+"""What DynamoDB says where an attribute is not of the type that an update needs, or the item would be too large (API
+reference, "UpdateItem")."""
 OURS = "holder = :holder AND epoch = :epoch"
 REFUSED = "ConditionalCheckFailedException"
 RECORD_TRIES = 4
@@ -68,14 +92,25 @@ class DynamoLedger:
 
     def read(self) -> Mapping[str, Known]:
         """One strongly consistent Query; three groups' items are far below its page of 1 MB."""
-        with typed_errors("Query"):
-            answer = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": GROUP}},
-                ConsistentRead=True,
-            )
-        return {each["sk"]["S"]: Known(_memory(each), bool(each.get("inbox", {}).get("L"))) for each in answer["Items"]}
+        items = self._query("pk = :pk", {":pk": {"S": GROUP}})
+        return {each["sk"]["S"]: _known(each) for each in items}
+
+    def _query(self, keys: str, values: Item) -> list[Item]:
+        items: list[Item] = []
+        asked: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": keys,
+            "ExpressionAttributeValues": values,
+            "ConsistentRead": True,
+        }
+        for _ in range(MOST_PAGES):
+            with typed_errors("Query"):
+                answer = self._client.query(**asked)
+            items += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                break
+            asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return items
 
     def acquire(self, group: str, until: datetime) -> Lease | Held:
         """Free, over, never taken, or ours already. `until` is wall clock; DynamoDB has no clock of its own to compare
@@ -84,24 +119,79 @@ class DynamoLedger:
         Ours already: when the answer to the first try is lost, botocore tries again, and must not be refused by the
         lease that it took itself; the epoch goes up once more, and is the one that counts.
         """
-        now = self._now()
         try:
-            item = self._update(
-                group,
-                "SET holder = :holder, lease_until = :until, inbox = if_not_exists(inbox, :empty) ADD epoch :one",
-                "attribute_not_exists(lease_until) OR lease_until < :now OR holder = :holder",
-                {
-                    ":holder": {"S": self._holder},
-                    ":until": {"N": _ms(until)},
-                    ":now": {"N": _ms(now)},
-                    ":one": {"N": "1"},
-                    ":empty": {"L": []},
-                },
-            )
+            item = self._take(group, until)
         except _Refused as refused:
-            return Held(group, refused.item.get("holder", {}).get("S", "unknown"), _memory(refused.item))
-        inbox = tuple(_inbox(item))
-        return Lease(group, self._holder, int(item["epoch"]["N"]), until, _memory(item), inbox)
+            # Told by the answer, and never by the condition of the call that takes the lease: a try of it that arrives
+            # late would take a lease that was given since for too long (simulation, seed 5000241).
+            if not is_endless(refused.item, self._now()):
+                return _held(group, refused.item)
+            item = None
+        if item is None:
+            return self._repair(group, until)
+        epoch, inbox = epoch_of(item), entries_of(item)
+        if epoch is None or inbox is None:
+            return self._write_anew(group, until, item)
+        memory, damage = memory_of(item)
+        return Lease(group, self._holder, epoch, until, memory, tuple(map(news_of, inbox)), damage)
+
+    def _take(self, group: str, until: datetime) -> Item | None:
+        """The item with its lease taken; None where it is such that DynamoDB can make no update to it."""
+        values = {
+            ":holder": {"S": self._holder},
+            ":until": {"N": milliseconds(until)},
+            ":now": {"N": milliseconds(self._now())},
+            ":one": {"N": "1"},
+            ":empty": {"L": []},
+        }
+        try:
+            return self._update(group, TAKING, FREE, values)
+        except Refused as refused:
+            if refused.code != BROKEN:
+                raise
+            return None
+
+    def _repair(self, group: str, until: datetime) -> Lease | Held:
+        """The lease of an item that cannot be taken as it is: looked at, and written anew unless somebody has it. Two
+        calls more, once for each such item."""
+        item = next(iter(self._query("pk = :pk AND sk = :sk", {":pk": {"S": GROUP}, ":sk": {"S": group}})), {})
+        if not is_free(item, self._holder, self._now()):
+            return _held(group, item)
+        return self._write_anew(group, until, item)
+
+    def _write_anew(self, group: str, until: datetime, item: Item) -> Lease | Held:
+        """Takes the lease with the whole item written, of which what it remembers is kept as far as it can be read. On
+        condition that its frame is as it was seen, so that a try that arrives late does nothing."""
+        memory, damage = memory_of(item)
+        epoch = (epoch_of(item) or 0) + 1
+        written: dict[str, Any] = {
+            "pk": {"S": GROUP},
+            "sk": {"S": group},
+            "holder": {"S": self._holder},
+            "lease_until": {"N": milliseconds(until)},
+            "epoch": {"N": str(epoch)},
+            "inbox": {"L": []},
+            "memory": {"S": encoded(memory)},
+        }
+        try:
+            self._put(written, item)
+        except _Refused as refused:
+            return _held(group, refused.item)
+        damage = ", ".join(part for part in (broken_parts(item), damage) if part)
+        return Lease(group, self._holder, epoch, until, memory, (), damage)
+
+    def _put(self, written: Item, seen: Item) -> None:
+        there = [name for name in FRAME if name in seen]
+        as_seen = [f"{name} = :{name}" if name in there else f"attribute_not_exists({name})" for name in FRAME]
+        asked: dict[str, Any] = {"TableName": self._table, "Item": written}
+        asked["ConditionExpression"] = " AND ".join(as_seen)
+        if there:
+            asked["ExpressionAttributeValues"] = {f":{name}": seen[name] for name in there}
+        with typed_errors("PutItem"):
+            try:
+                self._client.put_item(**asked, ReturnValuesOnConditionCheckFailure="ALL_OLD")
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                raise _Refused(error.response.get("Item", {})) from error  # type: ignore[arg-type]
 
     def record(self, lease: Lease, memory: Memory, *, release: bool) -> Lease:
         """Memory and lease in one write, on condition that holder, epoch and inbox are as this holder knows them.
@@ -135,19 +225,18 @@ class DynamoLedger:
         """
         for _ in range(RECORD_TRIES):
             lease, fresh = _as_it_stands(lease, item)
-            if release and item["lease_until"]["N"] == "0":
+            if release and item.get("lease_until") == {"N": "0"}:
                 return replace(lease, memory=memory, inbox=())
             if release and self._remaining() < TWO_WRITES:
                 break
             change = "memory = :memory, inbox = :fresh"
-            values = {":fresh": {"L": fresh}, ":known": {"N": str(len(item["inbox"]["L"]))}}
+            values = {":fresh": {"L": fresh}, ":known": {"N": str(len(entries_of(item) or ()))}}
             try:
                 self._write(lease, memory, change, values)
             except _Refused as refused:
                 item = refused.item
             else:
-                handed = tuple(_inbox({"inbox": {"L": fresh}}))
-                return replace(lease, epoch=lease.epoch + 1, memory=memory, inbox=handed)
+                return replace(lease, epoch=lease.epoch + 1, memory=memory, inbox=tuple(map(news_of, fresh)))
         if not release:
             raise TryAgain("UpdateItem", "InboxBusy", "news kept arriving while the memory was written")
         try:
@@ -163,7 +252,7 @@ class DynamoLedger:
         ours = {
             ":holder": {"S": lease.holder},
             ":epoch": {"N": str(lease.epoch)},
-            ":memory": {"S": json.dumps(encode(memory), separators=(",", ":"))},
+            ":memory": {"S": encoded(memory)},
             ":one": {"N": "1"},
         }
         self._update(lease.group, f"SET {change} ADD epoch :one", condition, {**ours, **values})
@@ -245,10 +334,9 @@ def _as_it_stands(lease: Lease, item: Mapping[str, Any]) -> tuple[Lease, list[An
 
     An epoch further on is this holder's own: a write of its that nobody answered, which took out what it had known.
     """
-    epoch = int(item.get("epoch", {}).get("N", -1))
-    if item.get("holder", {}).get("S") != lease.holder or epoch < lease.epoch:
+    epoch, inbox = epoch_of(item), entries_of(item)
+    if epoch is None or inbox is None or item.get("holder") != {"S": lease.holder} or epoch < lease.epoch:
         raise _lost(lease, item)
-    inbox: list[Any] = item["inbox"]["L"]
     return replace(lease, epoch=epoch), inbox if epoch > lease.epoch else inbox[len(lease.inbox) :]
 
 
@@ -257,26 +345,16 @@ def _lost(lease: Lease, item: Mapping[str, Any]) -> Stale:
     return Stale("UpdateItem", "LeaseLost", f"group {lease.group} now belongs to {holder}")
 
 
-def _memory(item: Mapping[str, Any]) -> Memory:
-    return _memory_of(item["memory"]["S"]) if "memory" in item else Memory()
+def _known(item: Item) -> Known:
+    memory, damage = memory_of(item)
+    return Known(memory, bool(entries_of(item)), damage)
 
 
-@lru_cache(maxsize=32)
-def _memory_of(text: str) -> Memory:
-    """Kept, because a pass reads every group's item and most of them are as the pass before left them. 32: the items of
-    three groups, several times over."""
-    return decode(Memory, json.loads(text))
-
-
-def _inbox(item: Mapping[str, Any]) -> list[News]:
-    return [from_record(json.loads(each["S"])) for each in item.get("inbox", {}).get("L", [])]
+def _held(group: str, item: Item) -> Held:
+    return Held(group, item.get("holder", {}).get("S", "unknown"), memory_of(item)[0])
 
 
 def _attribute(value: str | int | bool) -> dict[str, Any]:
     if isinstance(value, bool):
         return {"BOOL": value}
     return {"N": str(value)} if isinstance(value, int) else {"S": value}
-
-
-def _ms(moment: datetime) -> str:
-    return str(int(moment.timestamp() * 1000))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from natkeeper.adapters.aws import typed_errors
 from natkeeper.core.model import ControlProbe
-from natkeeper.core.news import ProbeReport
+from natkeeper.core.news import ProbeReport, RunMode
 from natkeeper.core.plan import StartWatch
 from natkeeper.errors import TryAgain
 from natkeeper.probing import control_probe
-from natkeeper.triggers import Malformed, parse_report
+from natkeeper.triggers import Malformed, parse_report, plain
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -69,9 +69,12 @@ class LambdaProber:
         if "FunctionError" in answer:
             raise TryAgain("Invoke", str(answer["FunctionError"]), raw.decode(errors="replace")[:300])
         try:
-            return parse_report(_object(json.loads(raw)))
-        except (Malformed, ValueError) as error:
-            raise TryAgain("Invoke", "MalformedReport", str(error)) from error
+            report = parse_report(_object(json.loads(raw)))
+            if (report.group, report.run_id, report.mode) != (group, payload["run_id"], RunMode.VERIFY):
+                raise Malformed("report: it answers another request than this verification; drop it")
+        except (ValueError, RecursionError) as error:
+            raise TryAgain("Invoke", "MalformedReport", plain(str(error))) from error
+        return report
 
     def control(self) -> ControlProbe:
         """The same targets from here, where no NAT is in between.

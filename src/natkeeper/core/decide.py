@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from natkeeper.core.absorb import absorb
 from natkeeper.core.address import as_returned
 from natkeeper.core.arrival import as_canary_seen, with_asked
+from natkeeper.core.bounds import bounded
 from natkeeper.core.failover import (
     PASSING,
     fail_over,
@@ -27,7 +28,6 @@ from natkeeper.core.failover import (
 )
 from natkeeper.core.finish import (
     RELOOK,
-    WATCH_WINDOW,
     awaiting,
     describe,
     finished,
@@ -44,12 +44,15 @@ from natkeeper.core.news import Command, InstanceChanged, News, ProbeReport, Ver
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.policy import Group, Policy
 from natkeeper.core.replacement import held_back
+from natkeeper.core.runs import WATCH_WINDOW
 from natkeeper.core.spare import tidy
 from natkeeper.core.view import Path, View
 from natkeeper.core.way import MENDING, as_seen, followed
 
 BY_PACKETS = (*PASSING, Cause.PROBES_FAILED)
 """Causes that only say that probes failed: the control probe may find a better one. What EC2 showed stays true."""
+UNTOLD = (Reason.UNOBSERVED, Reason.AT_REST)
+"""By which nothing speaks of an outage."""
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MOVING_VERBS = (Verb.FAILOVER, Verb.SWITCHOVER)
@@ -57,7 +60,8 @@ MOVING_VERBS = (Verb.FAILOVER, Verb.SWITCHOVER)
 
 @dataclass(frozen=True)
 class Observation:
-    """All that one turn knows about one group. `others`: the memories of the stack's other groups."""
+    """All that one turn knows about one group. `others`: the memories of the stack's other groups. `is_rumoured`: a run
+    that nobody remembers to have started says that egress is down (`core.runs`)."""
 
     group: Group
     network: Network | Unknown
@@ -66,11 +70,13 @@ class Observation:
     control: ControlProbe | None = None
     answers: Mapping[str, ProbeReport | None] = field(default_factory=dict)
     """What the probers of other groups said that were asked (`Plan.asks`); None where one could not be."""
+    is_rumoured: bool = False
 
 
 def decide(observation: Observation, memory: Memory, now: datetime, policy: Policy) -> Plan:
     """The plan for one group: what to do now, what to remember, and why."""
-    name, before = observation.group.name, memory
+    name = observation.group.name
+    before = memory = bounded(memory, now, policy)
     if isinstance(observation.network, Unknown):
         memory = _unseen(_forget(absorb(name, memory, observation.news, now, policy), now), observation.network, now)
         if observation.network.is_throttled and (memory.is_down or memory.incident is not None):
@@ -78,16 +84,18 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
         plan = Plan(name, memory, Reason.CANNOT_LOOK, observation.network.reason)
     else:
         memory = replace(memory, unseen_since=None) if memory.unseen_since is not None else memory
-        view = View(observation.group, observation.network, memory, observation.others, policy, now)
+        others = {other: bounded(known, now, policy) for other, known in observation.others.items()}
+        view = View(observation.group, observation.network, memory, others, policy, now)
         view = replace(view, others=_others(view, observation)) if observation.answers else view
-        is_told_in_vain = memory.target is None and _says_down(observation)
+        is_told_in_vain = observation.is_rumoured or (memory.target is None and _says_down(observation))
         memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
         plan = describe(awaiting(_act(_settle(view), observation), view), view)
         plan = with_warnings(plan, view)
-        if is_told_in_vain and plan.reason is Reason.UNOBSERVED and not plan.memory.is_apart:
-            # Nothing is remembered, as without a ledger: the report may speak of another path than this, or be told
-            # twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung NAT was left alone).
+        if is_told_in_vain and plan.reason in UNTOLD and not plan.stages and not plan.memory.is_apart:
+            # Nothing is remembered of the path or of the run, as without a ledger: the report may speak of another path
+            # than this, or be told twice. So packets are asked before traffic moves (simulation, seed 750001007: a hung
+            # NAT was left alone).
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
         plan = with_asked(plan, view)
     return finished(plan, before, now, policy)
@@ -129,6 +137,7 @@ def watch_on(name: str, memory: Memory, report: ProbeReport, now: datetime, poli
     than EC2's buckets refill, at rest, so that nothing was left for the day on which looks are needed. What packets
     do not show (a route edited on another table, a tag, a canary's drift) the minute's tick finds.
     """
+    memory = bounded(memory, now, policy)
     is_good = bool(report.rounds) and all(each.is_ok for each in report.rounds)
     is_canary_good = memory.rest is False or all(each.is_ok for each in report.canary)
     is_awaited = memory.standby_repair is not None  # until a look has seen it run, its loss would pass for a slow start

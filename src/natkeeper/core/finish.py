@@ -23,6 +23,7 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import Policy
 from natkeeper.core.replacement import Step, held_back
+from natkeeper.core.runs import run_id_of
 from natkeeper.core.standing import with_standing
 from natkeeper.core.telling import (
     CHECK_KEY,
@@ -43,13 +44,12 @@ SHORT_RUN = timedelta(seconds=15)
 OVERDUE = timedelta(seconds=30)
 """How long after its end a run's report may still be under way before the run counts as lost."""
 MAX_WATCH_STARTS = 60
+"""Within `WATCH_WINDOW`: the bound of our own on the controller-prober chain, whose loop detection is off."""
 MAX_CHAINED_STARTS = 50
 """The rest is for one start a minute: in an outage each run ends after three rounds, and a chain that used up all of
 its starts in four minutes would be blind for the next six, in which egress may come back."""
 SPACED = timedelta(seconds=20)
 """Runs that follow each other are at most SHORT_RUN apart in an outage; what is further apart, a tick began."""
-WATCH_WINDOW = timedelta(minutes=10)
-"""The bound of our own on the controller-prober chain, whose loop detection is off: 60 starts in 10 minutes."""
 RELOOK = timedelta(milliseconds=500)
 """A look right after an event can be old (FACTS: eventual consistency)."""
 
@@ -148,7 +148,7 @@ def with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
         return plan
     is_resting = plan.reason in (Reason.AT_REST, Reason.PAUSED) and memory.incident is None
     lasts = policy.watch_run if is_resting else min(policy.watch_run, SHORT_RUN)
-    run_id = f"{plan.group}-{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}"
+    run_id = run_id_of(plan.group, now)
     start = StartWatch(plan.group, run_id, lasts)
     memory = replace(memory, watch=WatchRun(run_id, now, lasts), watch_starts=(*starts, now))
     first, *rest = plan.stages or ((),)

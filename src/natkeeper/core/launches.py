@@ -164,4 +164,4 @@ def wait_after(repair: Repair) -> timedelta:
 
 def backed_off(refusals: int) -> timedelta:
     """How long to wait after so many refusals in a row."""
-    return min(FIRST_WAIT * (1 << min(refusals - 1, 10)), LONGEST_WAIT)
+    return min(FIRST_WAIT * (1 << min(max(refusals - 1, 0), 10)), LONGEST_WAIT)

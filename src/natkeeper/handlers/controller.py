@@ -27,10 +27,10 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     logger, policy = CONTROLLER.logger, CONTROLLER.settings.policy
     logger.set_correlation_id(context.aws_request_id)
     account = context.invoked_function_arn.split(":")[4]
-    groups = [each.name for each in policy.groups]
     try:
         region, request_id = os.environ.get("AWS_REGION"), context.aws_request_id
-        news = parse(event, account=account, region=region, groups=groups, request_id=request_id)
+        probers = CONTROLLER.settings.probers
+        news = parse(event, account=account, region=region, probers=probers, request_id=request_id)
     except (Foreign, Malformed) as refusal:
         logger.warning("trigger refused", extra={"kind": type(refusal).__name__, "why": str(refusal)})
         return {"refused": str(refusal)}

@@ -19,7 +19,7 @@ RESERVE_S = 2.0
 
 
 def handler(event: Any, context: Any = None) -> dict[str, Any]:
-    """Runs one probing run. ValueError, naming the field, for a bad request."""
+    """Runs one probing run. BadRequest, a ValueError that names the field, for a bad request."""
     request = probing.parse_request(event)
     limit = None if context is None else context.get_remaining_time_in_millis() / 1000 - RESERVE_S
     report = probing.run(request, limit=limit)

@@ -7,8 +7,8 @@ boto3 nor Powertools.
 """
 
 from natkeeper.triggers.event import parse
-from natkeeper.triggers.fields import Foreign, Malformed
+from natkeeper.triggers.fields import Foreign, Malformed, plain
 from natkeeper.triggers.record import from_record, to_record
 from natkeeper.triggers.report import parse_report
 
-__all__ = ["Foreign", "Malformed", "from_record", "parse", "parse_report", "to_record"]
+__all__ = ["Foreign", "Malformed", "from_record", "parse", "parse_report", "plain", "to_record"]

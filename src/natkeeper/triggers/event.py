@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 
+from natkeeper.core.bounds import LONGEST_PAUSE
 from natkeeper.core.news import (
     Command,
     HealthNotice,
@@ -15,37 +17,43 @@ from natkeeper.core.news import (
     News,
     ProbeFailed,
     RebalanceRecommended,
+    RunMode,
     SpotInterruption,
     Tick,
     Verb,
 )
-from natkeeper.triggers.fields import Foreign, Malformed, list_of, object_of, text_of
+from natkeeper.triggers.fields import Foreign, Malformed, list_of, object_of, plain, shown, text_of
 from natkeeper.triggers.report import LONGEST_ERROR, parse_report
 
 INSTANCE_STATES = frozenset({"pending", "running", "stopping", "stopped", "shutting-down", "terminated"})
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html"""
 
-LONGEST_PAUSE_MINUTES = 1440
+LONGEST_PAUSE_MINUTES = LONGEST_PAUSE // timedelta(minutes=1)
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 
 
 def parse(
-    event: object, *, account: str | None, region: str | None, groups: Collection[str], request_id: str | None = None
+    event: object,
+    *,
+    account: str | None,
+    region: str | None,
+    probers: Mapping[str, str],
+    request_id: str | None = None,
 ) -> News:
-    """Reads one event. `account` and `region` are ours (None: not checked), `groups` the configured names,
-    `request_id` the invocation's, by which a command that is delivered twice is known.
+    """Reads one event. `account` and `region` are ours (None: not checked), `probers` the configured groups and the
+    name of each one's prober, `request_id` the invocation's, by which a command that is delivered twice is known.
 
     Raises Foreign or Malformed, both ValueErrors, and nothing else.
     """
     if not isinstance(event, Mapping):
-        raise Malformed(f"event: expected an object, got {event!r:.80}; send one of the payloads in events/")
+        raise Malformed(f"event: expected an object, got {shown(event)}; send one of the payloads in events/")
     if "natkeeper" in event:
-        return _own(object_of(event, "natkeeper", "see events/operator-pause.json"), groups, request_id)
+        return _own(object_of(event, "natkeeper", "see events/operator-pause.json"), probers, request_id)
     if "requestPayload" in event and "requestContext" in event:
-        return _destination(event, account, region, groups)
+        return _destination(event, account, region, probers)
     if "detail-type" in event and "source" in event:
         return _event_bus(event, account, region)
-    raise Foreign(f"event: of no kind that natkeeper knows (fields: {', '.join(sorted(map(str, event)))[:120]})")
+    raise Foreign(f"event: of no kind that natkeeper knows (fields: {shown(sorted(map(str, event)))})")
 
 
 # EventBridge ---------------------------------------------------------------------------------------------------------
@@ -53,31 +61,31 @@ def parse(
 
 def _event_bus(event: Mapping[str, object], account: str | None, region: str | None) -> News:
     source, kind = event.get("source"), event.get("detail-type")
-    reader = _READERS.get(f"{source}/{kind}")
+    reader = _READERS.get((source, kind)) if isinstance(source, str) and isinstance(kind, str) else None
     if reader is None:
-        raise Foreign(f"detail-type: {kind!r:.80} from source {source!r:.80} is not one natkeeper acts upon")
+        raise Foreign(f"detail-type: {shown(kind)} from source {shown(source)} is not one natkeeper acts upon")
     _check_ours(event.get("account"), event.get("region"), account, region)
     return reader(object_of(event, "detail", "see events/ for AWS's shape"), region)
 
 
 def _check_ours(their_account: object, their_region: object, account: str | None, region: str | None) -> None:
     if account is not None and their_account != account:
-        raise Foreign(f"account: {their_account!r:.80} is not ours, {account}")
+        raise Foreign(f"account: {shown(their_account)} is not ours, {account}")
     if region is not None and their_region != region:
-        raise Foreign(f"region: {their_region!r:.80} is not ours, {region}")
+        raise Foreign(f"region: {shown(their_region)} is not ours, {region}")
 
 
 def _instance_id(detail: Mapping[str, object]) -> str:
     value = text_of(detail, "instance-id", "EC2 events name the instance in detail")
     if not _INSTANCE_ID.fullmatch(value):
-        raise Malformed(f"instance-id: {value!r:.80} is no instance; expected i- and 8 or 17 hexadecimal digits")
+        raise Malformed(f"instance-id: {shown(value)} is no instance; expected i- and 8 or 17 hexadecimal digits")
     return value
 
 
 def _state_change(detail: Mapping[str, object], _region: str | None) -> News:
     state = text_of(detail, "state", "EC2 events name the new state in detail")
     if state not in INSTANCE_STATES:
-        raise Malformed(f"state: {state!r:.80} is unknown; expected one of {', '.join(sorted(INSTANCE_STATES))}")
+        raise Malformed(f"state: {shown(state)} is unknown; expected one of {', '.join(sorted(INSTANCE_STATES))}")
     return InstanceChanged(_instance_id(detail), state)
 
 
@@ -95,10 +103,10 @@ def _health(detail: Mapping[str, object], region: str | None) -> News:
     about is in `eventRegion` (AWS Health User Guide, "Amazon EventBridge schema")."""
     service = detail.get("service")
     if service != "EC2":
-        raise Foreign(f"service: {service!r:.80} is not EC2")
+        raise Foreign(f"service: {shown(service)} is not EC2")
     about = detail.get("eventRegion", region)
     if region is not None and about != region:
-        raise Foreign(f"eventRegion: {about!r:.80} is not ours, {region}")
+        raise Foreign(f"eventRegion: {shown(about)} is not ours, {region}")
     code = text_of(detail, "eventTypeCode", "AWS Health names what happens")
     entities = list_of(detail, "affectedEntities", "AWS Health lists the resources, or an empty list")
     names = [entity.get("entityValue") for entity in entities if isinstance(entity, Mapping)]
@@ -110,12 +118,12 @@ def _scheduled(_detail: Mapping[str, object], _region: str | None) -> News:
     return Tick()
 
 
-_READERS: dict[str, Callable[[Mapping[str, object], str | None], News]] = {
-    "aws.ec2/EC2 Instance State-change Notification": _state_change,
-    "aws.ec2/EC2 Spot Instance Interruption Warning": _spot_warning,
-    "aws.ec2/EC2 Instance Rebalance Recommendation": _rebalance,
-    "aws.health/AWS Health Event": _health,
-    "aws.events/Scheduled Event": _scheduled,
+_READERS: dict[tuple[str, str], Callable[[Mapping[str, object], str | None], News]] = {
+    ("aws.ec2", "EC2 Instance State-change Notification"): _state_change,
+    ("aws.ec2", "EC2 Spot Instance Interruption Warning"): _spot_warning,
+    ("aws.ec2", "EC2 Instance Rebalance Recommendation"): _rebalance,
+    ("aws.health", "AWS Health Event"): _health,
+    ("aws.events", "Scheduled Event"): _scheduled,
 }
 
 
@@ -129,7 +137,7 @@ def _own(wish: Mapping[str, object], groups: Collection[str], request_id: str | 
     try:
         verb = Verb(text)
     except ValueError:
-        raise Malformed(f"command: {text!r:.80}; write one of {', '.join(verb.value for verb in Verb)}") from None
+        raise Malformed(f"command: {shown(text)}; write one of {', '.join(verb.value for verb in Verb)}") from None
     group = wish.get("group")
     if group is not None:
         group = _known(group, "group", groups, "leave it out for all groups")
@@ -139,7 +147,7 @@ def _own(wish: Mapping[str, object], groups: Collection[str], request_id: str | 
 
 def _known(name: object, field: str, groups: Collection[str], otherwise: str) -> str:
     if not isinstance(name, str) or name not in groups:
-        raise Malformed(f"{field}: {name!r:.80} is no group; write one of {', '.join(sorted(groups))}, or {otherwise}")
+        raise Malformed(f"{field}: {shown(name)} is no group; write one of {', '.join(sorted(groups))}, or {otherwise}")
     return name
 
 
@@ -150,7 +158,7 @@ def _minutes(verb: Verb, minutes: object) -> int | None:
             raise Malformed(f"minutes: belongs to pause, not to {verb.value}; leave it out")
         return None
     if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= LONGEST_PAUSE_MINUTES:
-        raise Malformed(f"minutes: {minutes!r:.80}; a pause needs a whole number from 1 to {LONGEST_PAUSE_MINUTES}")
+        raise Malformed(f"minutes: {shown(minutes)}; a pause needs a whole number from 1 to {LONGEST_PAUSE_MINUTES}")
     return minutes
 
 
@@ -170,19 +178,19 @@ def _to(verb: Verb, to: object, group: str | None, groups: Collection[str]) -> s
 # The prober's result -------------------------------------------------------------------------------------------------
 
 
-def _destination(event: Mapping[str, object], account: str | None, region: str | None, groups: Collection[str]) -> News:
+def _destination(
+    event: Mapping[str, object], account: str | None, region: str | None, probers: Mapping[str, str]
+) -> News:
     """An asynchronous invocation's record: what was asked (`requestPayload`), what came of it (`responsePayload`).
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"""
     context = object_of(event, "requestContext", "Lambda destinations carry it")
-    function = text_of(context, "functionArn", "Lambda destinations carry it").split(":")
-    if len(function) < 7:
-        raise Malformed(f"functionArn: {':'.join(function)!r:.120} is no function's; Lambda destinations carry it")
-    _check_ours(function[4], function[3], account, region)
+    function = text_of(context, "functionArn", "Lambda destinations carry it")
     asked = object_of(event, "requestPayload", "it must be a prober's request, which has group and run_id")
     group = text_of(asked, "group", "it must be a prober's request")
+    if group not in probers:
+        raise Foreign(f"group: {shown(group)} is not configured; it may have been removed")
+    _check_prober(function, probers[group], account, region)
     run_id = text_of(asked, "run_id", "it must be a prober's request")
-    if group not in groups:
-        raise Foreign(f"group: {group!r:.80} is not configured; it may have been removed")
     condition = text_of(context, "condition", "Lambda says Success, RetriesExhausted or EventAgeExceeded")
     outcome = event.get("responseContext")
     error = outcome.get("functionError") if isinstance(outcome, Mapping) else None
@@ -190,12 +198,24 @@ def _destination(event: Mapping[str, object], account: str | None, region: str |
         return ProbeFailed(group, run_id, _why(condition, error, event.get("responsePayload")))
     report = parse_report(object_of(event, "responsePayload", "the prober returns its report"))
     if (report.group, report.run_id) != (group, run_id):
-        raise Malformed(f"responsePayload: a report of run {report.run_id!r:.80} answers run {run_id!r:.80}; drop it")
+        raise Malformed(f"responsePayload: a report of run {shown(report.run_id)} answers run {shown(run_id)}; drop it")
+    if report.mode is RunMode.VERIFY:
+        raise Foreign("mode: a verification is waited for by whoever asked; its report never comes by a destination")
     return report
+
+
+def _check_prober(arn: str, prober: str, account: str | None, region: str | None) -> None:
+    """A report moves traffic, so it counts only from the group's own prober, whatever version or alias of it ran."""
+    parts = arn.split(":")
+    if len(parts) < 7 or parts[2] != "lambda" or parts[5] != "function":
+        raise Malformed(f"functionArn: {shown(arn)} is no function's; Lambda destinations carry it")
+    _check_ours(parts[4], parts[3], account, region)
+    if parts[6] != prober:
+        raise Foreign(f"functionArn: {shown(parts[6])} is not the group's prober, {prober}")
 
 
 def _why(condition: str, error: object, payload: object) -> str:
     """A run that was never started (EventAgeExceeded) has no payload."""
     message = payload.get("errorMessage") if isinstance(payload, Mapping) else None
     parts = [condition, *(part for part in (error, message) if isinstance(part, str) and part)]
-    return ": ".join(parts)[:LONGEST_ERROR]
+    return plain(": ".join(parts)[:LONGEST_ERROR])

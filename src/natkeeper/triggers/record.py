@@ -1,15 +1,16 @@
 """News as a plain JSON object and back, lossless: how the ledger keeps an inbox.
 
 Called by the ledger's adapter through `natkeeper.triggers`. `from_record` reads what `to_record` wrote, of this release
-or an earlier one.
+or an earlier one, and refuses everything else: whoever may write to the table may write to an inbox.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from natkeeper.core.bounds import LONGEST_PAUSE
 from natkeeper.core.news import (
     Command,
     HealthNotice,
@@ -25,8 +26,14 @@ from natkeeper.core.news import (
     Verb,
     Verdict,
 )
-from natkeeper.triggers.fields import Malformed
+from natkeeper.triggers.fields import Malformed, plain, shown
 
+T = TypeVar("T")
+REMEDY = "delete it, the next pass looks for itself"
+LARGEST = 1 << 53
+"""Beyond it a JSON number is not exact (RFC 8259, section 6)."""
+YEARS = range(2000, 9001)
+"""Of an instant: arithmetic with one near either end of the calendar overflows."""
 _MICROSECOND = timedelta(microseconds=1)
 _NO_ROUNDS = datetime.min.replace(tzinfo=UTC)
 
@@ -47,14 +54,16 @@ def to_record(news: News) -> dict[str, Any]:
     return {"type": type(news).__name__, **body}
 
 
-def from_record(record: Mapping[str, Any]) -> News:
+def from_record(record: object) -> News:
     """Raises Malformed for anything `to_record` never wrote."""
     try:
-        return _MAKERS[record["type"]](record)
+        if isinstance(record, Mapping):
+            return _MAKERS[record["type"]](record)
+    except Malformed:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise Malformed(
-            f"record: {error!r:.120} in {record!r:.120}; delete it, the next pass looks for itself"
-        ) from error
+        raise Malformed(f"record: {shown(error)} in {shown(record)}; {REMEDY}") from error
+    raise Malformed(f"record: expected an object, got {shown(record)}; {REMEDY}")
 
 
 def _report_record(report: ProbeReport) -> dict[str, Any]:
@@ -91,46 +100,99 @@ def _report_record(report: ProbeReport) -> dict[str, Any]:
 
 
 def _report(record: Mapping[str, Any]) -> ProbeReport:
-    started_at = datetime.fromisoformat(record["started_at"]) if record["started_at"] else _NO_ROUNDS
-    clocks = record["clocks"]
+    started_at = _instant(record["started_at"]) if record["started_at"] else _NO_ROUNDS
+    clocks = [_text(each) for each in _list(record["clocks"])]
 
-    def rounds(rows: list[list[Any]]) -> tuple[Round, ...]:
+    def rounds(rows: object) -> tuple[Round, ...]:
         return tuple(
-            Round(
-                started_at + int(offset) * _MICROSECOND,
-                clocks[int(clock)],
-                bool(ok),
-                None if rtt is None else float(rtt),
-            )
-            for offset, clock, ok, rtt in rows
+            Round(_in_time(started_at + _offset(offset)), clocks[_whole(clock)], bool(_whole(ok)), _rtt(rtt))
+            for offset, clock, ok, rtt in _list(rows)
         )
 
     return ProbeReport(
-        group=record["group"],
-        run_id=record["run_id"],
+        group=_text(record["group"]),
+        run_id=_text(record["run_id"]),
         mode=RunMode(record["mode"]),
         verdict=Verdict(record["verdict"]),
         rounds=rounds(record["rounds"]),
         canary=rounds(record["canary"]),
-        egress_address=record["egress_address"],
-        egress_address_at=datetime.fromisoformat(seen_at) if (seen_at := record.get("egress_address_at")) else None,
-        errors=tuple(record["errors"]),
+        egress_address=_maybe(_text, record["egress_address"]),
+        egress_address_at=_maybe(_instant, record.get("egress_address_at")),
+        errors=tuple(_text(each) for each in _list(record["errors"])),
     )
 
 
 def _command(record: Mapping[str, Any]) -> Command:
-    minutes = record["minutes"]
-    whole = None if minutes is None else int(minutes)
-    return Command(Verb(record["verb"]), record["group"], whole, record["to"], record.get("request_id"))
+    minutes, asked = _maybe(_whole, record["minutes"]), _maybe(_text, record.get("request_id"))
+    if minutes is not None and not 1 <= minutes <= LONGEST_PAUSE // timedelta(minutes=1):
+        raise ValueError(f"{minutes} minutes")
+    return Command(Verb(record["verb"]), _maybe(_text, record["group"]), minutes, _maybe(_text, record["to"]), asked)
+
+
+def _health(record: Mapping[str, Any]) -> HealthNotice:
+    ids = tuple(_text(each) for each in _list(record["instance_ids"]))
+    return HealthNotice(_text(record["code"]), ids, _whole(record.get("asks", 0)))
+
+
+# -- one value, or refusing
+
+
+def _maybe(read: Callable[[object], T], value: object) -> T | None:
+    return None if value is None else read(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or plain(value) != value:
+        raise TypeError(f"{shown(value)} is no text")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{shown(value)} is no list")
+    return value
+
+
+def _whole(value: object) -> int:
+    """JSON of an earlier release has 3.0 for 3."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
+        raise TypeError(f"{shown(value)} is no count")
+    return int(value)
+
+
+def _offset(value: object) -> timedelta:
+    """The canary's first round may be a little before the first of all."""
+    whole = -_whole(-value) if isinstance(value, (int, float)) and value < 0 else _whole(value)
+    return whole * _MICROSECOND
+
+
+def _rtt(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
+        raise TypeError(f"{shown(value)} is no span")
+    return float(value)
+
+
+def _instant(value: object) -> datetime:
+    return _in_time(datetime.fromisoformat(_text(value)))
+
+
+def _in_time(instant: datetime) -> datetime:
+    if instant.tzinfo is None or instant.year not in YEARS:
+        raise ValueError(f"{instant} is no instant")
+    return instant
 
 
 _MAKERS: dict[str, Callable[[Mapping[str, Any]], News]] = {
     "Tick": lambda _: Tick(),
-    "InstanceChanged": lambda record: InstanceChanged(record["instance_id"], record["state"]),
-    "SpotInterruption": lambda record: SpotInterruption(record["instance_id"], record["action"], record.get("asks", 0)),
-    "RebalanceRecommended": lambda record: RebalanceRecommended(record["instance_id"]),
-    "HealthNotice": lambda record: HealthNotice(record["code"], tuple(record["instance_ids"]), record.get("asks", 0)),
+    "InstanceChanged": lambda record: InstanceChanged(_text(record["instance_id"]), _text(record["state"])),
+    "SpotInterruption": lambda record: SpotInterruption(
+        _text(record["instance_id"]), _text(record["action"]), _whole(record.get("asks", 0))
+    ),
+    "RebalanceRecommended": lambda record: RebalanceRecommended(_text(record["instance_id"])),
+    "HealthNotice": _health,
     "ProbeReport": _report,
-    "ProbeFailed": lambda record: ProbeFailed(record["group"], record["run_id"], record["error"]),
+    "ProbeFailed": lambda record: ProbeFailed(_text(record["group"]), _text(record["run_id"]), _text(record["error"])),
     "Command": _command,
 }

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import AddressValueError, IPv4Address
+from itertools import pairwise
 from typing import TypeVar, cast
 
 from natkeeper.core.news import ProbeReport, Round, RunMode, Verdict
-from natkeeper.triggers.fields import Malformed, list_of, text_of
+from natkeeper.triggers.fields import Malformed, list_of, plain, shown, text_of
 
 REPORT_VERSION = 1
 """`probing.engine.VERSION` writes it."""
@@ -34,7 +35,7 @@ def parse_report(report: Mapping[str, object]) -> ProbeReport:
     is good only if it says 1."""
     version = report.get("version")
     if isinstance(version, bool) or version != REPORT_VERSION:
-        raise Malformed(f"version: {version!r:.80} is not {REPORT_VERSION}; deploy prober and controller together")
+        raise Malformed(f"version: {shown(version)} is not {REPORT_VERSION}; deploy prober and controller together")
     clock = text_of(report, "clock", "the prober names its clock")
     started_at = _instant(text_of(report, "started_at", "the prober says when it began"), "started_at")
     errors = list_of(report, "errors", "the prober lists them, or an empty list")
@@ -47,8 +48,12 @@ def parse_report(report: Mapping[str, object]) -> ProbeReport:
         canary=_rounds(report, "canary", clock, started_at),
         egress_address=_address(report.get("egress_address")),
         egress_address_at=_address_at(report.get("egress_address_ms"), started_at),
-        errors=tuple(str(error)[:LONGEST_ERROR] for error in errors[:MOST_ERRORS]),
+        errors=tuple(_error(each) for each in errors[:MOST_ERRORS]),
     )
+
+
+def _error(value: object) -> str:
+    return plain(value[:LONGEST_ERROR]) if isinstance(value, str) else shown(value)
 
 
 def _one_of(kind: type[Choice], source: Mapping[str, object], field: str) -> Choice:
@@ -56,7 +61,7 @@ def _one_of(kind: type[Choice], source: Mapping[str, object], field: str) -> Cho
     for choice in kind:
         if choice.value == text:
             return choice
-    raise Malformed(f"{field}: {text!r:.80} is none of {', '.join(choice.value for choice in kind)}")
+    raise Malformed(f"{field}: {shown(text)} is none of {', '.join(choice.value for choice in kind)}")
 
 
 def _instant(text: str, field: str) -> datetime:
@@ -66,7 +71,7 @@ def _instant(text: str, field: str) -> datetime:
             raise ValueError
         return instant.astimezone(UTC)
     except ValueError:
-        raise Malformed(f"{field}: {text!r:.80} is no instant; expected ISO 8601 with its offset from UTC") from None
+        raise Malformed(f"{field}: {shown(text)} is no instant; expected ISO 8601 with its offset from UTC") from None
 
 
 def _address(value: object) -> str | None:
@@ -77,14 +82,14 @@ def _address(value: object) -> str | None:
             return str(IPv4Address(value))
     except AddressValueError:
         pass
-    raise Malformed(f"egress_address: {value!r:.80} is no IPv4 address; expected one, or null when it was not seen")
+    raise Malformed(f"egress_address: {shown(value)} is no IPv4 address; expected one, or null when it was not seen")
 
 
 def _address_at(value: object, started_at: datetime) -> datetime | None:
     if value is None:
         return None
     if not _is_number(value, LONGEST_RUN_MS):
-        raise Malformed(f"egress_address_ms: {value!r:.80} is no number from 0 to {LONGEST_RUN_MS}, nor null")
+        raise Malformed(f"egress_address_ms: {shown(value)} is no number from 0 to {LONGEST_RUN_MS}, nor null")
     return started_at + timedelta(milliseconds=cast(float, value))
 
 
@@ -96,7 +101,10 @@ def _rounds(report: Mapping[str, object], field: str, clock: str, started_at: da
     rows = list_of(report, field, "rows of [offset_ms, ok, rtt_ms]")
     if len(rows) > MOST_ROUNDS:
         raise Malformed(f"{field}: {len(rows)} rows are more than {MOST_ROUNDS}; no run is that long")
-    return tuple(_round(row, field, index, clock, started_at) for index, row in enumerate(rows))
+    rounds = tuple(_round(row, field, index, clock, started_at) for index, row in enumerate(rows))
+    if any(after.sent_at < before.sent_at for before, after in pairwise(rounds)):
+        raise Malformed(f"{field}: the rows are not in the order in which they were sent; no prober reports them so")
+    return rounds
 
 
 def _round(row: object, field: str, index: int, clock: str, started_at: datetime) -> Round:
@@ -111,12 +119,12 @@ def _round(row: object, field: str, index: int, clock: str, started_at: datetime
 
 def _checked_round(row: object, field: str, clock: str, started_at: datetime) -> Round:
     if not isinstance(row, list) or len(row) < 3:
-        raise Malformed(f"{field}: {row!r:.80} is no row of [offset_ms, ok, rtt_ms]")
+        raise Malformed(f"{field}: {shown(row)} is no row of [offset_ms, ok, rtt_ms]")
     offset, ok, rtt = row[:3]
     if not _is_number(offset, LONGEST_RUN_MS):
-        raise Malformed(f"{field}: offset_ms {offset!r:.80} is no number from 0 to {LONGEST_RUN_MS}")
+        raise Malformed(f"{field}: offset_ms {shown(offset)} is no number from 0 to {LONGEST_RUN_MS}")
     if isinstance(ok, bool) or ok not in (0, 1):
-        raise Malformed(f"{field}: ok must be 0 or 1, not {ok!r:.80}")
+        raise Malformed(f"{field}: ok must be 0 or 1, not {shown(ok)}")
     if rtt is not None and not _is_number(rtt, LONGEST_RTT_MS):
-        raise Malformed(f"{field}: rtt_ms {rtt!r:.80} is no number from 0 to {LONGEST_RTT_MS}, nor null")
+        raise Malformed(f"{field}: rtt_ms {shown(rtt)} is no number from 0 to {LONGEST_RTT_MS}, nor null")
     return Round(started_at + timedelta(milliseconds=offset), clock, ok == 1, None if rtt is None else float(rtt))

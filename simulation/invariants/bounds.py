@@ -1,0 +1,85 @@
+"""29. Nothing that the ledger says locks a group for longer than a lease, or is of a time that has not been.
+
+Called by `simulation.invariants.judge` with each call to the ledger's table, at the instant of its effect.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from natkeeper.core.bounds import LEASE
+from simulation.api import Call
+from simulation.book import SKEW, Book, on_hub
+from simulation.errors import ApiError
+from simulation.hub import SECOND
+
+LONGEST = LEASE // timedelta(microseconds=1)
+GRACE = 2 * SECOND
+"""For clocks that differ, and for the calls on the way."""
+AHEAD_BY_NATURE = ("until", "paused_until", "dooms")
+"""An exclusion's end, a pause's, and the stops that AWS announced. The first two have bounds of their own."""
+INSTANTS = re.compile(r'"(\d{4}-\d\d-\d\dT[^"]{8,})"')
+
+
+def lease_is_no_longer_than_a_lease(book: Book, call: Call, error: ApiError | None) -> str | None:
+    """Whoever asks is given the lease, at the latest when one has passed in which it was refused and nobody got it."""
+    group = _asked_for(call)
+    if group is None:
+        return None
+    if error is None:
+        book.refused_since.pop(group, None)
+        return None
+    if error.code != "ConditionalCheckFailedException":
+        return None
+    since = book.refused_since.setdefault(group, book.now)
+    longest = LONGEST + GRACE + (SKEW if book.world.fires["clock-skew"] else 0)
+    if book.now - since <= longest:
+        return None
+    return (
+        f"zone {group} has been locked for {(book.now - since) / 1e6:.0f} s: its lease is refused, and nobody took it"
+    )
+
+
+def _asked_for(call: Call) -> str | None:
+    """Whose lease the call takes, by an update or with the whole item."""
+    if call.operation == "UpdateItem" and ":until" in call.params["ExpressionAttributeValues"]:
+        return str(call.params["Key"]["sk"]["S"])
+    if call.operation == "PutItem" and "lease_until" in call.params["Item"]:
+        return str(call.params["Item"]["sk"]["S"])
+    return None
+
+
+def nothing_of_the_future_is_remembered(_book: Book, call: Call) -> str | None:
+    """Of what natkeeper writes down itself, by its own clock."""
+    if call.operation != "UpdateItem":
+        return None
+    memory = call.params["ExpressionAttributeValues"].get(":memory")
+    if memory is None:
+        return None
+    latest = call.sent_at + call.invocation.skew + LONGEST + GRACE
+    if all(on_hub(_instant(each)) <= latest for each in INSTANTS.findall(memory["S"])):
+        return None
+    late = [name for name, at in _named(json.loads(memory["S"])) if on_hub(at) > latest]
+    return f"zone {call.params['Key']['sk']['S']} remembers {late[0]} of the future" if late else None
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, datetime]]:
+    """Each instant, with its field."""
+    if name in AHEAD_BY_NATURE:
+        return
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _named(child, key)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _named(child, name)
+    elif isinstance(value, str) and INSTANTS.fullmatch(f'"{value}"'):
+        yield name, _instant(value)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
