@@ -115,6 +115,33 @@ def _loss(act: Act) -> None:
 
 
 @fault(
+    "nats-too-small",
+    "Packets",
+    weight=3,
+    sees='"too small", once, and an incident of cause `overloaded`',
+    does="goes to a neighbour once; when that one's own packets are lost beside, comes back and stays while some get "
+    "through",
+    never="takes every group's packets along from NAT to NAT",
+)
+def _too_small(act: Act) -> None:
+    packets, group = act.world.packets, act.group()
+    machines = act.running()
+    packets.loads = {each.name: 2.2 if each.name == group else 0.2 for each in act.world.policy.groups}
+    for each in machines:
+        each.megabits = 0.8
+    act.fired("nats-too-small")
+    act.world.packets_changed()
+
+    def mend() -> None:
+        packets.loads = {}
+        for each in machines:
+            each.megabits = None
+        act.world.packets_changed()
+
+    act.later(mend)
+
+
+@fault(
     "latency",
     "Packets",
     sees="nothing up to the probes' time-out; beyond it a failover",

@@ -82,6 +82,8 @@ def _works(book: Book, group: str, move: Move) -> bool:
         return False
     if world.packets.is_public_access_blocked or owner.megabits is not None:
         return False
+    if world.fires["nats-too-small"]:
+        return False  # the load is less by now, and packets that it cost are still told of
     return not _is_deceived(book, group)
 
 

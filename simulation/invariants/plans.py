@@ -166,10 +166,12 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
 
 
 def _dark_since(book: Book, group: str) -> int | None:
-    """Since when no new connection of the group's gets through; None where one does, or some do."""
+    """Since when no new connection of the group's gets through; None where one does, or some do or did just before."""
     since = None
     for at, fate in reversed(book.world.fates[group]):
-        if fate.is_ok or fate.loss or not fate.is_known:
+        if fate.loss:
+            return None
+        if fate.is_ok or not fate.is_known:
             break
         since = at
     return since
