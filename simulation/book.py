@@ -90,8 +90,8 @@ class Book:
     """Group to when its prober's rounds last reached a pass."""
     unseen_since: dict[str, int] = field(default_factory=dict)
     """Group to since when every look for it has failed."""
-    refused_since: dict[str, int] = field(default_factory=dict)
-    """Group to since when nobody has got its lease and somebody was refused it."""
+    refused_since: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Group to since when nobody has got its lease and somebody was refused it, and who was the last."""
     writes: int = 0
     wrote_at: int = 0
     ledger_writes: int = 0

@@ -1,6 +1,7 @@
 """29. Nothing that the ledger says locks a group for longer than a lease, or is of a time that has not been.
 
-Called by `simulation.invariants.judge` with each call to the ledger's table, at the instant of its effect.
+Called by `simulation.invariants.judge` with each call to the ledger's table, at the instant of its effect, and at the
+end of an invocation.
 """
 
 from __future__ import annotations
@@ -16,32 +17,40 @@ from simulation.api import Call
 from simulation.book import SKEW, Book, on_hub
 from simulation.errors import ApiError
 from simulation.hub import SECOND
+from simulation.invocation import Invocation
 
 LONGEST = LEASE // timedelta(microseconds=1)
 GRACE = 2 * SECOND
 """For clocks that differ, and for the calls on the way."""
+ANSWERS = ("ConditionalCheckFailedException", "ValidationException")
+"""Of the table to a call that is as it should be, and to one that a broken item makes impossible."""
 AHEAD_BY_NATURE = ("until", "paused_until", "dooms")
 """An exclusion's end, a pause's, and the stops that AWS announced. The first two have bounds of their own."""
 INSTANTS = re.compile(r'"(\d{4}-\d\d-\d\dT[^"]{8,})"')
 
 
-def lease_is_no_longer_than_a_lease(book: Book, call: Call, error: ApiError | None) -> str | None:
-    """Whoever asks is given the lease, at the latest when one has passed in which it was refused and nobody got it."""
+def note_lease(book: Book, call: Call, error: ApiError | None) -> None:
+    """Who is given a lease, or refused it. While the table answers nobody, nobody is refused."""
+    if error is not None and error.code not in ANSWERS:
+        book.refused_since.clear()
     group = _asked_for(call)
     if group is None:
-        return None
+        return
     if error is None:
         book.refused_since.pop(group, None)
-        return None
-    if error.code != "ConditionalCheckFailedException":
-        return None
-    since = book.refused_since.setdefault(group, book.now)
+    elif error.code == "ConditionalCheckFailedException":
+        since, _ = book.refused_since.get(group, (book.now, 0))
+        book.refused_since[group] = (since, call.invocation.serial)
+
+
+def lease_is_no_longer_than_a_lease(book: Book, invocation: Invocation) -> str | None:
+    """Whoever asks is given the lease, at the latest when one has passed in which it was refused and nobody got it.
+    Asked when an invocation ends: it may be refused, and see then that the lease is none."""
     longest = LONGEST + GRACE + (SKEW if book.world.fires["clock-skew"] else 0)
-    if book.now - since <= longest:
-        return None
-    return (
-        f"zone {group} has been locked for {(book.now - since) / 1e6:.0f} s: its lease is refused, and nobody took it"
-    )
+    for group, (since, serial) in book.refused_since.items():
+        if serial == invocation.serial and book.now - since > longest:
+            return f"zone {group} has been locked for {(book.now - since) / 1e6:.0f} s: nobody is given its lease"
+    return None
 
 
 def _asked_for(call: Call) -> str | None:
@@ -53,7 +62,7 @@ def _asked_for(call: Call) -> str | None:
     return None
 
 
-def nothing_of_the_future_is_remembered(_book: Book, call: Call) -> str | None:
+def nothing_of_the_future_is_remembered(call: Call) -> str | None:
     """Of what natkeeper writes down itself, by its own clock."""
     if call.operation != "UpdateItem":
         return None

@@ -16,7 +16,11 @@ from simulation.api import Call
 from simulation.book import HELD, MOVES, Book, Move
 from simulation.errors import ApiError
 from simulation.hub import SECOND, Killed
-from simulation.invariants.bounds import lease_is_no_longer_than_a_lease, nothing_of_the_future_is_remembered
+from simulation.invariants.bounds import (
+    lease_is_no_longer_than_a_lease,
+    note_lease,
+    nothing_of_the_future_is_remembered,
+)
 from simulation.invariants.calls import SENT, WRITES, group_of, no_secret_is_written
 from simulation.invariants.moves import (
     a_move_is_followed_only_when_its_target_is_dead,
@@ -90,11 +94,13 @@ class Invariants(Judge):
         if call.operation == "Invoke" and call.params["InvocationType"] == "RequestResponse":
             book.unproven -= {each for each in book.unproven if each[0] == call.invocation.serial}
         if not call.is_write:
-            if call.service == "dynamodb" and call.operation != "Query":
-                self._bounded(call, error)
+            if call.service == "dynamodb":
+                note_lease(book, call, error)
             if call.service == "dynamodb" and call.operation != "Query" and error is None:
                 book.ledger_writes += 1
                 self._recorded(call)
+                if (wrong := nothing_of_the_future_is_remembered(call)) is not None:
+                    book.broke(29, wrong)
             return
         if call.operation == "RunInstances" and error is None:
             self._launched(call)
@@ -106,13 +112,6 @@ class Invariants(Judge):
             book.wrote_at = book.now
         elif error.code == "IdempotentParameterMismatch":
             book.broke(5, f"token {call.params['ClientToken']} was used for another request")
-
-    def _bounded(self, call: Call, error: ApiError | None) -> None:
-        """29. Nothing that the ledger says locks a group for longer than a lease."""
-        wrong = lease_is_no_longer_than_a_lease(self.book, call, error)
-        wrong = wrong or (nothing_of_the_future_is_remembered(self.book, call) if error is None else None)
-        if wrong is not None:
-            self.book.broke(29, wrong)
 
     def _recorded(self, call: Call) -> None:
         """What a group is remembered to say of its path: that is all that the other groups' passes can know of it. A
@@ -211,6 +210,8 @@ class Invariants(Judge):
         book = self.book
         if error is not None and not isinstance(error, Killed):
             book.broke(20, f"a pass raised {error!r}")
+        if error is None and (wrong := lease_is_no_longer_than_a_lease(book, invocation)) is not None:
+            book.broke(29, wrong)
         if error is None:
             for group in book.unrecorded:
                 book.was_recorded(group, invocation.serial)  # or should have been: it had the time

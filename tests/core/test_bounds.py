@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from natkeeper.core.bounds import _PARTS, LEASE, LONGEST_PAUSE, REACHED, SPACED, bounded
+from natkeeper.core.downtime import Disturbance
 from natkeeper.core.incident import (
     AddressMove,
     BackOff,
@@ -183,3 +184,18 @@ def test_one_good_report_of_the_future_makes_nobody_deaf() -> None:
     world.step(report("ooooo", HOUR), now=0)
     assert world.step(report("ooxxx", 30), now=36).reason.value == "fail-over"
     assert UP.is_ok
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "is_kept"),
+    [
+        (Disturbance(at(-9), at(-8), rounds("o", -7)[0]), True),
+        (Disturbance(at(-9)), True),
+        (Disturbance(at(HOUR)), False),
+        (Disturbance(at(-9), at(HOUR)), False),
+        (Disturbance(at(-9), at(-8), rounds("o", HOUR)[0]), False),
+    ],
+)
+def test_a_disturbance_that_has_not_been_widens_no_interval(disturbance: Disturbance, is_kept: bool) -> None:
+    known = Incident("a-1", "a", Cause.PROBES_FAILED, at(-9), "eni-a", rounds("ox", -9), disturbances=(disturbance,))
+    assert bound(incident=known).incident == (known if is_kept else replace(known, disturbances=()))

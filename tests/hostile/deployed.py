@@ -45,6 +45,8 @@ def settings(world: World) -> dict[str, str]:
     """The controller's environment, as template.yaml writes it, for a world of `tests.support.worlds`."""
     found = {
         "NATKEEPER_STACK": "test",
+        "NATKEEPER_VPC_ID": "vpc-1",
+        "NATKEEPER_INSTANCE_PROFILE": f"arn:aws:iam::{ACCOUNT}:instance-profile/nat",
         "NATKEEPER_INSTANCE_TYPES": "t4g.nano,t4g.micro",
         "NATKEEPER_STANDBY": "none",
         "NATKEEPER_PROBE_TARGETS": "tcp://192.0.2.1:443,tcp://192.0.2.2:443,tcp://192.0.2.3:443",
@@ -67,7 +69,7 @@ def settings(world: World) -> dict[str, str]:
             "tables": ",".join(each.table_ids),
             "cidr": each.cidr,
             "subnet": each.subnet_id,
-            "private": f"private-{each.name}",
+            "private": each.private_subnet_id,
             "allocation": each.allocation_id,
             "address": each.public_address,
             "prober": f"natkeeper-prober-{each.name}",

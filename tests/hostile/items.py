@@ -117,7 +117,7 @@ FUTURES: dict[str, Callable[[datetime], Any]] = {
         for name in (
             "moved_at", "led_since", "down_at", "failing_since", "external_at", "targets_back_at", "withdrawn_at",
             "standby_replaced_at", "throttled_at", "stable_since", "measured_until", "borrowed_at", "not_home_since",
-            "unseen_since",
+            "unseen_since", "apart_until", "settled_since", "strange_at",
         )
     },
     **{name: lambda at: (at,) * 60 for name in ("failovers", "launches", "watch_starts", "checks_mended")},

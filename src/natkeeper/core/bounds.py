@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
+from natkeeper.core.downtime import Disturbance
 from natkeeper.core.incident import RECENT_ROUNDS, Incident, Memory, WatchRun
 from natkeeper.core.news import Round
 from natkeeper.core.policy import Policy
@@ -126,11 +127,19 @@ def _reached(*names: str) -> Callable[[Any, datetime, datetime], Any]:
 
 def _incident(incident: Incident, now: datetime, latest: datetime) -> Incident:
     found: Incident = _reached("opened_at", "recovered_at")(incident, now, latest)
-    rounds = tuple(each for each in found.rounds if each.sent_at <= latest)
-    disturbances = tuple(each for each in found.disturbances if max(each.begin, each.end or each.begin) <= latest)
-    if (rounds, disturbances) == (found.rounds, found.disturbances):
+    if all(each.sent_at <= latest for each in found.rounds) and all(_was(each, latest) for each in found.disturbances):
         return found
-    return replace(found, rounds=rounds, disturbances=disturbances)
+    return replace(
+        found,
+        rounds=tuple(each for each in found.rounds if each.sent_at <= latest),
+        disturbances=tuple(each for each in found.disturbances if _was(each, latest)),
+    )
+
+
+def _was(disturbance: Disturbance, latest: datetime) -> bool:
+    proof = disturbance.proof
+    instants = (disturbance.begin, disturbance.end, proof.sent_at if proof is not None else None)
+    return all(each is None or each <= latest for each in instants)
 
 
 def _has_been(at: datetime, _now: datetime, latest: datetime) -> datetime | None:
