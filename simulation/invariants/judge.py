@@ -10,7 +10,7 @@ import json
 
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Happening, IncidentClosed, MoveAddress, Plan, Reason
-from natkeeper.errors import Trouble
+from natkeeper.errors import Refused, Trouble
 from natkeeper.ports import Outcome
 from simulation.api import Call
 from simulation.book import HELD, MOVES, Book, Move
@@ -59,7 +59,11 @@ def interval_contains_the_truth(book: Book, invocation: Invocation, closed: Inci
 
 
 def _is_mute(outcome: Outcome) -> bool:
-    return isinstance(outcome.action, MoveAddress) and outcome.trouble is not None and outcome.trouble.is_refusal
+    trouble = outcome.trouble
+    is_refused = isinstance(trouble, Refused) or (
+        trouble is not None and trouble.code.startswith("InvalidAllocationID")
+    )
+    return isinstance(outcome.action, MoveAddress) and is_refused
 
 
 class Invariants(Judge):

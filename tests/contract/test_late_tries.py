@@ -43,7 +43,7 @@ class Aws:
         self.client = client = boto3.client(
             "ec2", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b", config=config
         )
-        launches = LaunchSettings("lt-1", "1", "sg-1", lambda *_: ("", ""))
+        launches = LaunchSettings("lt-1", "1", "sg-1", lambda *_: ("", ""), "vpc-1", "profile")
         patient = None if launching is None else lambda: launching.client
         self.ec2 = Ec2(client, settings_of(Setting()).policy, launches, one_after_the_other, patient)
         client.meta.events.register_last("before-send.ec2", self._answer)
