@@ -12,9 +12,7 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from natkeeper.adapters.codec import encode
 from natkeeper.adapters.ec2_facts import ROLE_TAG, STACK_TAG
-from natkeeper.adapters.items import memory_of
 from natkeeper.core.bounds import LEASE
 from natkeeper.core.finish import OVERDUE
 from natkeeper.core.flapping import LONGEST_QUIET
@@ -38,6 +36,8 @@ HEALED_WITHIN = 180 * SECOND
 s), a proof. The slowest of 3,000 ways home took 137 s beside its waits and what AWS took (seed 800055371)."""
 SLOW_CALLS = 90 * SECOND
 """So much more where calls take seconds: a look that fails waits for the next run or tick."""
+SHAPES = {"repair": dict, "standby_repair": dict, "incident": dict, "back_offs": list}
+"""What is asked of a memory here, where nobody broke it."""
 UNHEARD = ("prober-result-lost", "ledger-down", "ledger-throttled", "lease-ends-mid-plan")
 """By these a run's report may be lost: on its way, or with the pass that heard it and could not write it down."""
 
@@ -121,7 +121,9 @@ def is_lossy(world: World) -> bool:
 
 def remembered(world: World) -> Iterator[dict[str, Any]]:
     """What the ledger has of each group's memory."""
-    return (encode(memory_of(item)[0]) for item in group_items(world) if "memory" in item)
+    for item in group_items(world):
+        memory = remembered_by(item)
+        yield {name: each for name, each in memory.items() if isinstance(each, SHAPES.get(name, object))}
 
 
 def remembered_by(item: dict[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,12 @@ def test_what_is_waited_for_since_the_future_is_not_waited_for(name: str) -> Non
     assert getattr(bound(**{name: at(HOUR)}), name) is None
 
 
+@pytest.mark.parametrize(("seen_at", "is_kept"), [(at(-1), True), (None, False), (at(HOUR), False)])
+def test_an_address_that_nobody_can_have_seen_excuses_nothing(seen_at: datetime | None, is_kept: bool) -> None:
+    found = bound(strange_address="198.51.100.9", strange_at=seen_at)
+    assert (found.strange_address is not None, found.strange_at is not None) == (is_kept, is_kept)
+
+
 def test_a_group_without_a_target_has_never_been_moved() -> None:
     assert bounded(Memory(moved_at=at(HOUR)), at(0), POLICY).moved_at is None
 

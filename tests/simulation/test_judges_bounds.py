@@ -34,7 +34,7 @@ def recorded(memory: Memory) -> Call:
     """The write that keeps it in the ledger."""
     text = json.dumps(encode(memory), separators=(",", ":"))
     params = {"Key": {"sk": {"S": "a"}}, "ExpressionAttributeValues": {":memory": {"S": text}}}
-    return Call("dynamodb", "UpdateItem", params, cast(Any, SimpleNamespace(serial=1)), 1, 0)
+    return Call("dynamodb", "UpdateItem", params, cast(Any, SimpleNamespace(serial=1, skew=0)), 1, 0)
 
 
 def test_a_group_is_down_for_the_others_once_it_is_recorded() -> None:

@@ -70,6 +70,8 @@ def _ends(memory: Memory, now: datetime, policy: Policy) -> dict[str, Any]:
         changes["target"] = None
     if memory.down_at is not None and memory.down_at > latest:
         changes |= {"is_down": False, "down_at": None, "failing_since": None}
+    if memory.strange_address is not None and (memory.strange_at is None or memory.strange_at > latest):
+        changes |= {"strange_address": None, "strange_at": None}  # nobody can have seen it there
     if memory.paused_until is not None and memory.paused_until > latest + LONGEST_PAUSE:
         changes["paused_until"] = None
     longest = latest + policy.exclusion
