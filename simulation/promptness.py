@@ -17,7 +17,15 @@ from simulation.patience import an_address, aws, can_carry
 from simulation.setting import Setting
 from simulation.world import World
 
-UNSEEN = ("targets-down", "names-only", "prober-cut-off", "route-edited", "route-deleted", "all-routes-deleted")
+UNSEEN = (
+    "targets-down",
+    "names-only",
+    "nats-too-small",
+    "prober-cut-off",
+    "route-edited",
+    "route-deleted",
+    "all-routes-deleted",
+)
 """Probes cannot tell, or another table than the prober's is dark: that waits for a tick."""
 STRANDED = 45 * SECOND
 """Found within five seconds, moved within one. What is longer is a stack whose NATs all failed: one that was tried

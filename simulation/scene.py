@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from natkeeper.adapters.codec import decode, encode
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Memory, Proof
+from natkeeper.core.runs import run_id_of
 from simulation.answers import instant
 from simulation.api import Call, Rule
 from simulation.errors import ApiError
@@ -197,7 +198,10 @@ class Scene:
         """A watch run of the zone's prober, played to its end: how the controller hears of packets."""
         world = self.world
         world._changed()
-        request: dict[str, Any] = {"group": zone, "run_id": f"{zone}-before", "mode": "watch", "targets": list(TARGETS)}
+        started_at = self.moment()
+        self.remember(zone, watch_starts=(started_at,))
+        run_id = run_id_of(zone, started_at)
+        request: dict[str, Any] = {"group": zone, "run_id": run_id, "mode": "watch", "targets": list(TARGETS)}
         request |= {"canary": f"{CANARY}:443", "interval": 1.0, "timeout": 0.8, "rounds_to_fail": 3, "quorum": 2}
         found: list[dict[str, Any]] = []
         run = Run(

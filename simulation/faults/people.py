@@ -188,7 +188,9 @@ def _terraform(act: Act) -> None:
 )
 def _address(act: Act) -> None:
     group = act.world.policy.group(act.group())
-    elastic = act.world.ec2.elastics[group.allocation_id]
+    elastic = act.world.ec2.elastics.get(group.allocation_id)
+    if elastic is None:
+        return  # somebody has released it
     act.fired("address-moved-by-hand")
     act.world.ec2.release(elastic)
     act.world._changed()

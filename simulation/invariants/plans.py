@@ -321,8 +321,7 @@ def _is_dead_by_state(book: Book, invocation: Invocation, group: str) -> bool:
 def _has_no_address(book: Book, invocation: Invocation, group: str) -> bool:
     """Its Elastic IP is gone by the look, or EC2 refuses to move it: packets leave from nowhere, whatever NATs do."""
     plan, seen = invocation.plans[group], invocation.seen
-    incident = plan.memory.incident
-    if seen is None or incident is None or incident.cause not in (Cause.ADDRESS_GONE, Cause.ADDRESS_REFUSED):
+    if seen is None:
         return False
     is_refused = any(each.kind == MOVING_ADDRESS and each.refusals > 1 for each in plan.memory.back_offs)
     return is_refused or book.world.policy.group(group).allocation_id not in seen.addresses

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from natkeeper.core.incident import AddressMove, Canary
+from natkeeper.core.incident import AddressMove, Canary, Exclusion
 from natkeeper.core.plan import Reason
 from simulation.api import READS, Call, Rule
 from simulation.bus import TICK
@@ -160,9 +160,27 @@ def _asked(scene: Scene) -> dict[str, Any]:
 
 @situation("the failovers of an hour are used up", Reason.BUDGET_EXHAUSTED)
 def _exhausted(scene: Scene) -> dict[str, Any]:
-    scene.remember("a", failovers=tuple(scene.moment((60 + each) * SECOND) for each in range(6)))
+    lost = Exclusion(scene.eni(scene.nat("b")), scene.moment(SECOND), scene.moment(61 * SECOND))
+    scene.remember("a", failovers=tuple(scene.moment((60 + each) * SECOND) for each in range(6)), exclusions=(lost,))
     scene.world.ec2.stop(scene.nat("a"))
     return scene.changed(scene.nat("a"))
+
+
+@situation("the Elastic IP is gone, another stands in", Reason.BORROW_ADDRESS, is_home_reachable=False)
+def _borrowed(scene: Scene) -> dict[str, Any]:
+    ec2 = scene.world.ec2
+    ec2.release(ec2.elastics["eipalloc-a"])
+    del ec2.elastics["eipalloc-a"]
+    return TICK
+
+
+@situation("the guest whose load may be to blame has just left", Reason.OVERLOADED)
+def _left(scene: Scene) -> dict[str, Any]:
+    scene.nat("a").is_hung = True
+    report = scene.report()
+    lost = Exclusion(scene.eni(scene.nat("a")), scene.moment(-58 * SECOND), scene.moment(2 * SECOND))
+    scene.remember("b", exclusions=(lost,))
+    return report
 
 
 @situation("cannot look, EC2's API is down while the NAT stops", Reason.CANNOT_LOOK)

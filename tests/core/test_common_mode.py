@@ -148,3 +148,12 @@ def test_a_prober_that_cannot_be_asked_does_not_hold_the_traffic_on_a_dead_path(
     stack.faults.failing["verify"] = [TryAgain("Invoke", "TooManyRequestsException"), None]
     stack.wake(report("oxxx", -4, canary="oxxx", run_id="watch-a"))
     assert stack.route() == "eni-b"
+
+
+def test_a_candidate_that_came_back_after_the_last_lost_round_may_not_be_back_alone() -> None:
+    world = resting("ab").remember(canary=None)
+    world.remember("b", proofs=proofs("eni-b", since=-0.5, age=0.1))
+    plan = world.decide(report("xxx", -3), control=UP, neighbours=None)
+    assert (plan.reason, plan.memory.target) == (Reason.COMMON_MODE, "eni-a")
+    world.remember("b", proofs=proofs("eni-b", since=-1.5, age=0.1))
+    assert world.decide(report("xxx", -3), control=UP, neighbours=None).memory.target == "eni-b"

@@ -31,14 +31,14 @@ def test_a_neighbour_that_fails_under_this_groups_load_only_is_not_gone_to_again
 
 
 def test_a_path_on_which_nothing_at_all_got_through_for_long_is_dead_and_not_overloaded() -> None:
-    assert failing(back_home(lost_at=-61, moved=-60)).memory.target == "eni-b"
+    assert failing(back_home(lost_at=-21, moved=-20)).memory.target == "eni-b"
 
 
 def test_a_round_that_got_through_meanwhile_shows_that_it_is_not_dead() -> None:
-    assert failing(back_home(lost_at=-71, moved=-70), "xoxxx", -5).reason is Reason.OVERLOADED
+    assert failing(back_home(lost_at=-41, moved=-40), "xoxxx", -5).reason is Reason.OVERLOADED
 
 
-@pytest.mark.parametrize(("failovers", "waits"), [(2, 60), (4, 120), (6, 240), (40, 600)])
+@pytest.mark.parametrize(("failovers", "waits"), [(2, 20), (4, 40), (6, 80), (40, 600)])
 def test_each_trip_there_and_back_makes_the_next_one_later(failovers: int, waits: float) -> None:
     world = back_home(lost_at=-waits, moved=1 - waits, failovers=failovers)
     world.policy = resting("ab", max_failovers_per_hour=100).policy

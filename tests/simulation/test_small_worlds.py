@@ -105,9 +105,10 @@ def test_a_lease_that_outlives_a_dead_controller_is_found(monkeypatch: pytest.Mo
     """The judge sees what small worlds are for: undisturbed it does no harm, and with a crash the zone stays dark."""
     monkeypatch.setattr(opening, "LEASE", timedelta(hours=1))
     monkeypatch.setattr(functions, "RETRIES", ())
-    assert play(Replay("fail-over, the NAT stopped")).violations == []
-    found = explore("fail-over, the NAT stopped", Bounds(pairs=0, orders=0, homeward=0))
-    assert any("invariant 21" in each for each in found.violations)
+    with planted(MUTANTS["a-lease-of-any-length"]):
+        assert play(Replay("fail-over, the NAT stopped")).violations == []
+        found = explore("fail-over, the NAT stopped", Bounds(pairs=0, orders=0, homeward=0))
+    assert any("invariant 29" in each for each in found.violations)
 
 
 def test_old_answers_are_what_finds_a_second_launch() -> None:

@@ -32,6 +32,7 @@ BY_ADDRESS = (Cause.ADDRESS_GONE, Cause.ADDRESS_REFUSED)
 PASSING = (Cause.TRANSIENT, Cause.PLANNED_MOVE, Cause.EXTERNAL)
 ZERO = timedelta(0)
 NOBODY: Mapping[str, bool] = {}
+BACK = "what failed with this group's path is back since its last round was sent: its next rounds will tell"
 ASKING = "probes fail, and no candidate has carried a packet since: asking whether the others' packets get through"
 SETTING_UP = timedelta(seconds=3)
 """How long the calls that give a group its first route may take, with botocore's back-off."""
@@ -62,6 +63,8 @@ def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBOD
         if asks:
             return replace(plan_for(view, Reason.ASK_NEIGHBOURS, ASKING), asks=asks, wake_at=view.now)
         verified = [each for each in verified if _is_apart(view, each, answered)]
+        if verified and all(view.is_back_since(each, _last_lost(view)) for each in verified):
+            return plan_for(view, Reason.COMMON_MODE, BACK)
     spared = [each for each in verified if verdict.cause is Cause.PROBES_FAILED and is_spared(view, each)]
     if spared and len(spared) == len(verified):
         return hold(view, spared[0], verdict)
@@ -109,6 +112,11 @@ def _is_apart(view: View, path: Path, answered: Mapping[str, bool]) -> bool:
         return True
     name = view.askable(path)
     return name is None or answered.get(name) is False
+
+
+def _last_lost(view: View) -> datetime:
+    """When its last lost round was sent, as far as anybody has heard."""
+    return max((each.sent_at for each in view.memory.recent if not each.is_ok), default=view.now)
 
 
 def _failing_since(view: View) -> datetime:

@@ -16,10 +16,11 @@ from natkeeper.core.judge import Verdict
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.view import Path, View
 
-FIRST_WAIT = timedelta(seconds=60)
+FIRST_WAIT = timedelta(seconds=20)
 """How long nothing at all must have got through on the present path before such a NAT is tried again: an overloaded one
-lets a round through now and then (with two thirds of the packets lost, one in twenty), a dead one none. It is doubled
-with each pair of the hour's failovers."""
+lets a round through now and then (with two thirds of the packets lost, one in twenty), a dead one none. Longer would
+leave a group on a dead NAT beside a proven one for as long (simulation). It is doubled with each pair of the hour's
+failovers."""
 LONGEST_WAIT = timedelta(minutes=10)
 SETTLES = timedelta(seconds=5)
 """Three rounds, and their report."""

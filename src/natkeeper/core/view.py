@@ -238,6 +238,14 @@ class View:
         proofs = (each.proof_of(path.target) for each in users)
         return any(proof is not None and proof.at > instant for proof in proofs)
 
+    def is_back_since(self, path: Path, instant: datetime) -> bool:
+        """Packets get through it in a row that began after that: whatever mended it may have mended others."""
+        if path.instance is None:
+            return False
+        users = (self.memory, *self._users(path.target).values(), self.others.get(path.instance.group, NOTHING))
+        proofs = [proof for each in users if (proof := each.proof_of(path.target)) is not None]
+        return bool(proofs) and max(proofs, key=lambda each: each.at).since > instant
+
     def askable(self, path: Path) -> str | None:
         """The group whose prober can say whether packets get through it; None where nobody else's traffic is on it."""
         users = self._users(path.target)
