@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from natkeeper.adapters.codec import encode
+from natkeeper.adapters.items import memory_of
 from natkeeper.core.incident import (
     AddressMove,
     BackOff,
@@ -48,6 +49,9 @@ def poison(dice: Random, deployed: Deployed) -> str:
     item = dict(deployed.table.items[key])
     for _ in range(dice.choice((1, 1, 1, 2, 3))):
         item = dice.choice(POISONS)(dice, deployed, item)
+    paused_until = memory_of(item)[0].paused_until
+    if paused_until is not None and paused_until < deployed.clock.now() + AFTER_A_PAUSE:
+        item = _with(item, {name: each for name, each in _memory(item).items() if name != "paused_until"})
     deployed.table.items[key] = item
     return name
 
