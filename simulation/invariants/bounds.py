@@ -20,8 +20,8 @@ from simulation.hub import SECOND
 from simulation.invocation import Invocation
 
 LONGEST = LEASE // timedelta(microseconds=1)
-GRACE = 2 * SECOND
-"""For clocks that differ, and for the calls on the way."""
+GRACE = 8 * SECOND
+"""For clocks that differ, and for a call on either side of the lease: each takes up to 3 s, with its second try."""
 ANSWERS = ("ConditionalCheckFailedException", "ValidationException")
 """Of the table to a call that is as it should be, and to one that a broken item makes impossible."""
 AHEAD_BY_NATURE = ("until", "paused_until", "dooms")

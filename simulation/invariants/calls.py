@@ -61,9 +61,9 @@ def group_of(book: Book, call: Call) -> str | None:
     if "AllocationId" in call.params and call.params["AllocationId"] != PROVING:
         return book.group_of_address(call.params["AllocationId"])
     if "AllocationId" in call.params:
-        borrowers = [name for name, each in call.invocation.plans.items() if each.reason is Reason.BORROW_ADDRESS]
-        if any(call.invocation.plans[each].memory.target == call.params["NetworkInterfaceId"] for each in borrowers):
-            return borrowers[0]
+        borrower = book.borrowers.get(call.invocation.serial)
+        if borrower is not None and book.recorded.get(borrower) == call.params["NetworkInterfaceId"]:
+            return borrower
         owner = book.world.ec2.owner(call.params["NetworkInterfaceId"])
         return (owner.tag(GROUP_TAG) or None) if owner is not None else None
     if call.operation in ("StartInstances", "StopInstances", "TerminateInstances"):
@@ -265,7 +265,7 @@ def proving_address_proves_only(book: Book, call: Call) -> str | None:
     target = call.params["NetworkInterfaceId"]
     if any(each.at >= call.sent_at for moves in book.moves.values() for each in moves if each.target == target):
         return None
-    if any(each.reason is Reason.BORROW_ADDRESS for each in call.invocation.plans.values()):
+    if call.invocation.serial in book.borrowers:
         return None  # it stands in for one that is gone or refused, which `borrows_only_in_need` judges
     owner = book.world.ec2.owner(target)
     group = owner.tag(GROUP_TAG) if owner is not None else None

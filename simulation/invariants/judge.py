@@ -167,6 +167,8 @@ class Invariants(Judge):
             book.unproven.add(key)
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
+        if plan.reason is Reason.BORROW_ADDRESS:
+            book.borrowers[invocation.serial] = plan.group
         if plan.reason in HELD:
             book.held_at = book.now
         if plan.reason is Reason.PAUSED:

@@ -214,6 +214,8 @@ def failovers_are_bounded(book: Book, invocation: Invocation, plan: Plan) -> str
         return None
     if (invocation.serial, plan.group) in book.ledgerless or book.world.fires["memory-lost"]:
         return None
+    if book.world.fires["clock-behind"]:
+        return None  # by a clock that lags by more than a lease, a failover of a moment ago has not been (29)
     if not has_its_lease(book, invocation, plan.group):
         return None  # frozen past its lease: nothing of what it still plans gets through (seed 9011590)
     known = remembered_moves(book, invocation, plan.group)

@@ -134,5 +134,5 @@ def test_function_runs_from_its_artefact() -> None:
         body = json.loads(host.invoke(b"{}").payload)
     finally:
         host.stop()
-    assert body["errorType"] == "ValueError"
+    assert body["errorType"] == "BadRequest"
     assert all(f'File "{code}/natkeeper' in line for line in body["stackTrace"])

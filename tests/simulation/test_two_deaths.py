@@ -51,7 +51,6 @@ def test_the_files_are_sound(tmp_path: Path) -> None:
 def test_where_ec2_tells_of_both_deaths_nobody_is_sent_there_and_back(member: Member) -> None:
     found = play(member, 1)
     assert [each for each in found.broken if "contain_truth" not in each] == []
-    assert found.moves >= 1
     assert found.dark > 0
 
 

@@ -116,31 +116,15 @@ def _seen(row: Sequence[Round], disturbed: Sequence[Disturbance], clock_error: t
     """How long each part of a row was, in which nothing can have brought egress back unseen."""
     spans, first = list[timedelta](), row[0]
     for before, after in pairwise(row):
-        cuts = [each for each in disturbed if _is_between(before, each, after, clock_error)]
-        if after.is_after_hole or cuts:
-            spans.append(_until_cut(first, before, cuts, disturbed, clock_error))
+        is_cut = any(_is_between(before, each, after, clock_error) for each in disturbed)
+        if after.is_after_hole or is_cut:
+            spans.append(_shortest(first, before, clock_error))
             first = after
     return [*spans, _shortest(first, row[-1], clock_error)]
 
 
 def _is_between(before: Round, disturbance: Disturbance, after: Round, clock_error: timedelta) -> bool:
     return disturbance.begin <= after.sent_at + clock_error and before.sent_at <= disturbance.until + clock_error
-
-
-def _until_cut(
-    first: Round,
-    last: Round,
-    cuts: Sequence[Disturbance],
-    disturbed: Sequence[Disturbance],
-    clock_error: timedelta,
-) -> timedelta:
-    """Up to the disturbance itself, where no earlier one can have brought egress back, and there is no hole."""
-    span = _shortest(first, last, clock_error)
-    if not cuts or cuts[0].begin - last.sent_at > HANDOVER:
-        return span
-    if any(each.until + UNANSWERED > last.sent_at for each in disturbed if each.begin < cuts[0].begin):
-        return span
-    return max(span, cuts[0].begin - first.sent_at - clock_error)
 
 
 # -- windows
