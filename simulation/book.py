@@ -71,8 +71,8 @@ class Book:
     expected: dict[tuple[int, str], int] = field(default_factory=dict)
     """(invocation's serial number, group) to actions whose outcome is still to come."""
     ledgerless: set[tuple[int, str]] = field(default_factory=set)
-    borrowers: dict[int, str] = field(default_factory=dict)
-    """Invocation to the group that borrowed an address in it: a try of that may arrive late."""
+    borrowers: dict[int, tuple[str, str | None]] = field(default_factory=dict)
+    """Invocation to the group that borrowed an address in it, and where to: a try of that may arrive late."""
     unasked: set[int] = field(default_factory=set)
     """Invocations in which some prober could not be asked."""
     unproven: set[tuple[int, str]] = field(default_factory=set)

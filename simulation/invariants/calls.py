@@ -61,8 +61,8 @@ def group_of(book: Book, call: Call) -> str | None:
     if "AllocationId" in call.params and call.params["AllocationId"] != PROVING:
         return book.group_of_address(call.params["AllocationId"])
     if "AllocationId" in call.params:
-        borrower = book.borrowers.get(call.invocation.serial)
-        if borrower is not None and book.recorded.get(borrower) == call.params["NetworkInterfaceId"]:
+        borrower, target = book.borrowers.get(call.invocation.serial, (None, None))
+        if target == call.params["NetworkInterfaceId"]:
             return borrower
         owner = book.world.ec2.owner(call.params["NetworkInterfaceId"])
         return (owner.tag(GROUP_TAG) or None) if owner is not None else None

@@ -168,7 +168,7 @@ class Invariants(Judge):
         book.expected[key] = book.expected.get(key, 0) + len(plan.actions)
         book.plans[plan.group] = (invocation.serial, plan)
         if plan.reason is Reason.BORROW_ADDRESS:
-            book.borrowers[invocation.serial] = plan.group
+            book.borrowers[invocation.serial] = (plan.group, plan.memory.target)
         if plan.reason in HELD:
             book.held_at = book.now
         if plan.reason is Reason.PAUSED:

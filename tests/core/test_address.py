@@ -28,6 +28,7 @@ from tests.support.worlds import (
     proofs,
     report,
     resting,
+    rounds,
     verified,
     writes,
 )
@@ -58,7 +59,8 @@ def refused(world: World, times: int = 2, ago: float = 1) -> World:
 def stranded() -> World:
     """Group a's routes are on b's NAT, its address is still on its own stopped one, and EC2 refuses to move it."""
     world = away("ab").add(nat("b")).change("i-a", public="203.0.113.1")
-    return refused(with_elastic(world, eip_a=ElasticIp("eip-a", "203.0.113.1", "eni-a", HOME)))
+    world = with_elastic(world, eip_a=ElasticIp("eip-a", "203.0.113.1", "eni-a", HOME))
+    return refused(world.remember(recent=rounds("ox", -32)))
 
 
 def said(plan: Plan) -> list[str]:
@@ -203,6 +205,14 @@ def test_traffic_goes_back_to_the_own_nat_which_still_has_it_as_soon_as_it_runs(
 def test_a_neighbour_that_the_address_cannot_follow_to_is_no_candidate() -> None:
     world = refused(resting("ab")).change("i-a", state=STOPPED)
     assert world.decide().memory.target == "eni-a"
+
+
+def test_packets_that_got_through_since_show_that_it_is_there_whatever_an_old_look_shows() -> None:
+    world = refused(away("ab").add(nat("b")), ago=9)
+    world.remember(recent=rounds("o", -10))
+    assert world.decide().memory.incident is not None
+    world.remember(recent=rounds("o", -4))
+    assert world.decide().memory.incident is None
 
 
 @pytest.mark.parametrize(("ago", "is_asked"), [(29.9, False), (30, True)])

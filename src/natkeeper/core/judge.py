@@ -22,6 +22,10 @@ is good for as long as its next one may take: after an outage of EC2's API, the 
 a path that worked again (simulation, seed 1004137)."""
 
 
+THROUGH = timedelta(seconds=5)
+"""So old may the last good round be where a look says that the address is not there: looks may be older."""
+
+
 class Health(Enum):
     """The verdict on the present path."""
 
@@ -75,9 +79,12 @@ def _by_state(view: View, target: str) -> Verdict | None:
 
 
 def _by_address(view: View, target: str) -> Verdict | None:
-    """Its packets leave from no public address, and its own cannot be moved there: dead, whatever the NAT does."""
+    """Its packets leave from no public address, and its own cannot be moved there: dead, whatever the NAT does. Where the
+    last round got through, an old look only does not show it."""
     path = next((each for each in view.paths if each.target == target), None)
-    if path is None or not view.is_address_stuck or view.has_public_address(path):
+    last = view.memory.recent[-1] if view.memory.recent else None
+    is_through = last is not None and last.is_ok and view.now - last.sent_at < THROUGH
+    if path is None or is_through or not view.is_address_stuck or view.has_public_address(path):
         return None
     allocation = view.group.allocation_id
     if view.is_address_gone:
