@@ -79,8 +79,8 @@ def _by_state(view: View, target: str) -> Verdict | None:
 
 
 def _by_address(view: View, target: str) -> Verdict | None:
-    """Its packets leave from no public address, and its own cannot be moved there: dead, whatever the NAT does. Where the
-    last round got through, an old look only does not show it."""
+    """Its packets leave from no public address, and its own cannot be moved there: dead, whatever the NAT does. Where
+    the last round got through, an old look only does not show it."""
     path = next((each for each in view.paths if each.target == target), None)
     last = view.memory.recent[-1] if view.memory.recent else None
     is_through = last is not None and last.is_ok and view.now - last.sent_at < THROUGH
