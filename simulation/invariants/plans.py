@@ -246,6 +246,8 @@ def no_budget_keeps_dark(book: Book, invocation: Invocation, plan: Plan) -> str 
         known = book.recorded.get(group.name)
         owner = invocation.seen.owner_of(known or "")
         works_since = book.world.works_since[group.name]
+        if book.world.setting.begins != "at-rest" and works_since is not None:
+            works_since = max(works_since, 0)  # nothing was remembered when it began
         is_proven = works_since is not None and book.now - works_since > WELL_KNOWN
         is_own = owner is not None and owner.group == group.name and owner.is_running
         if group.name != plan.group and is_own and is_proven and known not in failed and _is_fit(book, known or ""):
