@@ -156,6 +156,9 @@ class Invariants:
         """Another group's traffic leaves from a secondary address; the NAT's own would leave from this one."""
         target, journal = call.params.get("NetworkInterfaceId"), self._scene.journal
         carried = {journal.group_of_table(table) for table, each in journal.targets.items() if each == target}
+        borrowed = [each for each in journal.decisions() if each.fields["reason_code"] == "borrow-address"]
+        if any(each.fields["group"] in carried for each in borrowed):
+            return  # it stands in for an Elastic IP that is gone or refused
         if any(each.interface == target and each.tags.get(adapter.GROUP_TAG) in carried for each in machines):
             self._break(call.ended_at, 8, "the proving address is put on a NAT that carries its own group")
 
@@ -203,7 +206,7 @@ class Invariants:
                 number = 10 if reason == "cannot-look" else 16
                 found.append((each.at, f"invariant {number}: a decision {reason} for zone {group} carries {actions}"))
             moves[group] += reason in ("fail-over", "last-resort")
-            if moves[group] > limit:
+            if moves[group] > limit and reason == "last-resort":  # what is proven is gone to beyond it (30)
                 found.append((each.at, f"invariant 13: more than {limit:g} failovers of zone {group}"))
         opened = Counter(
             line.fields.get("incident")

@@ -92,6 +92,8 @@ def event_alone_moves_nothing(book: Book, invocation: Invocation, plan: Plan) ->
     incident = plan.memory.incident
     if plan.reason not in FAILOVERS or incident is None or _is_dead_by_state(book, invocation, plan.group):
         return None
+    if book.world.fires["clock-skew"]:
+        return None  # a run is dated by the clock that started it, so its rounds may belong to no incident
     # Rounds that failed right after a group's first route belong to no incident (seeds 60001053, 60008941).
     before = book.plans.get(plan.group)
     was_down = plan.group in book.down_since or (before is not None and before[1].memory.is_down)
@@ -150,8 +152,8 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
         return None
     if _is_dead_by_state(book, invocation, plan.group) or (invocation.serial, plan.group) in book.ledgerless:
         return None
-    if invocation.serial in book.unasked or world.fires["clock-skew"]:
-        return None  # nobody could be asked; or nobody knows which came first
+    if invocation.serial in book.unasked or world.fires["clock-skew"] or world.fires["association-lost"]:
+        return None  # nobody could be asked; nobody knows which came first; or packets went another way meanwhile
     began = _dark_since(book, plan.group)
     target = plan.memory.target or ""
     users = [name for name, known in book.recorded.items() if name != plan.group and known == target]
