@@ -239,6 +239,8 @@ def no_budget_keeps_dark(book: Book, invocation: Invocation, plan: Plan) -> str 
     than a proof is fresh, and this one's packets were not lost there within the hour."""
     if plan.reason is not Reason.BUDGET_EXHAUSTED or invocation.seen is None:
         return None
+    if not plan.memory.is_down and _runs(invocation.seen, plan.memory.target or ""):
+        return None  # nobody has said that it is dark: its address may be on its way
     if _dark_since(book, plan.group) is None or (invocation.serial, plan.group) in book.ledgerless:
         return None
     if _has_no_address(book, invocation, plan.group):
