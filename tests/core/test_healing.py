@@ -883,3 +883,10 @@ def test_a_group_without_egress_does_not_wait_for_an_account_that_is_throttled()
     world.memories["a"] = Memory(throttled_at=at(-10), repair=Repair("r", 1, at(-10), is_launched=True))
     assert "proving" in world.decide().detail
     assert "waits" not in world.decide().detail
+
+
+def test_a_check_that_was_turned_on_is_mended_with_the_address_that_somebody_moved_meanwhile() -> None:
+    world = resting("a").change("i-a", checked=True, public=None)
+    elastic = replace(world.seen.addresses["eip-a"], interface_id=None, private=None)
+    world.network = replace(world.seen, addresses={"eip-a": elastic})
+    assert kinds(world.decide()) == [["DisableSourceDestCheck"], ["MoveAddress"]]

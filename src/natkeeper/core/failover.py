@@ -19,7 +19,7 @@ from natkeeper.core.heal import heal, replace_hung, rouse_standby
 from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.model import DEFAULT_ROUTE
-from natkeeper.core.move import Stages, stages_to
+from natkeeper.core.move import Stages, move_address, stages_to
 from natkeeper.core.overload import has_just_been_left, hold, is_spared, wait
 from natkeeper.core.plan import DisableSourceDestCheck, LaunchInstance, Plan, Reason, StartInstance, Warned
 from natkeeper.core.replacement import held_back
@@ -255,7 +255,12 @@ def mend_check(view: View) -> Plan | None:
     plan = plan_for(view.remembering(memory), Reason.HEALING, "source/dest check was on")
     is_told_now = memory.incident is None and memory.checks_mended != view.memory.checks_mended
     happenings = (check_warning(view.group.name, memory),) if is_told_now else ()
-    return replace(plan, stages=repair, verifies=True, happenings=happenings)
+    present = present_path(view)
+    # The address with it: a verification that fails for want of that would condemn a NAT that works.
+    present = present_path(view)
+    address = move_address(view, present) if present is not None else ()
+    stages = (*repair, address) if address else repair
+    return replace(plan, stages=stages, verifies=True, happenings=happenings)
 
 
 def repair_check(view: View) -> Stages:

@@ -21,7 +21,7 @@ def stages_to(view: View, path: Path, *, is_planned: bool) -> Stages:
     address, then the routes. Nothing to do gives no stages.
     """
     routes = point_routes(view, DEFAULT_ROUTE, path.target)
-    address = _move_address(view, path)
+    address = move_address(view, path)
     if not path.is_bare:
         ordered: Stages = (address, routes)
     elif is_planned:
@@ -40,7 +40,8 @@ def point_routes(view: View, destination: str, target: str) -> tuple[Action, ...
     )
 
 
-def _move_address(view: View, path: Path) -> tuple[Action, ...]:
+def move_address(view: View, path: Path) -> tuple[Action, ...]:
+    """The call that brings the Elastic IP to the landing address, where it is elsewhere and may be moved."""
     if path.landing is None:
         return ()
     elastic = None if view.is_address_stuck else view.network.addresses.get(view.group.allocation_id)
