@@ -171,7 +171,7 @@ def _borrowed(scene: Scene) -> dict[str, Any]:
     ec2 = scene.world.ec2
     ec2.release(ec2.elastics["eipalloc-a"])
     del ec2.elastics["eipalloc-a"]
-    return TICK
+    return scene.report()
 
 
 @situation("the guest whose load may be to blame has just left", Reason.OVERLOADED)
