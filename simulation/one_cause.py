@@ -25,6 +25,7 @@ from simulation.invariants.plans import FAILOVERS
 from simulation.machines import Machine
 from simulation.paces import Paces, Span
 from simulation.setting import Setting
+from simulation.truth import dark
 from simulation.world import World
 
 CAUSES = ("stopped", "hung", "terminated")
@@ -197,8 +198,8 @@ def _told(case: Case, world: World, judge: _Counting, at: int) -> Outcome:
         failovers=sum(each.reason in FAILOVERS for each in moves),
         homecomings=len(homeward),
         others=sum(each.reason not in (*FAILOVERS, Reason.GO_HOME, Reason.CONVERGE) for each in moves),
-        dark=_dark(world, at, end),
-        dark_home=_dark(world, end, world.hub.now) if homeward else 0.0,
+        dark=dark(world, LOST, at, end),
+        dark_home=dark(world, LOST, end, world.hub.now) if homeward else 0.0,
         addresses=len(addresses),
         most_alive=judge.most_alive,
         launches=len([each for each in judge.book.launches[LOST] if each >= at]),
@@ -207,16 +208,6 @@ def _told(case: Case, world: World, judge: _Counting, at: int) -> Outcome:
         broken=tuple(str(each) for each in judge.book.violations),
     )
     return replace(found, broken=(*found.broken, *_beyond(found)))
-
-
-def _dark(world: World, begin: int, end: int) -> float:
-    """Seconds in which new connections of group a failed."""
-    fates, total = world.fates[LOST], 0
-    for number, (since, fate) in enumerate(fates):
-        until = fates[number + 1][0] if number + 1 < len(fates) else world.hub.now
-        if not fate.is_ok:
-            total += max(0, min(until, end) - max(since, begin))
-    return total / SECOND
 
 
 def _beyond(found: Outcome) -> Iterator[str]:

@@ -21,6 +21,7 @@ from simulation.invariants import Invariants
 from simulation.machines import Machine
 from simulation.paces import Paces
 from simulation.setting import Setting
+from simulation.truth import dark
 from simulation.world import World
 
 CAUSES = ("stopped", "hung", "terminated")
@@ -116,22 +117,12 @@ def _told(seed: int, causes: tuple[str, str], world: World, judge: _Listening, a
     return Outcome(
         seed,
         causes,
-        dark=_dark(world, at, end),
+        dark=dark(world, LOST, at, end),
         low=sum(each.low.total_seconds() for each in told),
         high=sum(highs) if len(highs) == len(told) else None,
         incidents=len(told),
         broken=tuple(str(each) for each in judge.book.violations),
     )
-
-
-def _dark(world: World, begin: int, end: int) -> float:
-    """Seconds in which new connections of group a failed, whether a round met them or not."""
-    fates, total = world.fates[LOST], 0
-    for number, (since, fate) in enumerate(fates):
-        until = fates[number + 1][0] if number + 1 < len(fates) else world.hub.now
-        if not fate.is_ok:
-            total += max(0, min(until, end) - max(since, begin))
-    return total / SECOND
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -87,3 +87,13 @@ def spans_of(world: World, group: str, begin: int, end: int) -> list[tuple[int, 
         else:
             spans.append((since, until))
     return [each for each in spans if each[1] > each[0]]
+
+
+def dark(world: World, group: str, begin: int, end: int) -> float:
+    """Seconds between the two in which the group's new connections failed, whether a round met them or not."""
+    fates, total = world.fates[group], 0
+    for number, (since, fate) in enumerate(fates):
+        until = fates[number + 1][0] if number + 1 < len(fates) else world.hub.now
+        if not fate.is_ok:
+            total += max(0, min(until, end) - max(since, begin))
+    return total / SECOND

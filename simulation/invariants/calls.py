@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
-from natkeeper.core.incident import Cause
+from natkeeper.core.failover import BY_ADDRESS
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Reason
 from simulation.answers import BEGINNING
@@ -111,7 +111,7 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
     if plan is None or plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT):
         return None
     incident = plan.memory.incident
-    if incident is not None and incident.cause in (Cause.ADDRESS_GONE, Cause.ADDRESS_REFUSED):
+    if incident is not None and incident.cause in BY_ADDRESS:
         return None  # its packets would leave from nowhere there; what still gets through goes the way of before
     since, through = world.works_since[group], world.route_of(call.params["RouteTableId"])
     owner = world.ec2.owner(through or "")

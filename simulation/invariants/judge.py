@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 
 from natkeeper.core.news import ProbeReport
-from natkeeper.core.plan import Happening, IncidentClosed, MoveAddress, Plan, Reason
-from natkeeper.errors import Refused, Trouble
+from natkeeper.core.plan import Happening, IncidentClosed, Plan, Reason
+from natkeeper.errors import Trouble
 from natkeeper.ports import Outcome
 from simulation.api import Call
 from simulation.book import HELD, MOVES, Book, Move
@@ -56,14 +56,6 @@ def interval_contains_the_truth(book: Book, invocation: Invocation, closed: Inci
             f"{closed.incident.incident_id}: at most {closed.high.total_seconds():.3f} s, but it was {low / 1e6:.3f} s"
         )
     return None
-
-
-def _is_mute(outcome: Outcome) -> bool:
-    trouble = outcome.trouble
-    is_refused = isinstance(trouble, Refused) or (
-        trouble is not None and trouble.code.startswith("InvalidAllocationID")
-    )
-    return isinstance(outcome.action, MoveAddress) and is_refused
 
 
 class Invariants(Judge):
@@ -181,7 +173,7 @@ class Invariants(Judge):
         is there where the address that they would leave from may not be moved."""
         self.book.expected[invocation.serial, group] -= 1
         trouble = outcome.trouble
-        if trouble is not None and (trouble.is_throttle or _is_mute(outcome)):
+        if trouble is not None and (trouble.is_throttle or outcome.is_address_refused):
             self.book.unproven.discard((invocation.serial, group))
 
     def troubled(self, invocation: Invocation, group: str | None, trouble: Trouble) -> None:

@@ -105,7 +105,7 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports, policy: Poli
         is_move = group.plan is not None and group.plan.verifies
         group.memory = memory = replace(memory, is_unfinished=memory.is_unfinished or is_move)
     if isinstance(action, MoveAddress) and action.interface_id == memory.target:
-        group.is_mute = _is_address_refused(outcome)
+        group.is_mute = outcome.is_address_refused
         is_refused = outcome.trouble is not None and (outcome.trouble.is_refusal or outcome.trouble.is_throttle)
         group.memory = memory = as_address_answered(memory, ports.clock.now(), is_refused=is_refused)
     if isinstance(action, PointRoute) and action.destination != DEFAULT_ROUTE:
@@ -120,19 +120,12 @@ def judge_outcome(group: GroupPass, outcome: Outcome, ports: Ports, policy: Poli
         _judge_launch(group, action, outcome, ports)
 
 
-def _is_address_refused(outcome: Outcome) -> bool:
-    """It may not be moved, or is none of the account's; not that there is nothing to move it to."""
-    trouble = outcome.trouble
-    is_gone = trouble is not None and trouble.code.startswith("InvalidAllocationID")
-    return isinstance(outcome.action, MoveAddress) and (isinstance(trouble, Refused) or is_gone)
-
-
 def _back_off(group: GroupPass, outcome: Outcome, ports: Ports) -> None:
     """What EC2 refuses is asked for less and less often, and said once. What failed otherwise is not refused."""
     action, trouble = outcome.action, outcome.trouble
     if trouble is None:
         group.memory = on_done(group.memory, action)
-    elif isinstance(trouble, (Refused, NoCapacity)) or _is_address_refused(outcome):
+    elif isinstance(trouble, (Refused, NoCapacity)) or outcome.is_address_refused:
         refusal = f"{trouble.operation}: {trouble.code}"
         group.memory = on_refused(group.memory, action, ports.clock.now(), refusal)
         text = complaint(group.name, group.memory, action, trouble.code)

@@ -13,8 +13,8 @@ from typing import Protocol
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import ControlProbe, Network
 from natkeeper.core.news import News, ProbeReport
-from natkeeper.core.plan import Action, Happening, IncidentClosed, IncidentOpened, Plan, StartWatch
-from natkeeper.errors import Trouble
+from natkeeper.core.plan import Action, Happening, IncidentClosed, IncidentOpened, MoveAddress, Plan, StartWatch
+from natkeeper.errors import Refused, Trouble
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,13 @@ class Outcome:
     took: timedelta
     made: str | None = None
     """The instance that a launch made."""
+
+    @property
+    def is_address_refused(self) -> bool:
+        """It may not be moved, or is none of the account's; not that there is nothing to move it to."""
+        trouble = self.trouble
+        is_gone = trouble is not None and trouble.code.startswith("InvalidAllocationID")
+        return isinstance(self.action, MoveAddress) and (isinstance(trouble, Refused) or is_gone)
 
 
 @dataclass(frozen=True)

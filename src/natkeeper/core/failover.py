@@ -153,8 +153,7 @@ def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
     for path in () if _may_still_boot(view) else view.paths:
         is_excluded = view.memory.is_excluded(path.target, view.now)
-        is_mute = view.is_address_stuck and not view.has_public_address(path)
-        is_left_alone = is_excluded or is_mute or path.target == view.target
+        is_left_alone = is_excluded or view.is_mute(path) or path.target == view.target
         if path.instance and path.instance.is_running and not is_left_alone:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
             plan = _move(view, path, Reason.LAST_RESORT, text)

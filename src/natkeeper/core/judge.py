@@ -84,7 +84,7 @@ def _by_address(view: View, target: str) -> Verdict | None:
     path = next((each for each in view.paths if each.target == target), None)
     last = view.memory.recent[-1] if view.memory.recent else None
     is_through = last is not None and last.is_ok and view.now - last.sent_at < THROUGH
-    if path is None or is_through or not view.is_address_stuck or view.has_public_address(path):
+    if path is None or is_through or not view.is_mute(path):
         return None
     allocation = view.group.allocation_id
     if view.is_address_gone:

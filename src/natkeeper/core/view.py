@@ -183,10 +183,14 @@ class View:
             return True
         return any(each.address == path.landing and each.public is not None for each in interface.addresses)
 
+    def is_mute(self, path: Path) -> bool:
+        """The group's packets would leave from nowhere: no address is there, and its own cannot be moved."""
+        return self.is_address_stuck and not self.has_public_address(path)
+
     def is_usable(self, path: Path) -> bool:
         """Running, able to forward by its settings, not about to be stopped, not just found wanting, and with a public
         address to leave from."""
-        if self._is_excluded(path) or (self.is_address_stuck and not self.has_public_address(path)):
+        if self._is_excluded(path) or self.is_mute(path):
             return False
         if path.instance is None:
             return True
