@@ -234,3 +234,11 @@ def test_a_refusal_is_remembered_and_told_with_what_to_do(trouble: Trouble) -> N
     assert known[0].refusals == 2, "asked once more at once, and then ever more slowly"
     told = [each.text for _, each in stack.telemetry.happenings if isinstance(each, Warned)]
     assert f"EC2 refuses moving an Elastic IP (AssociateAddress: {trouble.code})" in told[0]
+
+
+def test_where_no_address_may_be_moved_aws_is_asked_for_one_and_a_person_for_the_permission() -> None:
+    world = resting("ab", proving=SPARE).change("i-a", public=None).remember(recent=rounds("ox", -32))
+    with_elastic(world, eip_a=ElasticIp("eip-a", "203.0.113.1"), eip_spare=ElasticIp("eip-spare", SPARE.public))
+    plan = refused(world).decide()
+    assert (plan.reason, writes(plan)) == (Reason.BORROW_ADDRESS, [GivePublicAddress("eni-a")])
+    assert said(plan)[0].endswith("allow AssociateAddress in the controller's role and the account's policies")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from natkeeper.core.backoff import REMEDIES, kind_of, on_done, on_refused
-from natkeeper.core.incident import BackOff, Memory, Repair, Unsupported
+from natkeeper.core.incident import BackOff, Memory, Repair, Told, Unsupported
 from natkeeper.core.launches import KEPT_INSTANCES, accepted, refused, spent, types_left, unsupported
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Tick
@@ -397,3 +397,14 @@ def test_warnings_of_refusals_name_the_group() -> None:
     assert stack.telemetry.warnings[0].startswith(
         "group a: EC2 refuses starting an instance (StartInstances: SomethingNew): see"
     )
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_refusals_in_a_row_are_not_told_where_the_first_was(is_told: bool) -> None:
+    refusal = "RunInstances: UnauthorizedOperation"
+    repair = Repair("r", 4, at(-300), is_launched=True, refused_at=at(-200), refusals=4, refusal=refusal)
+    told = (Told(f"refused {refusal}", at(-100)),) if is_told else ()
+    world = away().remember(repair=repair, told=told)
+    world.network = without(world.seen, "i-a")
+    texts = [each.text for each in world.decide().happenings if isinstance(each, Warned)]
+    assert any("4 times in a row" in each for each in texts) is not is_told
