@@ -150,12 +150,12 @@ class Run:
     def _outcome(self, fate: Fate, due: int, number: int, *, quorum: int, targets: int) -> Sent:
         if not fate.is_known:
             return Sent(due, None, due, None, fate)
-        is_ok = fate.is_ok
-        if is_ok and fate.loss:
+        reached = targets if fate.is_ok else 0
+        if reached and fate.loss:
             reached = sum(chance(self.seed, number + each) < (1 - fate.loss) ** 2 for each in range(targets))
-            is_ok = reached >= quorum
-        if not is_ok:
-            return Sent(due, False, due + int(self.request.get("timeout", TIMEOUT_MS / 1000) * SECOND), None, fate)
+        if reached < quorum:
+            until = due + int(self.request.get("timeout", TIMEOUT_MS / 1000) * SECOND)
+            return Sent(due, False, until, fate.rtt_ms if reached else None, fate)
         self.carried(fate, due)
         return Sent(due, True, due + _takes(fate), fate.rtt_ms, fate)
 

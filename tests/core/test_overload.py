@@ -21,8 +21,10 @@ def failing(world: World, pattern: str = "xxx", start: float = -3) -> Plan:
     return world.decide(report(pattern, start), control=UP)
 
 
-def test_a_neighbour_that_fails_under_this_groups_load_only_is_not_gone_to_again() -> None:
-    plan = failing(back_home())
+@pytest.mark.parametrize("pattern", ["pxx", "xxp", "oxxx"])
+def test_a_neighbour_that_fails_under_this_groups_load_only_is_not_gone_to_again(pattern: str) -> None:
+    """Something got through on the present path a moment ago: it is not dead."""
+    plan = failing(back_home(), pattern, -len(pattern))
     assert (plan.reason, plan.memory.target) == (Reason.OVERLOADED, "eni-a")
     assert plan.memory.incident is not None
     assert plan.memory.incident.cause is Cause.OVERLOADED
@@ -30,15 +32,29 @@ def test_a_neighbour_that_fails_under_this_groups_load_only_is_not_gone_to_again
     assert told[0].endswith("too small for both; take a larger instance type")
 
 
-def test_a_path_on_which_nothing_at_all_got_through_for_long_is_dead_and_not_overloaded() -> None:
+def test_a_path_on_which_nothing_at_all_got_through_is_dead_and_not_overloaded() -> None:
     assert failing(back_home(lost_at=-21, moved=-20)).memory.target == "eni-b"
+    assert failing(back_home(lost_at=-21, moved=-19)).reason is Reason.OVERLOADED  # not yet known
 
 
-def test_a_round_that_got_through_meanwhile_shows_that_it_is_not_dead() -> None:
-    assert failing(back_home(lost_at=-41, moved=-40), "xoxxx", -5).reason is Reason.OVERLOADED
+def test_what_got_through_before_the_traffic_came_there_says_nothing() -> None:
+    world = back_home(moved=-40).remember(through_at=at(-5))
+    assert failing(world).reason is Reason.OVERLOADED
+    moved = world.memories["a"].moving("eni-a", at(0))
+    assert moved.through_at is None
+    world.remember(moved_at=at(-22), through_at=None)
+    assert failing(world, "pp" + 19 * "-" + "xxx", -24).memory.target == "eni-b"
 
 
-@pytest.mark.parametrize(("failovers", "waits"), [(2, 20), (4, 40), (6, 80), (40, 600)])
+def test_where_something_gets_through_it_stays_and_tries_the_other_one_ever_later() -> None:
+    world = back_home(lost_at=-130, mended=-118, moved=-119)
+    assert failing(world, "pppp").reason is Reason.OVERLOADED
+    assert failing(world.remember(moved_at=at(-121))).memory.target == "eni-b"
+    again = back_home(lost_at=-230, mended=-218, moved=-219, failovers=4)
+    assert failing(again, "pppp").reason is Reason.OVERLOADED
+
+
+@pytest.mark.parametrize(("failovers", "waits"), [(2, 20), (4, 40), (6, 80), (8, 160), (40, 600)])
 def test_each_trip_there_and_back_makes_the_next_one_later(failovers: int, waits: float) -> None:
     world = back_home(lost_at=-waits, moved=1 - waits, failovers=failovers)
     world.policy = resting("ab", max_failovers_per_hour=100).policy
@@ -65,7 +81,47 @@ def test_another_neighbour_that_is_proven_takes_the_traffic() -> None:
         incident=incident(opened=-20),
     )
     world.remember("b", proofs=proofs("eni-b", since=-8, age=0.1)).remember("c", proofs=proofs("eni-c", age=0.1))
-    assert failing(world).memory.target == "eni-c"
+    assert failing(world, "ppp").memory.target == "eni-c"
+
+
+def crowded(came: float = -6, through: float = -2) -> World:
+    """Zone b's traffic came to group a's NAT, where packets are lost since."""
+    world = resting("ab").remember(through_at=at(through))
+    return world.remember("b", target="eni-a", moved_at=at(came))
+
+
+def test_the_nats_own_group_waits_for_a_guest_that_is_too_much_for_it_to_leave() -> None:
+    plan = failing(crowded(), "pxx")
+    assert (plan.reason, plan.memory.target) == (Reason.OVERLOADED, "eni-a")
+    assert "another group's traffic came to eni-a" in plan.detail
+
+
+@pytest.mark.parametrize(("came", "through"), [(-20, -2), (-3, -4)], ids=["came long ago", "nothing since"])
+def test_it_does_not_wait_where_the_guest_is_not_to_blame(came: float, through: float) -> None:
+    assert failing(crowded(came, through), "xxx", -2.5).reason is not Reason.OVERLOADED
+
+
+def unproven(through: float) -> World:
+    """As `back_home`, and nothing proves b's NAT."""
+    world = back_home(lost_at=-90, moved=-30).remember(through_at=at(through), proofs=())
+    return world.remember("b", proofs=(), target="eni-b", is_down=False)
+
+
+def test_where_something_gets_through_nobody_tries_what_lost_as_much_and_is_not_proven() -> None:
+    assert failing(unproven(-5)).reason is Reason.NO_CANDIDATE
+    tried = failing(unproven(-25))
+    assert (tried.reason, tried.memory.target) == (Reason.LAST_RESORT, "eni-b")
+
+
+@pytest.mark.parametrize(("through", "remembered"), [(-5, [("eni-a", True)]), (None, [])])
+def test_a_path_that_had_carried_is_remembered_and_not_held_against(
+    through: float | None, remembered: list[tuple[str, bool]]
+) -> None:
+    world = resting("ab").remember(through_at=at(through) if through else None)
+    plan = failing(world)
+    assert plan.memory.target == "eni-b"
+    assert [(each.target, each.had_carried) for each in plan.memory.exclusions] == remembered
+    assert not plan.memory.is_excluded("eni-a", at(0))
 
 
 @pytest.mark.parametrize(("ago", "reason"), [(4.9, Reason.OVERLOADED), (5, Reason.FAIL_OVER)])

@@ -211,6 +211,14 @@ def test_the_round_trip_of_a_round_is_the_slowest_answer_of_its_quorum() -> None
     assert report["targets"]["tcp://203.0.113.10:443"]["rtt_ms"] == 500.0
 
 
+def test_a_round_that_failed_though_a_target_answered_says_so() -> None:
+    network = VirtualNetwork(lambda host, at: (0.012, None, None) if host == "192.0.2.10" else dead(host, at))
+    report = run(network, run=2)
+    assert report["rounds"] == [[0.0, 0, 12.0], [1000.0, 0, 12.0], [2000.0, 0, 12.0]]
+    nobody = run(VirtualNetwork(dead), run=2)
+    assert nobody["rounds"] == [[0.0, 0, None], [1000.0, 0, None], [2000.0, 0, None]]
+
+
 def test_the_canary_never_influences_the_verdict() -> None:
     network = VirtualNetwork(lambda host, at: dead(host, at) if host == "203.0.113.9" else good(host, at))
     report = run(network, canary=CANARY, run=10)

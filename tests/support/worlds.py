@@ -253,9 +253,9 @@ def launch_of(token: str, role: Role = Role.NAT, *, is_repeated: bool = False) -
 def rounds(
     pattern: str, start: float, step: float = 1.0, clock: str = "clock-1", rtt_ms: float = 8.0
 ) -> tuple[Round, ...]:
-    """`o` answered, `x` failed, `-` not sent."""
+    """`o` answered, `x` failed, `p` failed though one target answered, `-` not sent."""
     return tuple(
-        Round(at(start + number * step), clock, each == "o", rtt_ms if each == "o" else None)
+        Round(at(start + number * step), clock, each == "o", rtt_ms if each in "op" else None)
         for number, each in enumerate(pattern)
         if each != "-"
     )

@@ -14,7 +14,6 @@ from natkeeper.core.arrival import as_got_through, as_lost_again, is_silent, spe
 from natkeeper.core.checked import was_found_on
 from natkeeper.core.evidence import extend, proven
 from natkeeper.core.incident import (
-    KEPT_EXCLUSIONS,
     KEPT_RUNS,
     RECENT_ROUNDS,
     Cause,
@@ -166,9 +165,7 @@ def _path(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) ->
     # One whose address call was refused or throttled is no path yet: it is to be mended, not blamed.
     is_complete = memory.address_move is not None and not memory.has_carried
     if is_failed_verify or is_complete:
-        kept = tuple(each for each in memory.exclusions if each.target != target)[-KEPT_EXCLUSIONS:]
-        found = Exclusion(target, now + policy.exclusion, now, _was_guess(memory, target))
-        memory = replace(memory, exclusions=(*kept, found))
+        memory = memory.with_loss(Exclusion(target, now + policy.exclusion, now, _was_guess(memory, target)))
     failing_since = memory.failing_since if memory.is_down else None
     down = replace(memory.without_proof(target), is_down=True, down_at=now, stable_since=None, address_move=None)
     return replace(down, failing_since=failing_since or row[0].sent_at)
@@ -207,7 +204,8 @@ def _canary(memory: Memory, report: ProbeReport, now: datetime, policy: Policy) 
 def _evidence(memory: Memory, report: ProbeReport) -> Memory:
     """Keeps the rounds that an incident's downtime is measured from."""
     before, until = memory, memory.measured_until
-    memory = replace(memory, recent=tuple(sorted((*memory.recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:]))
+    recent = tuple(sorted((*memory.recent, *report.rounds), key=_sent_at)[-RECENT_ROUNDS:])
+    memory = replace(memory, recent=recent, through_at=_through_at(memory, report))
     incident = memory.incident
     if incident is None:
         fresh = tuple(each for each in report.rounds if until is None or each.sent_at > until)
@@ -221,6 +219,11 @@ def _evidence(memory: Memory, report: ProbeReport) -> Memory:
         incident = proven(incident, report.rounds) if report.mode is RunMode.VERIFY else incident
         incident = extend(incident, report.rounds)
     return replace(memory, incident=_recover(incident, memory, report))
+
+
+def _through_at(memory: Memory, report: ProbeReport) -> datetime | None:
+    answered = [each.sent_at for each in _since_move(memory, report.rounds) if each.is_answered]
+    return max(answered, default=memory.through_at)
 
 
 def _passing_cause(memory: Memory, first: datetime) -> Cause:

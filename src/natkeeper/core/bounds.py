@@ -163,4 +163,5 @@ _PARTS: Mapping[str, Callable[[Any, datetime, datetime], Any]] = {
     "incident": _incident,
     "throttled_at": _has_been,
     "measured_until": _has_been,
+    "through_at": _has_been,
 }

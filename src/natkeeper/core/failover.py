@@ -16,11 +16,11 @@ from natkeeper.core.checked import as_found_on
 from natkeeper.core.finish import from_step, plan_for
 from natkeeper.core.flapping import as_fallen
 from natkeeper.core.heal import heal, replace_hung, rouse_standby
-from natkeeper.core.incident import Cause, Memory
+from natkeeper.core.incident import Cause, Exclusion, Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.move import Stages, move_address, stages_to
-from natkeeper.core.overload import has_just_been_left, hold, is_spared, wait
+from natkeeper.core.overload import guest_to_blame, hold, is_no_better, is_spared, wait
 from natkeeper.core.plan import DisableSourceDestCheck, LaunchInstance, Plan, Reason, StartInstance, Warned
 from natkeeper.core.replacement import held_back
 from natkeeper.core.spare import make_way
@@ -56,8 +56,8 @@ def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBOD
     if settled is not None and verdict.cause is not Cause.PROBES_FAILED:
         # Moved without a ledger, so the record is old: what carries the traffic is verified, not left for another.
         return _move(view, settled, Reason.FAIL_OVER, f"{verdict.detail}; routes are on {settled.target} already")
-    if verdict.cause is Cause.PROBES_FAILED and has_just_been_left(view):
-        return wait(view, verdict)
+    if verdict.cause is Cause.PROBES_FAILED and (guest := guest_to_blame(view)) is not None:
+        return wait(view, verdict, guest)
     if verdict.cause is Cause.PROBES_FAILED:
         asks = _to_ask(view, verified, answered)
         if asks:
@@ -78,9 +78,9 @@ def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBOD
 
 
 def _has_failed_here(view: View, path: Path) -> bool:
-    """Within the hour this group's packets were lost there, and nothing has begun to get through since: to go there
-    once more is a shuffle. What is proven otherwise is gone to, however many failovers there were."""
-    failed = [each for each in view.memory.exclusions if each.target == path.target]
+    """Within the hour this group's packets never got through there, and nothing has begun to since: to go there once
+    more is a shuffle. What is proven otherwise is gone to, however many failovers there were."""
+    failed = [each for each in view.memory.exclusions if each.target == path.target and not each.had_carried]
     return any(not view.is_mended(path, each) for each in failed)
 
 
@@ -146,14 +146,19 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
     if incident.cause in PASSING or is_known_better:
         incident = replace(incident, cause=cause)
     memory = replace(memory, incident=replace(incident, recovered_at=None), stable_since=None)
-    return memory.without_proof(view.target) if view.target is not None else memory
+    if view.target is None:
+        return memory
+    is_loss = cause is Cause.PROBES_FAILED and memory.through_at is not None
+    if is_loss and not memory.is_excluded(view.target, view.now):
+        memory = memory.with_loss(Exclusion(view.target, view.now, view.now))
+    return memory.without_proof(view.target)
 
 
 def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
     for path in () if _may_still_boot(view) else view.paths:
         is_excluded = view.memory.is_excluded(path.target, view.now)
-        is_left_alone = is_excluded or view.is_mute(path) or path.target == view.target
+        is_left_alone = is_excluded or view.is_mute(path) or path.target == view.target or is_no_better(view, path)
         if path.instance and path.instance.is_running and not is_left_alone:
             text = f"{verdict.detail}; nothing verified is left, trying {path.target}"
             plan = _move(view, path, Reason.LAST_RESORT, text)

@@ -175,16 +175,21 @@ class Doom:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A candidate that failed its verification, left alone until `until`.
+    """A path on which the group's packets were lost at `since` (None in a memory of before there was one).
 
-    `since`: when it failed; None in a memory of before there was one. `is_guess`: no packet had been there, it was the
-    last resort.
+    It is left alone until `until` where they never got through; one that had carried them is remembered only, for
+    `until` has passed. `is_guess`: no packet had been there, it was the last resort.
     """
 
     target: str
     until: datetime
     since: datetime | None = None
     is_guess: bool = False
+
+    @property
+    def had_carried(self) -> bool:
+        """Some of the group's packets got through there before."""
+        return self.until == self.since
 
 
 @dataclass(frozen=True)
@@ -256,6 +261,9 @@ class Memory:
     failed): what gets through proves nothing of `target`."""
     led_since: datetime | None = None
     """Since when it leads to `target` again, after it had not."""
+    through_at: datetime | None = None
+    """When the newest round was sent of which anything got through since the traffic came there: a NAT that loses some
+    packets is no dead one (`core.overload`)."""
     is_down: bool = False
     """The prober's last word on the current path was k failed rounds in a row."""
     down_at: datetime | None = None
@@ -358,6 +366,11 @@ class Memory:
         others = tuple(each for each in self.proofs if each.target != target)
         return self if others == self.proofs else replace(self, proofs=others)
 
+    def with_loss(self, found: Exclusion) -> Memory:
+        """Remembers where the group's packets were lost."""
+        others = tuple(each for each in self.exclusions if each.target != found.target)
+        return replace(self, exclusions=(*others[-KEPT_EXCLUSIONS:], found))
+
     def moving(self, target: str, now: datetime) -> Memory:
         """The traffic belongs on `target` from now on; what is known of the way there is what its calls answer."""
         return replace(
@@ -368,6 +381,7 @@ class Memory:
             address_move=None,
             is_stray=False,
             led_since=None,
+            through_at=None,
             settled_since=None,
             stable_since=None,
             withdrawn_at=None,

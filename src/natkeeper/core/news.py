@@ -59,9 +59,9 @@ class Round:
 
     `sent_at`: wall clock (UTC), derived from the run's one monotonic clock, so spans between rounds of one `clock` are
     exact. `clock`: identity of that monotonic clock. `is_ok`: a quorum of targets answered. `rtt_ms`: the slowest
-    answer that counted, None when the round failed. `is_after_hole`: set by an incident, not by probers: nobody looked
-    in the time before it, so what is known of it does not go on from the round before. `is_close`: set by an incident
-    too: successes that followed each other closely lay before it, and are not kept.
+    answer that counted; in a round that failed, of those that came all the same. `is_after_hole`: set by an incident,
+    not by probers: nobody looked in the time before it, so what is known of it does not go on from the round before.
+    `is_close`: set by an incident too: successes that followed each other closely lay before it, and are not kept.
     """
 
     sent_at: datetime
@@ -70,6 +70,11 @@ class Round:
     rtt_ms: float | None = None
     is_after_hole: bool = False
     is_close: bool = False
+
+    @property
+    def is_answered(self) -> bool:
+        """Something got through, if too little for a quorum."""
+        return self.is_ok or self.rtt_ms is not None
 
 
 class RunMode(Enum):

@@ -8,46 +8,88 @@ leaves. May not import anything but the standard library's data types.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from natkeeper.core.finish import plan_for
-from natkeeper.core.incident import Cause
+from natkeeper.core.incident import Cause, Exclusion, Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.view import Path, View
 
 FIRST_WAIT = timedelta(seconds=20)
-"""How long nothing at all must have got through on the present path before such a NAT is tried again: an overloaded one
-lets a round through now and then (with two thirds of the packets lost, one in twenty), a dead one none. Longer would
-leave a group on a dead NAT beside a proven one for as long (simulation). It is doubled with each pair of the hour's
-failovers."""
+"""How long nothing at all must have got through on the present path before such a NAT is tried again: a small one
+answers now and then (with two thirds of the packets lost, three rounds of ten have an answer), a dead one never. With
+10 s one run in seven went there once more (simulation); longer would leave a group on a dead NAT beside a proven one
+for as long."""
+FIRST_STAY = timedelta(minutes=2)
+"""How long it stays where something gets through: then the other one is tried again, for it may have had a reason of its
+own. Both are doubled with each pair of the hour's failovers."""
 LONGEST_WAIT = timedelta(minutes=10)
 SETTLES = timedelta(seconds=5)
 """Three rounds, and their report."""
+LEFT = "another group left {} a moment ago, and rounds sent since then will tell"
+CAME = "another group's traffic came to {} a moment ago, and some packets get through: it may be too much for it"
+ZERO = timedelta(0)
 
 
 def is_spared(view: View, path: Path) -> bool:
     """It is a neighbour's, this group's packets were lost there within the hour and its own get through since, and the
     present path may let some through."""
-    failed = next((each for each in view.memory.exclusions if each.target == path.target), None)
-    is_neighbours = path.instance is not None and path.instance.group != view.group.name
-    if failed is None or failed.is_guess or not is_neighbours or not view.is_mended(path, failed):
+    failed = _lost_on(view, path)
+    if failed is None or failed.since is None or failed.is_guess or path.instance is None:
         return False
-    times = len(view.memory.failovers) // 2
-    wait = min(FIRST_WAIT * (1 << min(max(times - 1, 0), 8)), LONGEST_WAIT)
-    return view.now - _last_through(view) < wait
+    owner = view.others.get(path.instance.group)
+    theirs = owner.proof_of(path.target) if owner is not None else None
+    return theirs is not None and theirs.at > failed.since and _lets_some_through(view)
 
 
-def has_just_been_left(view: View) -> bool:
-    """Another group's packets were lost on the present NAT too, and it left a moment ago: rounds sent since then tell
-    whether its load was to blame."""
-    failed = (each for other in view.others.values() for each in other.exclusions if each.target == view.target)
-    return any(each.since is not None and timedelta(0) <= view.now - each.since < SETTLES for each in failed)
+def is_no_better(view: View, path: Path) -> bool:
+    """This group's packets were lost there too, nothing proves it since, and the present path lets some through."""
+    return _lost_on(view, path) is not None and _lets_some_through(view)
 
 
-def wait(view: View, verdict: Verdict) -> Plan:
-    """Until those rounds have been sent."""
-    text = f"{verdict.detail}; another group left {view.target} a moment ago, and rounds sent since then will tell"
+def _lost_on(view: View, path: Path) -> Exclusion | None:
+    return next((each for each in view.memory.exclusions if each.target == path.target), None)
+
+
+def _lets_some_through(view: View) -> bool:
+    moved_at = view.memory.moved_at
+    if moved_at is None or view.now - moved_at >= _damped(view, FIRST_STAY):
+        return False
+    return view.now - max(moved_at, view.memory.through_at or moved_at) < _damped(view, FIRST_WAIT)
+
+
+def _damped(view: View, first: timedelta) -> timedelta:
+    pairs = len(view.memory.failovers) // 2
+    return min(first * (1 << min(max(pairs - 1, 0), 8)), LONGEST_WAIT)
+
+
+def guest_to_blame(view: View) -> str | None:
+    """What another group's traffic has to do with it: it lost packets on the present NAT too and left a moment ago, or
+    it came there a moment ago and something still gets through. None: nothing, as far as anybody knows."""
+    others = view.others.values()
+    if any(_has_left(view, each) for each in others):
+        return LEFT
+    return CAME if any(_has_crowded(view, each) for each in others) else None
+
+
+def _has_left(view: View, other: Memory) -> bool:
+    failed = next((each for each in other.exclusions if each.target == view.target), None)
+    if failed is None or failed.since is None or other.target == view.target:
+        return False
+    return ZERO <= view.now - failed.since < SETTLES
+
+
+def _has_crowded(view: View, other: Memory) -> bool:
+    through_at, came_at = view.memory.through_at, other.moved_at
+    if other.target != view.target or through_at is None or came_at is None:
+        return False
+    return came_at < through_at and view.now - came_at < FIRST_WAIT
+
+
+def wait(view: View, verdict: Verdict, guest: str) -> Plan:
+    """Until rounds have been sent without that traffic."""
+    text = f"{verdict.detail}; {guest.format(view.target)}"
     return plan_for(view, Reason.OVERLOADED, text)
 
 
@@ -59,11 +101,3 @@ def hold(view: View, spared: Path, verdict: Verdict) -> Plan:
     plan = plan_for(view.remembering(replace(memory, incident=incident)), Reason.OVERLOADED, text)
     told = Warned(f"group {view.group.name}: {text}; take a larger instance type", "overload")
     return replace(plan, happenings=(told,))
-
-
-def _last_through(view: View) -> datetime:
-    """When a round last got through on the present path, or when traffic came to it."""
-    memory = view.memory
-    rounds = (*memory.recent, *(memory.incident.rounds if memory.incident is not None else ()))
-    since = memory.moved_at or view.now - LONGEST_WAIT
-    return max([since, *(each.sent_at for each in rounds if each.is_ok and since < each.sent_at <= view.now)])

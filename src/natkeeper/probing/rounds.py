@@ -52,8 +52,9 @@ class Round:
             self.is_unknown = True
 
     def on_the_wire(self, t0: float) -> list[float | int | None]:
-        """`[offset_ms, ok, rtt_ms]`; the round trip is the slowest among the quorum that decided."""
-        rtt = round(max(self.rtts) * 1000, 3) if self.is_ok else None
+        """`[offset_ms, ok, rtt_ms]`; the round trip is the slowest among those that came before the round was decided.
+        One that failed has one too where a target answered: whoever reads it sees loss, not death."""
+        rtt = round(max(self.rtts) * 1000, 3) if self.rtts else None
         return [round((self.sent_at - t0) * 1000, 3), int(bool(self.is_ok)), rtt]
 
 
