@@ -6,6 +6,7 @@ held against. A path is followed as packets would follow it: route, interface, g
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from ipaddress import IPv4Address
@@ -155,14 +156,15 @@ class Packets:
         return _carried(max(machine.loss, self._overload(machine, target)), rtt, public, target)
 
     def _overload(self, machine: Machine, target: str) -> float:
-        """The share of packets above what the machine can carry: it follows the load from one NAT to another."""
+        """The share of packets above what the machine can carry: it follows the load from one NAT to another. TCP sends
+        the less the more of it is lost: what is offered falls with the share that arrives, and settles between."""
         if machine.megabits is None:
             return 0.0
         tables = self._ec2.tables
         load = sum(
             each for group, each in self.loads.items() if tables[self._homes[group]].taken(DEFAULT_ROUTE) == target
         )
-        return max(0.0, 1 - machine.megabits / load) if load else 0.0
+        return max(0.0, 1 - math.sqrt(machine.megabits / load)) if load else 0.0
 
     def lose_targets(self, count: int, now: int) -> None:
         """From now on so many targets are out of reach. Two make a probe fail; when fewer do, they are back."""

@@ -19,11 +19,11 @@ from natkeeper.core.view import Path, View
 FIRST_WAIT = timedelta(seconds=20)
 """How long nothing at all must have got through on the present path before such a NAT is tried again: a small one
 answers now and then (with two thirds of the packets lost, three rounds of ten have an answer), a dead one never. With
-10 s one run in seven went there once more (simulation); longer would leave a group on a dead NAT beside a proven one
-for as long."""
+10 s one run in seven went there once more (simulation); longer leaves a group as long on a dead NAT beside a proven
+one."""
 FIRST_STAY = timedelta(minutes=2)
-"""How long it stays where something gets through: then the other one is tried again, for it may have had a reason of its
-own. Both are doubled with each pair of the hour's failovers."""
+"""How long it stays where something gets through: then the other one is tried again, for it may have lost packets for a
+reason of its own. Both are doubled with each pair of the hour's failovers."""
 LONGEST_WAIT = timedelta(minutes=10)
 SETTLES = timedelta(seconds=5)
 """Three rounds, and their report."""
