@@ -273,7 +273,11 @@ def proving_address_proves_only(book: Book, call: Call) -> str | None:
         return None
     shown = call.invocation.seen.tables.get(table) if call.invocation.seen is not None else None
     route = shown.routes.get(DEFAULT_ROUTE) if shown is not None else None
-    moves = book.moves[group]
+    moves = [
+        each
+        for each in book.moves[group]
+        if each not in book.unrecorded[group] or each.serial == call.invocation.serial
+    ]  # of one by a pass without a ledger nobody else could know (seed 1710019764)
     if (not moves or moves[-1].target != target) and (route is None or route.target != target):
         return None  # an old answer of EC2's did not show the route that somebody has put there by hand
     return f"the proving address is put on {target}, which carries its own group"

@@ -121,6 +121,8 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
     world, incident = book.world, plan.memory.incident
     if plan.reason not in (Reason.FAIL_OVER, Reason.LAST_RESORT) or incident is None:
         return None
+    if plan.reason is Reason.LAST_RESORT and world.fires["memory-lost"]:
+        return None  # that the others fail too was forgotten, and nothing proves any NAT (seed 1710001967)
     if not any(is_default(each) for each in plan.actions) or _is_dead_by_state(book, invocation, plan.group):
         return None
     if invocation.control is None or not invocation.control.is_ok:
@@ -159,6 +161,8 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
     users = [name for name, known in book.recorded.items() if name != plan.group and known == target]
     if not any(book.now - book.recorded_at.get(name, -SEEN_LATE) >= SEEN_LATE for name in users):
         return None  # as far as the pass knew nobody else's traffic is on it, so nobody could be asked
+    if any(world.route_of(world.policy.group(each).table_ids[0]) != target for each in users):
+        return None  # who was asked answers by a route that somebody has put there since the look (seed 1710019001)
     carried = world.carried_at.get(target)
     if began is None or began > invocation.began_at:
         return None  # what it was told of was another outage, which is over
@@ -254,6 +258,8 @@ def no_budget_keeps_dark(book: Book, invocation: Invocation, plan: Plan) -> str 
             works_since = max(works_since, 0)  # nothing was remembered when it began
         is_proven = works_since is not None and book.now - works_since > WELL_KNOWN
         is_own = owner is not None and owner.group == group.name and owner.is_running
+        if (invocation.serial, group.name) in book.ledgerless:
+            continue  # what it says of its path could not be read (seed 1710016250)
         if group.name != plan.group and is_own and is_proven and known not in failed and _is_fit(book, known or ""):
             return f"zone {plan.group} is held dark by a budget beside {known}, which zone {group.name} uses"
     return None

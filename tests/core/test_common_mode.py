@@ -32,6 +32,14 @@ def test_where_the_canary_fails_too_the_others_are_asked_before_anything_moves(
     assert kinds(plan) == []
 
 
+def test_a_neighbour_of_which_nobody_knows_where_its_traffic_belongs_is_asked_where_its_tables_lead_there() -> None:
+    """That part of its item could not be read (simulation, seed 1710003886)."""
+    world = resting("ab").remember("b", target=None)
+    assert decided(world, "xxx", neighbours=None).asks == ("b",)
+    world.route("rtb-b", None)
+    assert decided(world, "xxx", neighbours=None).asks == ()
+
+
 def test_a_neighbour_whose_own_packets_get_through_takes_the_traffic() -> None:
     assert decided(resting("ab"), "xxx", neighbours="oo").memory.target == "eni-b"
 

@@ -6,10 +6,24 @@ from dataclasses import replace
 
 import pytest
 
+from natkeeper.core.downtime import measure
 from natkeeper.core.incident import Repair
 from natkeeper.core.model import DEFAULT_ROUTE, InstanceState
 from natkeeper.core.plan import LaunchInstance, MoveAddress, PointRoute, Reason
-from tests.support.worlds import CANARY, World, at, proofs, report, resting, secs, target_of, verified, without, writes
+from tests.support.worlds import (
+    CANARY,
+    UP,
+    World,
+    at,
+    proofs,
+    report,
+    resting,
+    secs,
+    target_of,
+    verified,
+    without,
+    writes,
+)
 
 STOPPED = InstanceState.STOPPED
 
@@ -264,3 +278,16 @@ def test_a_launch_that_appeared_is_forgotten_at_home(launched: float, is_forgott
 def test_a_launch_that_never_appeared_is_forgotten_at_home_in_the_end() -> None:
     repair = Repair("a-1", 1, at(0) - secs(120), is_launched=True, is_accepted=True)
     assert resting("ab").remember(repair=repair).decide().memory.repair is None
+
+
+def test_what_carried_it_unseen_until_its_routes_were_put_back_is_not_counted_as_dark() -> None:
+    """A second stack took the routes of a group whose NAT hangs, and natkeeper put them back (simulation, seed
+    1710000327): between the last round that was lost before and the first one after egress may have worked."""
+    world = resting("ab").remember(led_since=at(-3.5))
+    incident = world.decide(report("oxxxx", -6), control=UP).memory.incident
+    assert incident is not None
+    assert secs(1.9) < measure(incident.rounds, secs(0.1), incident.disturbances).low <= secs(2)
+    world.remember(led_since=at(-30))
+    incident = world.decide(report("oxxxx", -6), control=UP).memory.incident
+    assert incident is not None
+    assert secs(2.9) < measure(incident.rounds, secs(0.1), incident.disturbances).low <= secs(3)

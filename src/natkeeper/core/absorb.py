@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from natkeeper.core.arrival import as_got_through, as_lost_again, is_silent, speaking
 from natkeeper.core.checked import was_found_on
+from natkeeper.core.downtime import Disturbance
 from natkeeper.core.evidence import extend, proven
 from natkeeper.core.incident import (
     KEPT_RUNS,
@@ -214,7 +215,7 @@ def _evidence(memory: Memory, report: ProbeReport) -> Memory:
             return memory
         first = next(each.sent_at for each in fresh if not each.is_ok)
         cause = Cause.PROBES_FAILED if memory.is_down else _passing_cause(memory, first)
-        incident = extend(open_incident(report.group, cause, first, before), fresh)
+        incident = open_incident(report.group, cause, first, before, fresh)
     else:
         incident = proven(incident, report.rounds) if report.mode is RunMode.VERIFY else incident
         incident = extend(incident, report.rounds)
@@ -252,14 +253,20 @@ def _recover(incident: Incident, memory: Memory, report: ProbeReport) -> Inciden
     return incident
 
 
-def open_incident(group: str, cause: Cause, opened_at: datetime, memory: Memory) -> Incident:
+def open_incident(
+    group: str, cause: Cause, opened_at: datetime, memory: Memory, fresh: tuple[Round, ...] = ()
+) -> Incident:
     """A new incident; its id is a function of group and instant, so that a replay opens the same one.
 
     Of the newest rounds it gets those that no closed incident has measured, and the successes that such a one ended
-    with: the very last may be too close to say that it lies before.
+    with (the very last may be too close to say that it lies before), and those that are `fresh`.
     """
     until = memory.measured_until
     failed = [each.sent_at for each in memory.recent if not each.is_ok and until is not None and each.sent_at <= until]
+    rounds = (*(each for each in memory.recent if not failed or each.sent_at > max(failed)), *fresh)
+    led = memory.led_since
+    # Until its routes were put back somebody else's may have carried it, between two rounds that were lost.
+    put_back = [Disturbance(led, led) for each in rounds if led is not None and not each.is_ok and each.sent_at <= led]
     return extend(
         Incident(
             incident_id=f"{group}-{opened_at:%Y%m%dT%H%M%S}.{opened_at.microsecond // 1000:03d}",
@@ -268,6 +275,7 @@ def open_incident(group: str, cause: Cause, opened_at: datetime, memory: Memory)
             opened_at=opened_at,
             from_target=memory.target,
             address_before=memory.egress_address,
+            disturbances=tuple(put_back[:1]),
         ),
-        tuple(each for each in memory.recent if not failed or each.sent_at > max(failed)),
+        rounds,
     )

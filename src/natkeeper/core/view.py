@@ -257,7 +257,17 @@ class View:
         return owner if owner in users else next(iter(users), None)
 
     def _users(self, target: str) -> dict[str, Memory]:
-        return {name: each for name, each in self.others.items() if each.target == target}
+        """Those whose traffic belongs on it; where that is not remembered, those whose tables lead to it."""
+        return {
+            name: each
+            for name, each in self.others.items()
+            if each.target == target or (each.target is None and self._leads_to(name, target))
+        }
+
+    def _leads_to(self, name: str, target: str) -> bool:
+        tables = [self.network.tables.get(each) for each in self.policy.group(name).table_ids]
+        routes = [each.routes.get(DEFAULT_ROUTE) for each in tables if each is not None]
+        return any(each is not None and each.target == target for each in routes)
 
     def is_proven(self, target: str) -> bool:
         """This group's own packets, or its canary's, went through it a short while ago."""
