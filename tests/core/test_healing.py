@@ -331,6 +331,12 @@ def test_the_quiet_period_counts_from_the_last_trouble_of_either_path() -> None:
     assert writes(world.decide(now=1)) == [TakePublicAddress("eni-a")]
 
 
+def test_the_way_home_is_not_begun_on_a_proof_that_ends_before_it_does() -> None:
+    """With calls of seconds the address was taken away, the proof grew old, and all began anew."""
+    assert writes(back(proofs=(*proofs("eni-b"), *proofs("eni-a", age=61))).decide()) == []
+    assert writes(back(proofs=(*proofs("eni-b"), *proofs("eni-a", age=60))).decide()) == [TakePublicAddress("eni-a")]
+
+
 def test_the_present_path_must_be_confirmed_before_it_is_left() -> None:
     world = back(proofs=(*proofs("eni-b"), *proofs("eni-a")), stable_since=None)
     assert writes(world.decide()) == []

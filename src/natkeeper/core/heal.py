@@ -188,6 +188,10 @@ def _return(view: View, path: Path, home: Instance) -> Step:
     ready_at = max(proof.since, memory.stable_since) + quiet_period(view, path.target)
     if view.now < ready_at:
         return Step(memory, Reason.HEALING, f"{home.instance_id} is proven; quiet until {ready_at:%H:%M:%S}")
+    if view.now - proof.at > view.policy.freshness / 2:
+        # Between taking its address away and going home it would cease to count, and all would begin anew (simulation,
+        # calls of seconds). A report is a minute away.
+        return Step(memory, Reason.HEALING, f"{home.instance_id} was proven a while ago; the next report is waited for")
     if not path.is_bare and not view.is_address_stuck:
         text = f"making the landing address of {home.instance_id} bare"
         withdrawn, stages = replace(memory, withdrawn_at=view.now), bare_again(view, path, home)
