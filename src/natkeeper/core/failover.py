@@ -42,33 +42,48 @@ def fail_over(view: View, verdict: Verdict, answered: Mapping[str, bool] = NOBOD
     """The present path is dead: mend it with one call, move, or hold and heal. `answered`: the groups that were asked
     whether their packets get through, and whether they could say."""
     is_new = view.memory.incident is None and view.memory.moved_at is None and verdict.cause is Cause.ROUTE_MISSING
-    if not is_new:
-        view = view.remembering(_mark_dead(view, verdict))
-    if verdict.cause is Cause.PROBES_FAILED and (mending := mend_check(view)) is not None:
-        # One call mends the path in use; if it does not, the failed verification sends the next turn elsewhere.
-        return mending
-    others = [each for each in view.paths if each.target != view.target and view.is_usable(each)]
-    verified = [each for each in others if view.is_verified(each)]
     if is_new:
-        return _set_up(view, verified)
+        return _set_up(view, _verified(view))
+    view = view.remembering(_mark_dead(view, verdict))
+    if verdict.cause is Cause.PROBES_FAILED:
+        return _by_packets(view, verdict, answered)
     routed = set(view.points_at(DEFAULT_ROUTE).values())
-    settled = next((each for each in others if routed == {each.target}), None)
-    if settled is not None and verdict.cause is not Cause.PROBES_FAILED:
+    settled = next((each for each in _others(view) if routed == {each.target}), None)
+    if settled is not None:
         # Moved without a ledger, so the record is old: what carries the traffic is verified, not left for another.
         return _move(view, settled, Reason.FAIL_OVER, f"{verdict.detail}; routes are on {settled.target} already")
-    if verdict.cause is Cause.PROBES_FAILED and (guest := guest_to_blame(view)) is not None:
+    return _leave(view, verdict, _verified(view))
+
+
+def _others(view: View) -> list[Path]:
+    return [each for each in view.paths if each.target != view.target and view.is_usable(each)]
+
+
+def _verified(view: View) -> list[Path]:
+    return [each for each in _others(view) if view.is_verified(each)]
+
+
+def _by_packets(view: View, verdict: Verdict, answered: Mapping[str, bool]) -> Plan:
+    """EC2 shows nothing wrong with the present path: what makes its packets fail may make them fail anywhere."""
+    if (mending := mend_check(view)) is not None:
+        # One call mends the path in use; if it does not, the failed verification sends the next turn elsewhere.
+        return mending
+    if (guest := guest_to_blame(view)) is not None:
         return wait(view, verdict, guest)
-    if verdict.cause is Cause.PROBES_FAILED:
-        asks = _to_ask(view, verified, answered)
-        if asks:
-            return replace(plan_for(view, Reason.ASK_NEIGHBOURS, ASKING), asks=asks, wake_at=view.now)
-        verified = [each for each in verified if _is_apart(view, each, answered)]
-        if verified and all(view.is_back_since(each, _last_lost(view)) for each in verified):
-            return plan_for(view, Reason.COMMON_MODE, BACK)
-    spared = [each for each in verified if verdict.cause is Cause.PROBES_FAILED and is_spared(view, each)]
+    verified = _verified(view)
+    if asks := _to_ask(view, verified, answered):
+        return replace(plan_for(view, Reason.ASK_NEIGHBOURS, ASKING), asks=asks, wake_at=view.now)
+    verified = [each for each in verified if _is_apart(view, each, answered)]
+    if verified and all(view.is_back_since(each, _last_lost(view)) for each in verified):
+        return plan_for(view, Reason.COMMON_MODE, BACK)
+    spared = [each for each in verified if is_spared(view, each)]
     if spared and len(spared) == len(verified):
         return hold(view, spared[0], verdict)
-    verified = [each for each in verified if each not in spared]
+    return _leave(view, verdict, [each for each in verified if each not in spared])
+
+
+def _leave(view: View, verdict: Verdict, verified: Sequence[Path]) -> Plan:
+    """To the best of what is verified, within the hour's budget; else as far as one may without."""
     is_spent = len(view.memory.failovers) >= view.policy.max_failovers_per_hour
     if is_spent:
         verified = [each for each in verified if not _has_failed_here(view, each)]
