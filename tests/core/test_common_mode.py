@@ -11,7 +11,21 @@ from natkeeper.core.plan import Plan, Reason
 from natkeeper.core.policy import StandbyMode
 from natkeeper.errors import TryAgain
 from tests.support.fakes import Stack
-from tests.support.worlds import RUNNING, STOPPED, UP, World, at, away, kinds, nat, proofs, report, resting, secs
+from tests.support.worlds import (
+    RUNNING,
+    STOPPED,
+    UP,
+    World,
+    at,
+    away,
+    kinds,
+    nat,
+    proofs,
+    report,
+    resting,
+    rounds,
+    secs,
+)
 
 
 def decided(world: World, canary: str, neighbours: str | None) -> Plan:
@@ -91,12 +105,13 @@ def test_a_guest_is_asked_about_a_nat_whose_own_group_is_elsewhere() -> None:
     assert world.decide(report("xxx", -3), control=UP, neighbours=None).asks == ("c",)
 
 
-def test_a_memory_that_does_not_say_when_it_began_says_when_it_was_heard() -> None:
-    world = resting("ab").remember(is_down=True, down_at=at(-7))
-    assert world.decide(control=UP, neighbours=None).memory.target == "eni-b"
-    world.remember(down_at=at(-5))
+def test_a_memory_that_does_not_say_when_it_began_goes_by_its_newest_rounds() -> None:
+    """Of an older version; or the group's own prober has not said it, but that of the group whose NAT it is."""
+    world = resting("ab").remember(is_down=True, down_at=at(-1), recent=rounds("xoxx", -9, 2))
     assert world.decide(control=UP, neighbours=None).asks == ("b",)
-    world.remember(down_at=None)
+    world.remember(recent=rounds("oxxx", -10, 2))
+    assert world.decide(control=UP, neighbours=None).memory.target == "eni-b"
+    world.remember(recent=())
     assert world.decide(control=UP, neighbours=None).memory.target == "eni-b"
 
 

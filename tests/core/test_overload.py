@@ -96,9 +96,22 @@ def test_the_nats_own_group_waits_for_a_guest_that_is_too_much_for_it_to_leave()
     assert "another group's traffic came to eni-a" in plan.detail
 
 
-@pytest.mark.parametrize(("came", "through"), [(-20, -2), (-3, -4)], ids=["came long ago", "nothing since"])
-def test_it_does_not_wait_where_the_guest_is_not_to_blame(came: float, through: float) -> None:
-    assert failing(crowded(came, through), "xxx", -2.5).reason is not Reason.OVERLOADED
+@pytest.mark.parametrize(
+    ("came", "through", "pattern", "waits"),
+    [
+        (-9.9, -4, "xxx", True),
+        (-10, -4, "xxx", False),
+        (-10, -4, "xpx", True),
+        (-19.9, -4, "xpx", True),
+        (-20, -4, "xpx", False),
+        (-3, -4, "xxx", False),
+    ],
+)
+def test_how_long_it_waits_depends_on_whether_anything_got_through_since_it_began_to_fail(
+    came: float, through: float, pattern: str, waits: bool
+) -> None:
+    plan = failing(crowded(came, through), pattern, -2.5)
+    assert (plan.reason is Reason.OVERLOADED) is waits
 
 
 def unproven(through: float) -> World:

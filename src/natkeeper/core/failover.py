@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from natkeeper.core.absorb import open_incident
 from natkeeper.core.address import borrow
@@ -135,9 +136,10 @@ def _last_lost(view: View) -> datetime:
 
 
 def _failing_since(view: View) -> datetime:
-    """When its packets began to fail; by a memory of an older version, when that was heard."""
-    memory = view.memory
-    return memory.failing_since or memory.down_at or view.now - view.policy.freshness
+    """When its packets began to fail. Where its own prober has not said so (the NAT's group has, or an older version
+    wrote the memory), when the newest rounds began to be lost."""
+    lost = [each.sent_at for each in takewhile(lambda each: not each.is_ok, reversed(view.memory.recent))]
+    return view.memory.failing_since or min(lost, default=view.now - view.policy.freshness)
 
 
 def _set_up(view: View, verified: Sequence[Path]) -> Plan:

@@ -27,6 +27,9 @@ reason of its own. Both are doubled with each pair of the hour's failovers."""
 LONGEST_WAIT = timedelta(minutes=10)
 SETTLES = timedelta(seconds=5)
 """Three rounds, and their report."""
+FINDS_OUT = timedelta(seconds=10)
+"""So long after its traffic came may a guest take to see that it loses packets there, and to leave. A NAT that has let
+something through since it began to fail is given longer."""
 LEFT = "another group left {} a moment ago, and rounds sent since then will tell"
 CAME = "another group's traffic came to {} a moment ago, and some packets get through: it may be too much for it"
 ZERO = timedelta(0)
@@ -84,7 +87,9 @@ def _has_crowded(view: View, other: Memory) -> bool:
     through_at, came_at = view.memory.through_at, other.moved_at
     if other.target != view.target or through_at is None or came_at is None:
         return False
-    return came_at < through_at and view.now - came_at < FIRST_WAIT
+    failing_since = view.memory.failing_since
+    is_lossy = failing_since is not None and failing_since < through_at
+    return came_at < through_at and view.now - came_at < (FIRST_WAIT if is_lossy else FINDS_OUT)
 
 
 def wait(view: View, verdict: Verdict, guest: str) -> Plan:
