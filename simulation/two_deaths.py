@@ -26,6 +26,8 @@ from simulation.scenario.run import Run
 from simulation.scenario.stage import Stage
 from simulation.world import Judge
 
+LASTS = "is not known to be back"
+"""In a message about an incident that is not over."""
 KNOWN = 7 * SECOND
 """So long after a NAT's end is it known: three rounds a second apart, the first up to a second after it, the last one's
 time-out, a report on its way, a cold start, a look and a control probe (`simulation.one_cause.DETECTED`)."""
@@ -100,10 +102,12 @@ class _Run(Run):
         self.broken += [f"moved {each}" for each in self.truth.shuffles]
         for zone in self.member.victims:
             incidents = len(ledger_looks.measured(stage, zone))
-            messages = len(told_about(stage, zone, zero, stage.now()))
-            self.counts.update(incidents=incidents, messages=messages)
-            if messages > incidents:
-                self.broken.append(f"{messages} messages about {incidents} incidents of zone {zone}")
+            told = [text for _, text in told_about(stage, zone, zero, stage.now())]
+            # One that lasts is told of when it is known to, and when it ends.
+            lasting = sum(LASTS in each for each in told)
+            self.counts.update(incidents=incidents, messages=len(told))
+            if len(told) - lasting > incidents or lasting > incidents:
+                self.broken.append(f"{len(told)} messages about {incidents} incidents of zone {zone}, {lasting} last")
             self.dark = max(self.dark, sum(each.downtime_seen_ns for each in stage.rulers[zone].outages(zero)) / 1e9)
 
 
