@@ -100,7 +100,11 @@ class Packets:
         """It is whole again."""
         if group in self.cut_off:
             self.cut_off.remove(group)
-            self.seeing_again_at[group] = self._ec2.hub.now
+            self.sees_again(group)
+
+    def sees_again(self, group: str) -> None:
+        """What its prober says from now on is of the group's own path; what it has said may not be known as such."""
+        self.seeing_again_at[group] = self._ec2.hub.now
 
     def configure(self, policy: Policy) -> None:
         """Who may host whom, as NATs are told when they boot."""

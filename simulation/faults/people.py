@@ -129,8 +129,13 @@ def _association(act: Act) -> None:
     world.ec2.tables[table] = Table(table, {DEFAULT_ROUTE: theirs.interface_id})
     act.fired("association-lost")
     world.ec2.associate(group.private_subnet_id, act.dice.choice((table, table, None, *others[:1])))
+
+    def put_back() -> None:
+        world.ec2.associate(group.private_subnet_id, group.table_ids[0])
+        world.packets.sees_again(group.name)  # where no pass has looked meanwhile, nobody knows (seed 1740018353)
+
     if act.dice.random() < 0.5:
-        act.later(lambda: world.ec2.associate(group.private_subnet_id, group.table_ids[0]))
+        act.later(put_back)
 
 
 def _rewrite(act: Act, name: str, every: int, machine: Machine, tables: list[str]) -> None:

@@ -32,6 +32,9 @@ WELL_KNOWN = 150 * SECOND
 """So long after a path works for a group everybody has been told of it: two watch runs and a tick between them."""
 SEEN_LATE = 15 * SECOND
 """From a packet to the plan that counts on it: the rest of a run, its delivery, the wake-up."""
+UNTOLD = ("clock-skew", "association-lost", "names-only")
+"""With these nobody knows which came first; packets went another way meanwhile; or who is asked cannot say, for no name
+is resolved (seeds 1740005842, 1740010212, 1740019260)."""
 
 
 def route_goes_where_packets_were(book: Book, invocation: Invocation, plan: Plan) -> str | None:
@@ -154,8 +157,8 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
         return None
     if _is_dead_by_state(book, invocation, plan.group) or (invocation.serial, plan.group) in book.ledgerless:
         return None
-    if invocation.serial in book.unasked or world.fires["clock-skew"] or world.fires["association-lost"]:
-        return None  # nobody could be asked; nobody knows which came first; or packets went another way meanwhile
+    if invocation.serial in book.unasked or any(world.fires[each] for each in UNTOLD):
+        return None
     began = _dark_since(book, plan.group)
     target = plan.memory.target or ""
     users = [name for name, known in book.recorded.items() if name != plan.group and known == target]

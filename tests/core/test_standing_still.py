@@ -25,6 +25,7 @@ from tests.support.worlds import (
     proofs,
     report,
     resting,
+    rounds,
     secs,
     writes,
 )
@@ -304,6 +305,24 @@ def test_a_run_in_flight_is_left_alone_until_it_is_overdue() -> None:
     assert world.decide(now=79).actions == ()
     (start,) = world.decide(now=80).actions
     assert isinstance(start, StartWatch)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sent", "is_started"), [("x", -10.1, True), ("x", -10, False), ("o", -10.1, False)]
+)
+def test_a_run_whose_word_nobody_heard_is_not_waited_for(pattern: str, sent: float, is_started: bool) -> None:
+    """A verification met a lost round, so the run has said by now that egress is down, or back: its report is lost
+    (simulation, seed 1740009658)."""
+    watch = WatchRun("run-1", at(-40), secs(55))
+    world = resting("ab").remember(watch=watch, recent=rounds(pattern, sent))
+    started = [each for each in world.decide().actions if isinstance(each, StartWatch)]
+    assert bool(started) is is_started
+
+
+def test_a_round_lost_before_the_run_began_says_nothing_of_its_word() -> None:
+    watch = WatchRun("run-1", at(-15), secs(55))
+    world = resting("ab").remember(watch=watch, recent=rounds("x", -20))
+    assert world.decide().memory.watch == watch
 
 
 def test_a_run_is_short_while_something_is_going_on() -> None:

@@ -39,6 +39,8 @@ from natkeeper.core.telling import (
 from natkeeper.core.view import View
 from natkeeper.core.way import another_way
 
+IS_HEARD = timedelta(seconds=7)
+"""From the last round that a run's word rests on to a pass that has heard it: its time-out, and `judge.DELIVERY`."""
 SHORT_RUN = timedelta(seconds=15)
 """A watch run while something is going on: its report is what wakes the next step."""
 OVERDUE = timedelta(seconds=30)
@@ -140,7 +142,8 @@ def with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
     """Keeps exactly one watch run in flight, started beside the plan's first calls so that it costs no time."""
     memory = plan.memory
     watch = memory.watch
-    if watch is not None and now < watch.started_at + watch.lasts + OVERDUE:
+    is_running = watch is not None and now < watch.started_at + watch.lasts + OVERDUE
+    if is_running and not _is_unheard(memory, now, policy):
         return plan
     starts = memory.watch_starts
     is_chained = bool(starts) and now - starts[-1] < SPACED
@@ -153,6 +156,16 @@ def with_watch(plan: Plan, now: datetime, policy: Policy) -> Plan:
     memory = replace(memory, watch=WatchRun(run_id, now, lasts), watch_starts=(*starts, now))
     first, *rest = plan.stages or ((),)
     return replace(plan, memory=memory, stages=((*first, start), *rest))
+
+
+def _is_unheard(memory: Memory, now: datetime, policy: Policy) -> bool:
+    """The newest round that anybody heard of was lost while the run was on its way, so it has said by now that egress
+    is down, or back. Nobody heard: a pass without a ledger got its report, or Lambda lost it (simulation, seed
+    1740009658: the group was dark for two minutes, until the run would have been over)."""
+    watch, last = memory.watch, memory.recent[-1] if memory.recent else None
+    if watch is None or last is None or last.is_ok or last.sent_at <= watch.started_at:
+        return False
+    return now - last.sent_at > policy.rounds_to_fail * policy.interval + IS_HEARD
 
 
 def with_incident(plan: Plan, before: Incident | None, now: datetime, policy: Policy) -> Plan:
