@@ -131,6 +131,8 @@ def healthy_nat_keeps_its_routes(book: Book, call: Call) -> str | None:
         return (
             None  # somebody put this table elsewhere: it goes with the others, which are on a dead one (seed 9007577)
         )
+    if world.fires["association-lost"] and world.fires["stale-describe"]:
+        return None  # an old answer showed its prober's subnet where it was before (seed 1740037952)
     if call.sent_at - world.packets.seeing_again_at.get(group, -SECOND * 3600) < EYES:
         return None  # natkeeper is deceived by its own eyes, which it bounds but cannot know
     if call.sent_at - world.packets.targets_back_at < RACE:

@@ -32,6 +32,8 @@ WELL_KNOWN = 150 * SECOND
 """So long after a path works for a group everybody has been told of it: two watch runs and a tick between them."""
 SEEN_LATE = 15 * SECOND
 """From a packet to the plan that counts on it: the rest of a run, its delivery, the wake-up."""
+FAILS = 2 * SECOND
+"""From the first of three lost rounds to the last."""
 UNTOLD = ("clock-skew", "association-lost", "names-only")
 """With these nobody knows which came first; packets went another way meanwhile; or who is asked cannot say, for no name
 is resolved (seeds 1740005842, 1740010212, 1740019260)."""
@@ -167,8 +169,8 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
     if any(world.route_of(world.policy.group(each).table_ids[0]) != target for each in users):
         return None  # who was asked answers by a route that somebody has put there since the look (seed 1710019001)
     carried = world.carried_at.get(target)
-    if began is None or began > invocation.began_at:
-        return None  # what it was told of was another outage, which is over
+    if began is None or began > invocation.began_at - FAILS:
+        return None  # what it was told of was another outage, which is over (seed 1740020960)
     if not target.startswith("eni-") or (carried is not None and carried >= began):
         return None
     return f"fail-over to {target}, through which no packet went since zone {plan.group} began to fail"
