@@ -107,12 +107,17 @@ def test_nothing_leaves_untranslated_while_the_ruleset_is_gone(vpc: MachineVpc) 
 
 
 def test_a_flushed_ruleset_comes_back_at_once_and_connections_live_on(vpc: MachineVpc) -> None:
+    def times_loaded() -> int:
+        """By whoever was first: the monitor, or a pass that was under way."""
+        said = vpc.run("journalctl -b -t natkeeper")
+        return said.count("somebody deleted the ruleset: loaded again") + said.count("ruleset loaded on")
+
+    before = times_loaded()
     with vpc.answering("eni-db-a") as connection:
         vpc.run("nft flush ruleset")
         vpc.until_forwarding("ruleset flushed")
         assert ask(connection)[0] == ELASTIC_A
-    words = "somebody deleted the ruleset: loaded again"  # said when it forwards already
-    until(lambda: words in vpc.run("journalctl -b -t natkeeper"), REPAIR_SECONDS)
+    until(lambda: times_loaded() > before, REPAIR_SECONDS)  # said when it forwards already
     assert vpc.machine.seen("untranslated") == 0
 
 
