@@ -104,7 +104,8 @@ class Packets:
 
     def sees_again(self, group: str) -> None:
         """What its prober says from now on is of the group's own path; what it has said may not be known as such."""
-        self.seeing_again_at[group] = self._ec2.hub.now
+        if group not in self.cut_off:
+            self.seeing_again_at[group] = self._ec2.hub.now
 
     def configure(self, policy: Policy) -> None:
         """Who may host whom, as NATs are told when they boot."""

@@ -246,8 +246,10 @@ def _forwarded_lately(book: Book, target: str) -> bool:
 def no_budget_keeps_dark(book: Book, invocation: Invocation, plan: Plan) -> str | None:
     """30. No budget leaves a group dark beside a path that is proven: another group has been at home on it for longer
     than a proof is fresh, and this one's packets were not lost there within the hour."""
-    if plan.reason is not Reason.BUDGET_EXHAUSTED or invocation.seen is None or book.world.fires["memory-lost"]:
-        return None  # by what nobody remembers nothing is proven (seed 1720018742)
+    if plan.reason is not Reason.BUDGET_EXHAUSTED or invocation.seen is None:
+        return None
+    if book.world.fires["memory-lost"] or book.world.fires["association-lost"]:
+        return None  # what nobody remembers, or saw on another path, proves nothing (seeds 1720018742, 1750021802)
     if not plan.memory.is_down and _runs(invocation.seen, plan.memory.target or ""):
         return None  # nobody has said that it is dark: its address may be on its way
     if _dark_since(book, plan.group) is None or (invocation.serial, plan.group) in book.ledgerless:

@@ -243,6 +243,30 @@ def test_an_exclusion_of_before_there_was_an_instant_lasts_its_time() -> None:
     assert world.decide().memory.target == "eni-c"
 
 
+@pytest.mark.parametrize(
+    ("failed", "proven", "change", "target"),
+    [
+        (-20, -19, {}, "eni-a"),
+        (-19.9, -19, {}, "eni-b"),
+        (-20, -20, {}, "eni-b"),
+        (-20, None, {}, "eni-b"),
+        (-20, -19, {"checked": True}, "eni-b"),
+    ],
+)
+def test_where_nothing_else_is_left_a_nat_that_forwards_again_is_gone_to_sooner(
+    failed: float, proven: float | None, change: dict[str, Any], target: str
+) -> None:
+    """The own NAT failed its verification while its zone was down, and the canary proves it since; the neighbour that
+    carries the traffic is gone."""
+    world = away("ab").change("i-a", state=RUNNING, public="203.0.113.9", **change).change("i-b", state=STOPPED)
+    world.remember(exclusions=(Exclusion("eni-a", at(failed + 60), at(failed)),), proofs=())
+    if proven is not None:
+        world.remember(proofs=proofs("eni-a", since=proven, age=1))
+    plan = world.decide()
+    assert plan.memory.target == target
+    assert (plan.reason is Reason.FAIL_OVER) is (target == "eni-a")
+
+
 @pytest.mark.parametrize("is_guess", [True, False])
 def test_a_failed_verification_remembers_whether_it_was_of_a_guess(is_guess: bool) -> None:
     world = resting("ab").change("i-a", state=STOPPED)

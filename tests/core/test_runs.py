@@ -102,6 +102,14 @@ def test_rounds_of_whom_nobody_knows_the_start_end_now_at_the_latest() -> None:
     assert (found.rounds[-1].sent_at, found.egress_address_at) == (at(0), None)
 
 
+@pytest.mark.parametrize(("lag", "last"), [(3600, 0), (10.1, 0), (10, -10), (1, -1)])
+def test_a_verification_by_a_clock_that_lags_ended_now(lag: float, last: float) -> None:
+    """It was waited for (simulation, seed 1750013283: asked neighbours that were well counted as silent)."""
+    told = only(Memory(), verified("oo", -0.2 - lag))
+    assert told.rounds[-1].sent_at == at(last)
+    assert told.rounds[-1].sent_at - told.rounds[0].sent_at == secs(0.2)
+
+
 def test_a_report_without_a_round_has_no_time() -> None:
     told = report("", 0, run_id=run_id_of("a", at(-20)))
     assert only(STARTED, told) is told

@@ -35,6 +35,8 @@ ZERO = timedelta(0)
 NOBODY: Mapping[str, bool] = {}
 BACK = "what failed with this group's path is back since its last round was sent: its next rounds will tell"
 ASKING = "probes fail, and no candidate has carried a packet since: asking whether the others' packets get through"
+AGAIN = timedelta(seconds=20)
+"""How long a path on which packets failed is left alone at least, whatever proves it."""
 SETTING_UP = timedelta(seconds=3)
 """How long the calls that give a group its first route may take, with botocore's back-off."""
 
@@ -172,7 +174,11 @@ def _mark_dead(view: View, verdict: Verdict) -> Memory:
 
 
 def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
-    """Proven dead and nothing verified: the one case in which traffic may go where no packet has been."""
+    """Proven dead and nothing verified: the one case in which traffic may go where no packet has been, or where they
+    failed a moment ago."""
+    again = next((each for each in view.paths if _forwards_again(view, each)), None)
+    if again is not None:
+        return _move(view, again, Reason.FAIL_OVER, f"{verdict.detail}; {again.target} forwards again")
     for path in () if _may_still_boot(view) else view.paths:
         is_excluded = view.memory.is_excluded(path.target, view.now)
         is_left_alone = is_excluded or view.is_mute(path) or path.target == view.target or is_no_better(view, path)
@@ -186,6 +192,17 @@ def _no_verified_candidate(view: View, verdict: Verdict) -> Plan:
     text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
     stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
     return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages, happenings=(Warned(text),))
+
+
+def _forwards_again(view: View, path: Path) -> bool:
+    """It is left alone, because this group's packets failed there, but the canary has proven it since. That canary
+    leaves from another address, and may pass where the group's packets do not; so it counts where nothing else is left,
+    and not at once (simulation, seed 1750028888: dark for 38 s beside a NAT whose zone was back)."""
+    found, proof = view.memory.exclusion_of(path.target, view.now), view.memory.proof_of(path.target)
+    if found is None or found.since is None or proof is None or path.target == view.target:
+        return False
+    is_proven = proof.since > found.since and view.is_proven(path.target)
+    return is_proven and view.is_fit(path) and view.now - found.since >= AGAIN
 
 
 def _waking_beside(view: View, plan: Plan) -> Plan:

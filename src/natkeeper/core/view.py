@@ -188,9 +188,12 @@ class View:
         return self.is_address_stuck and not self.has_public_address(path)
 
     def is_usable(self, path: Path) -> bool:
-        """Running, able to forward by its settings, not about to be stopped, not just found wanting, and with a public
-        address to leave from."""
-        if self._is_excluded(path) or self.is_mute(path):
+        """Fit, and not just found wanting."""
+        return not self._is_excluded(path) and self.is_fit(path)
+
+    def is_fit(self, path: Path) -> bool:
+        """Running, able to forward by its settings, not about to be stopped, with a public address to leave from."""
+        if self.is_mute(path):
             return False
         if path.instance is None:
             return True
