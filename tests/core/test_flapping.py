@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from natkeeper.core.flapping import LONGEST_QUIET, REMEMBERED, TRUSTED_AFTER, quiet_period
 from natkeeper.core.incident import Fall
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.view import View
-from tests.support.worlds import RUNNING, STOPPED, World, at, away, proofs, resting, secs
+from tests.support.worlds import RUNNING, STOPPED, World, at, away, incident, proofs, resting, secs
 
 
 def home_again(ago: float = 60) -> World:
@@ -39,6 +41,13 @@ def test_a_nat_that_lasted_an_hour_has_come_back_for_good(ago: float) -> None:
 def test_a_first_failure_is_no_fall() -> None:
     plan = resting("ab").change("i-a", state=STOPPED).decide()
     assert (plan.memory.falls, warnings(plan)) == ((), [])
+
+
+@pytest.mark.parametrize("has_carried", [True, False])
+def test_a_replacement_that_was_tried_while_it_booted_is_no_fall(has_carried: bool) -> None:
+    world = home_again().change("i-a", state=STOPPED).remember(has_carried=has_carried)
+    world.remember(incident=replace(incident(opened=-70), is_last_resort=True, to_target="eni-a"))
+    assert bool(world.decide().memory.falls) is has_carried
 
 
 def test_a_neighbour_that_is_left_soon_is_no_fall_of_the_own_nat() -> None:

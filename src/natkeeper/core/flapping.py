@@ -25,6 +25,9 @@ costs cross-zone transfer and a neighbour's room, a NAT that flaps costs an outa
 def as_fallen(view: View) -> tuple[Memory, tuple[Warned, ...]]:
     """The memory of a group that must leave its own NAT, and what people are told if it had only just come home."""
     memory, home = view.memory, view.home
+    incident = memory.incident
+    if incident is not None and incident.is_last_resort and not memory.has_carried:
+        return memory, ()  # it was tried while it booted, and nothing had come home
     is_return = memory.moved_at is not None and view.now - memory.moved_at < TRUSTED_AFTER
     if not view.is_home or not is_return or home is None or home.target is None:
         return memory, ()
