@@ -98,12 +98,20 @@ def _is_there(view: View, allocation_id: str, proving: ElasticIp) -> bool:
     return elastic is not None and (elastic.interface_id, elastic.private) == where
 
 
+def _had_its_time(view: View, theirs: Memory, canary: Canary) -> bool:
+    is_silent = theirs.proof_of(canary.target) is None
+    return is_silent and canary.addressed_at is not None and view.now - canary.addressed_at >= view.policy.address_limit
+
+
 def _is_lent(view: View, interface_id: str | None, role: Role) -> bool:
     """Another group proves its own NAT with it, or its standby where it is for a standby only: two of those would take
-    it from each other for ever. One that died with it, or has come home since, does not."""
+    it from each other for ever. One that died with it, or has come home since, does not; nor one that has had it for
+    its time in vain, so that two groups in one outage take turns (simulation, seed 1760016509)."""
     owner = view.network.owner_of(interface_id) if interface_id is not None else None
     if owner is None or not owner.is_running or owner.group == view.group.name:
         return False
     theirs = view.others.get(owner.group, NOTHING)
-    is_proving = theirs.canary is not None and theirs.canary.target == interface_id
-    return is_proving and theirs.target != interface_id and (owner.role is Role.NAT or role is Role.STANDBY)
+    canary = theirs.canary
+    if canary is None or canary.target != interface_id or _had_its_time(view, theirs, canary):
+        return False
+    return theirs.target != interface_id and (owner.role is Role.NAT or role is Role.STANDBY)
