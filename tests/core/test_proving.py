@@ -23,6 +23,7 @@ from natkeeper.core.plan import (
     TerminateInstance,
 )
 from natkeeper.core.policy import ProvingAddress, StandbyMode
+from natkeeper.core.proving import canary_on
 from natkeeper.core.room import failed_one, is_full
 from natkeeper.core.view import View
 from tests.support.worlds import (
@@ -107,6 +108,17 @@ def test_a_table_that_still_leads_there_keeps_other_addresses_off_it() -> None:
     world = away("ab", tables=2, proving=SPARE).change("i-a", state=RUNNING, public=None).route("rtb-a2", "eni-a")
     plan = lending(world).decide()
     assert not [each for each in writes(plan) if isinstance(each, (MoveAddress, GivePublicAddress))]
+
+
+def test_a_group_that_is_being_set_up_gets_one_whatever_route_somebody_put_there() -> None:
+    """It has moved no table yet; without an address its NAT was never proven (simulation, seed 1780028547)."""
+    world = without_address().route("rtb-a", "eni-a")
+    for target, is_lent in ((None, True), ("eni-b", False)):
+        seen = view(world.remember(target=target))
+        (own,) = seen.instances(Role.NAT)
+        path = seen.path_to(own)
+        assert path is not None
+        assert (LENT in canary_on(seen, path, own)[1]) is is_lent
 
 
 def test_another_groups_route_there_does_not() -> None:

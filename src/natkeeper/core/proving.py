@@ -35,8 +35,9 @@ def canary_on(view: View, path: Path, nat: Instance) -> tuple[Memory, tuple[Acti
     canary, actions = canary_at(view, path)
     if public is not None:
         canary = replace(canary, addressed_at=canary.addressed_at or view.now)
-    elif path.target in view.points_at(DEFAULT_ROUTE).values():
-        # A table that refused to be moved still leads there: the group's packets would leave from that address.
+    elif memory.target is not None and path.target in view.points_at(DEFAULT_ROUTE).values():
+        # A table that refused to be moved still leads there: the group's packets would leave from that address. (A
+        # group that is being set up has moved none; somebody put that route there: simulation, seed 1780028547.)
         canary = replace(canary, addressed_at=None)
     elif canary.asked_at is None or view.now - canary.asked_at >= view.policy.address_limit:
         # Asked again only after a while: it is a matter of minutes, and a pass comes every few seconds.
