@@ -33,6 +33,8 @@ def note_lease(book: Book, call: Call, error: ApiError | None) -> None:
     """Who is given a lease, or refused it. While the table answers nobody, nobody is refused."""
     if error is not None and error.code not in ANSWERS:
         book.refused_since.clear()
+    if error is None and ":memory" in call.params.get("ExpressionAttributeValues", {}):
+        book.refused_since.pop(str(call.params["Key"]["sk"]["S"]), None)  # its holder lives (seed 1780048945)
     group = _asked_for(call)
     if group is None:
         return

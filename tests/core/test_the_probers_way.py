@@ -200,6 +200,13 @@ def test_nobody_follows_right_after_a_move() -> None:
     assert world.decide(now=70).memory.target == "eni-foreign"
 
 
+@pytest.mark.parametrize(("put_back", "is_followed"), [(29.9, False), (30, True)])
+def test_nobody_follows_right_after_routes_were_put_back(put_back: float, is_followed: bool) -> None:
+    """An old look still shows what somebody had put there (simulation, seed 1780046607)."""
+    plan = strayed().remember(led_since=at(60 - put_back)).decide(now=60)
+    assert (plan.memory.target == "eni-foreign") is is_followed
+
+
 def test_nobody_follows_rounds_that_failed_or_that_are_old_or_missing() -> None:
     assert strayed().remember(recent=report("oooo", -63).rounds).decide(now=60).memory.target == "eni-foreign"
     for rounds in (report("ooox", 56).rounds, report("oooo", -63.1).rounds, ()):

@@ -188,12 +188,14 @@ def followed(view: View) -> Memory | None:
     """Somebody's route carries the group's packets, and where natkeeper wanted them none has been: so they are left
     where they get through, and come home as from anywhere else, once the canary has proven the group's own NAT.
 
-    None where that is not so, or may not be: right after a move an old look still shows the routes of before.
+    None where that is not so, or may not be: right after a move, or after routes were put back, an old look still shows
+    those of before (simulation, seed 1780046607).
     """
     memory = view.memory
     last = memory.recent[-1] if memory.recent else None
     works = last is not None and last.is_ok and view.now - last.sent_at <= view.policy.freshness
-    is_fresh = memory.moved_at is not None and view.now - memory.moved_at < MENDING
+    changed = [each for each in (memory.moved_at, memory.led_since) if each is not None]
+    is_fresh = bool(changed) and view.now - max(changed) < MENDING
     ways = [each for each in view.probed(DEFAULT_ROUTE) if each is not None]
     if not memory.is_stray or not works or is_fresh or not ways:
         return None
