@@ -288,7 +288,8 @@ def books(story: Story, result: Result) -> Result:
         line for each in story.stack.hosts["controller"].logs() if (line := parsed(each.text)) and "_aws" in line
     ]
     highs = [line for line in metrics if "DowntimeHigh" in line and line.get("group") == "a"]
-    messages = [each["Message"] for each in story.stack.api.published()]
+    # The NAT that is lost again and again is told of too, for it had only just come home.
+    messages = [text for each in story.stack.api.published() if "egress was down" in (text := each["Message"])]
     if len(highs) < len(incidents) or len(messages) != len(incidents):
         raise NotSo(f"{len(incidents)} incidents, but {len(highs)} downtime metrics and {len(messages)} messages")
     notes = tuple(f'message: "{each}"' for each in messages)
