@@ -34,7 +34,7 @@ imports: .venv/ready ## who may import whom
 template: .venv/ready .venv-sam/ready ## template.yaml as CloudFormation will see it
 	$(PYTHON) tools/lint-template
 
-mutants: .venv/ready ## break the core in 3,700 ways; the tests must notice (JOBS=n at a time)
+mutants: .venv/ready ## break the core in 7,500 ways; the tests must notice (JOBS=n at a time)
 	$(PYTHON) -m tools.mutants --jobs $(JOBS)
 
 bench: .venv/ready system ## figures beside their floors (JSON=file, RUNS=10, ONLY="flows zones …")

@@ -1,4 +1,4 @@
-"""Mutation testing of `core`: breaks it in some 4,900 small ways and asks the example tests to notice each.
+"""Mutation testing of `core`: breaks it in some 7,500 small ways and asks the example tests to notice each.
 
 Run by `make mutants`. mutmut makes the mutants and runs the tests that reach each one; this module gives it a copy of
 the sources to work on (build/mutants), then prints the score and every survivor. Fails when the score is under FLOOR,
