@@ -98,8 +98,8 @@ def _leave(view: View, verdict: Verdict, verified: Sequence[Path]) -> Plan:
 def _has_failed_here(view: View, path: Path) -> bool:
     """Within the hour this group's packets never got through there, and nothing has begun to since: to go there once
     more is a shuffle. What is proven otherwise is gone to, however many failovers there were."""
-    failed = [each for each in view.memory.exclusions if each.target == path.target and not each.had_carried]
-    return any(not view.is_mended(path, each) for each in failed)
+    failed = view.memory.loss_on(path.target)
+    return failed is not None and not failed.had_carried and not view.is_mended(path, failed)
 
 
 def _over_budget(view: View) -> Plan:
@@ -295,7 +295,6 @@ def mend_check(view: View) -> Plan | None:
     happenings = (check_warning(view.group.name, memory),) if is_told_now else ()
     present = present_path(view)
     # The address with it: a verification that fails for want of that would condemn a NAT that works.
-    present = present_path(view)
     address = move_address(view, present) if present is not None else ()
     stages = (*repair, address) if address else repair
     return replace(plan, stages=stages, verifies=True, happenings=happenings)

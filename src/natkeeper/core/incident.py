@@ -408,4 +408,9 @@ class Memory:
 
     def exclusion_of(self, target: str, now: datetime) -> Exclusion | None:
         """What keeps traffic off it now; a target has one at most."""
-        return next((each for each in self.exclusions if each.target == target and now < each.until), None)
+        found = self.loss_on(target)
+        return found if found is not None and now < found.until else None
+
+    def loss_on(self, target: str | None) -> Exclusion | None:
+        """Where packets were lost there within the hour, whether it is still left alone or not."""
+        return next((each for each in self.exclusions if each.target == target), None)

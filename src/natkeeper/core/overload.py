@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from natkeeper.core.finish import plan_for
-from natkeeper.core.incident import Cause, Exclusion, Memory
+from natkeeper.core.incident import Cause, Memory
 from natkeeper.core.judge import Verdict
 from natkeeper.core.plan import Plan, Reason, Warned
 from natkeeper.core.view import Path, View
@@ -38,7 +38,7 @@ ZERO = timedelta(0)
 def is_spared(view: View, path: Path) -> bool:
     """It is a neighbour's, this group's packets were lost there within the hour and its own get through since, and the
     present path may let some through."""
-    failed = _lost_on(view, path)
+    failed = view.memory.loss_on(path.target)
     if failed is None or failed.since is None or failed.is_guess or path.instance is None:
         return False
     owner = view.others.get(path.instance.group)
@@ -48,11 +48,7 @@ def is_spared(view: View, path: Path) -> bool:
 
 def is_no_better(view: View, path: Path) -> bool:
     """This group's packets were lost there too, nothing proves it since, and the present path lets some through."""
-    return _lost_on(view, path) is not None and _lets_some_through(view)
-
-
-def _lost_on(view: View, path: Path) -> Exclusion | None:
-    return next((each for each in view.memory.exclusions if each.target == path.target), None)
+    return view.memory.loss_on(path.target) is not None and _lets_some_through(view)
 
 
 def _lets_some_through(view: View) -> bool:
@@ -77,7 +73,7 @@ def guest_to_blame(view: View) -> str | None:
 
 
 def _has_left(view: View, other: Memory) -> bool:
-    failed = next((each for each in other.exclusions if each.target == view.target), None)
+    failed = other.loss_on(view.target)
     if failed is None or failed.since is None or other.target == view.target:
         return False
     return ZERO <= view.now - failed.since < SETTLES
