@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -301,6 +302,47 @@ def test_a_nat_that_never_forwards_is_replaced_by_the_next_attempt() -> None:
     plan = back(canary=Canary("eni-a", at(-241), at(-241)), repair=Repair("r", 1, at(-260))).decide()
     assert writes(plan) == [launch_of("r-nat-2")]
     assert "does not forward" in plan.detail
+
+
+def hung_at_home() -> World:
+    """Its time is over, and the pass before has asked for another NAT."""
+    world = back(canary=Canary("eni-a", at(-241), at(-241)), repair=Repair("r", 1, at(-260)))
+    world.memories["a"] = world.decide().memory
+    return world
+
+
+@pytest.mark.parametrize(
+    ("answered", "second", "is_repeated"),
+    [
+        (lambda memory: turned_away(memory, Role.NAT), 5, False),
+        (lambda memory: memory, 5, True),
+        (lambda memory: refused(memory, Role.NAT, at(0), is_short=False), 15, None),
+    ],
+)
+def test_a_launch_that_nothing_came_of_is_no_new_time_for_the_nat_that_it_is_to_replace(
+    answered: Callable[[Memory], Memory], second: float, is_repeated: bool | None
+) -> None:
+    """With calls of seconds the pass had no time left to send it, and a hung NAT had another boot's time."""
+    world = hung_at_home()
+    world.memories["a"] = answered(world.memories["a"])
+    if is_repeated is None:
+        assert writes(world.decide(now=second - 1)) == []
+        assert writes(world.decide(now=second)) == [launch_of("r-nat-3")]
+    else:
+        assert writes(world.decide(now=second)) == [launch_of("r-nat-2", is_repeated=is_repeated)]
+
+
+def test_a_launch_that_nobody_heard_of_and_that_is_there_has_its_time_to_boot() -> None:
+    world = hung_at_home().change("i-a", launched_at=at(-2))
+    assert "LaunchInstance" not in str(kinds(world.decide(now=30)))
+
+
+def test_a_launch_that_was_not_sent_is_sent_though_the_nat_that_does_not_come_up_is_still_pending() -> None:
+    world = away().change("i-a", state=PENDING).remember(repair=Repair("r", 1, at(-241)))
+    world.memories["a"] = turned_away(world.decide().memory, Role.NAT)
+    assert writes(world.decide(now=5)) == [launch_of("r-nat-2")]
+    world.memories["a"] = accepted(world.decide(now=5).memory, Role.NAT)
+    assert writes(world.decide(now=8)) == []
 
 
 def test_a_nat_found_running_without_any_repair_gets_its_time_too() -> None:

@@ -126,7 +126,7 @@ def wake(view: View, instance: Instance) -> Step:
     if repair is None:
         repair = next_attempt(view, None)
         memory = with_repair(memory, role, repair)
-    elif view.now - max(repair.started_at, instance.launched_at) > view.boot_time(instance):
+    elif repair.is_turned_away or view.now - max(repair.started_at, instance.launched_at) > view.boot_time(instance):
         return launch(view, role)
     if instance.state is InstanceState.STOPPED and repair.is_quota:
         return launch(view.remembering(memory), role)  # it was stopped to make room for this
@@ -171,8 +171,9 @@ def _prove(view: View, path: Path, home: Instance) -> Step:
     assert memory.canary is not None
     failed_at = fails_at(view, home, memory.canary)
     if failed_at is not None and view.now > failed_at:
-        step = launch(view, Role.NAT)
-        return replace(step, detail=f"{home.instance_id} does not forward; {step.detail}")
+        step = launch(view.remembering(memory), Role.NAT)
+        text = f"{home.instance_id} does not forward; {step.detail}"
+        return replace(step, detail=text, stages=step.stages or ((actions,) if actions else ()))
     detail = f"proving {home.instance_id} with canary packets"
     if failed_at is None:
         detail += "; it has no public address yet"

@@ -53,6 +53,15 @@ def is_unseen(memory: Memory, role: Role, there: Sequence[Instance], now: dateti
     return all(each.launched_at < repair.started_at - WHOLE_SECONDS for each in there)
 
 
+def is_outstanding(repair: Repair | None, there: Sequence[Instance]) -> bool:
+    """A launch was asked for, and nothing came of it yet: EC2 refused it, or it was never sent, or nobody heard the
+    answer. It is asked for again, and the NAT that it is to replace is not given another boot's time (simulation, seed
+    1780023707: with calls of seconds the pass had no time left for it, and the next try came eight minutes later)."""
+    if repair is None or not repair.is_launched or repair.is_accepted:
+        return False
+    return all(each.launched_at < repair.started_at - WHOLE_SECONDS for each in there)
+
+
 def accepted(memory: Memory, role: Role, instance_id: str | None = None) -> Memory:
     """AWS answered the launch with an instance, whose events are the group's own from now on."""
     if instance_id is not None:

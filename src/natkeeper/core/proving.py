@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from natkeeper.core.incident import Canary, Memory
-from natkeeper.core.launches import repair_of
+from natkeeper.core.launches import is_outstanding, repair_of
 from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp, Instance, Role
 from natkeeper.core.move import Stages, point_routes
 from natkeeper.core.plan import Action, GivePublicAddress, MoveAddress, ReleaseAddress, TakePublicAddress
@@ -54,9 +54,12 @@ def fails_at(view: View, home: Instance, canary: Canary) -> datetime | None:
     if canary.addressed_at is None:
         return None
     repair = repair_of(view.memory, Role.NAT)
-    started_at = repair.started_at if repair is not None else view.now
-    begun = max(started_at, canary.pointed_at, home.launched_at)
-    return max(begun + view.boot_time(home), canary.addressed_at + view.policy.address_limit)
+    begun, takes = max(canary.pointed_at, home.launched_at), view.boot_time(home)
+    if is_outstanding(repair, view.instances(Role.NAT)):
+        takes = view.policy.start_limit  # it is none that boots, or it has had its boot's time when that was asked for
+    else:
+        begun = max(begun, repair.started_at if repair is not None else view.now)
+    return max(begun + takes, canary.addressed_at + view.policy.address_limit)
 
 
 def bare_again(view: View, path: Path, home: Instance) -> Stages:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from natkeeper.core.heal import is_yielding, wake
 from natkeeper.core.incident import Memory
-from natkeeper.core.launches import may_still_appear
+from natkeeper.core.launches import is_outstanding, may_still_appear
 from natkeeper.core.model import Instance, InstanceState, Role
 from natkeeper.core.plan import Action, DisableSourceDestCheck, Reason, StopInstance, TerminateInstance
 from natkeeper.core.policy import StandbyMode
@@ -97,10 +97,9 @@ def _replace_silent(view: View, standby: Instance) -> Step:
     of reach, and launches are not for that. Until one is proven, or a day later, nothing more is done: somebody was
     told, and the alarm `standby-not-ready` rings on."""
     memory, repair = view.memory, view.memory.standby_repair
-    is_asked = repair is not None and repair.is_launched and not repair.is_accepted
     is_on_its_way = repair is not None and repair.is_accepted and may_still_appear(repair, view.now)
     is_tried = memory.standby_replaced_at is not None and view.now - memory.standby_replaced_at < SILENT_AGAIN
-    if is_asked or is_on_its_way:
+    if is_outstanding(repair, [standby]) or is_on_its_way:
         return launch(view, Role.STANDBY)
     if is_tried:
         return Step(memory)
