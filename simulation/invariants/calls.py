@@ -275,6 +275,8 @@ def proving_address_proves_only(book: Book, call: Call) -> str | None:
         return None  # another pass took the group's lease, and moved it since the look (seed 1720017540)
     if group is None or book.world.route_of(table := book.world.policy.group(group).table_ids[0]) != target:
         return None
+    if not book.moves[group] and book.recorded.get(group) is None:
+        return None  # a first deployment, into which somebody put that route (seed 1790001303): it has to be proven
     shown = call.invocation.seen.tables.get(table) if call.invocation.seen is not None else None
     route = shown.routes.get(DEFAULT_ROUTE) if shown is not None else None
     moves = [

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from natkeeper.core.model import ControlProbe
 from natkeeper.core.news import ProbeReport
+from natkeeper.core.runs import answered
 from natkeeper.errors import Trouble, TryAgain
 from natkeeper.ports import Ports
 
@@ -44,7 +45,7 @@ def ask(name: str, ports: Ports) -> ProbeReport | None:
     try:
         if not has_time(ports, LAST_TRY):
             raise TryAgain("Invoke", "OutOfTime", "no time is left for a verification; the watch run tells")
-        report = ports.prober.verify(name)
+        report = answered(ports.prober.verify(name), ports.clock.now())
     except Trouble as trouble:
         ports.telemetry.troubled(name, trouble)
         return None

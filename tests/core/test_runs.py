@@ -8,7 +8,7 @@ import pytest
 
 from natkeeper.core.incident import Memory, WatchRun
 from natkeeper.core.news import ProbeFailed, ProbeReport, RunMode, Tick
-from natkeeper.core.runs import heard, is_rumoured, run_id_of
+from natkeeper.core.runs import answered, heard, is_rumoured, run_id_of
 from tests.support.fakes import Stack
 from tests.support.worlds import at, memory, policy, report, resting, secs, verified
 
@@ -105,8 +105,10 @@ def test_rounds_of_whom_nobody_knows_the_start_end_now_at_the_latest() -> None:
 @pytest.mark.parametrize(("lag", "last"), [(3600, 0), (10.1, 0), (10, -10), (1, -1)])
 def test_a_verification_by_a_clock_that_lags_ended_now(lag: float, last: float) -> None:
     """It was waited for (simulation, seed 1750013283: asked neighbours that were well counted as silent)."""
-    told = only(Memory(), verified("oo", -0.2 - lag))
+    told = answered(verified("oo", -0.2 - lag), at(0))
     assert told.rounds[-1].sent_at == at(last)
+    kept = only(Memory(), told, now=15)
+    assert kept.rounds == told.rounds, "it does not grow younger by waiting for a ledger"
     assert told.rounds[-1].sent_at - told.rounds[0].sent_at == secs(0.2)
 
 
