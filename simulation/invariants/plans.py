@@ -134,6 +134,9 @@ def common_mode_holds(book: Book, invocation: Invocation, plan: Plan) -> str | N
         return "failover by probes alone, without a control probe that succeeded"
     if all(each.target.startswith("nat-") for each in plan.actions if is_default(each)):  # type: ignore[union-attr]
         return None  # a gateway shares nothing with NAT instances that all fail
+    began, carried = _dark_since(book, plan.group), world.carried_at.get(plan.memory.target or "")
+    if began is not None and carried is not None and carried >= began:
+        return None  # packets get through there meanwhile, so it is apart from what the others suffer (seed 1790021387)
     groups = world.policy.groups
     others = [each.name for each in groups if each.name != plan.group]
     is_common = bool(others) and all(_is_known_down(book, invocation, each) for each in others)

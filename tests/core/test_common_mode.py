@@ -82,6 +82,20 @@ def test_a_gateway_that_carries_the_group_already_is_no_way_out() -> None:
     assert world.decide(report("xxx", -3), control=UP).reason is Reason.COMMON_MODE
 
 
+@pytest.mark.parametrize(
+    ("age", "reason"), [(1, Reason.FAIL_OVER), (3.5, Reason.COMMON_MODE)], ids=["since it began", "before"]
+)
+def test_a_standby_through_which_packets_get_since_is_a_way_out_where_every_group_fails(
+    age: float, reason: Reason
+) -> None:
+    standby = nat("a", role=Role.STANDBY)
+    world = resting("ab", standby=StandbyMode.RUNNING).add(standby)
+    world.remember(proofs=(*proofs("eni-a"), *proofs(standby.target or "", age=age)))
+    world.remember("b", is_down=True, down_at=at(-1), proofs=())
+    plan = world.decide(report("xxx", -3), control=UP)
+    assert (plan.reason, plan.memory.target == standby.target) == (reason, reason is Reason.FAIL_OVER)
+
+
 def test_where_nobody_can_be_asked_what_was_proven_a_moment_ago_takes_the_traffic() -> None:
     plan = decided(resting("ab"), "xxx", neighbours="")
     assert (plan.reason, plan.memory.target) == (Reason.FAIL_OVER, "eni-b")

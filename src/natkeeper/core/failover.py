@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import takewhile
 
 from natkeeper.core.absorb import open_incident
 from natkeeper.core.address import borrow
@@ -118,7 +117,7 @@ def _to_ask(view: View, verified: Sequence[Path], answered: Mapping[str, bool]) 
     for when all of them fail.
     """
     nats = [each for each in verified if each.instance is not None]
-    if any(view.is_verified_since(each, _failing_since(view)) for each in nats):
+    if any(view.is_verified_since(each, view.failing_since) for each in nats):
         return ()
     names = {view.askable(each) for each in nats}
     return tuple(sorted(each for each in names if each is not None and each not in answered))
@@ -126,7 +125,7 @@ def _to_ask(view: View, verified: Sequence[Path], answered: Mapping[str, bool]) 
 
 def _is_apart(view: View, path: Path, answered: Mapping[str, bool]) -> bool:
     """It carried packets after this group's began to fail; or nobody could be asked, and its last word counts."""
-    if view.is_verified_since(path, _failing_since(view)):
+    if view.is_verified_since(path, view.failing_since):
         return True
     name = view.askable(path)
     return name is None or answered.get(name) is False
@@ -135,13 +134,6 @@ def _is_apart(view: View, path: Path, answered: Mapping[str, bool]) -> bool:
 def _last_lost(view: View) -> datetime:
     """When its last lost round was sent, as far as anybody has heard."""
     return max((each.sent_at for each in view.memory.recent if not each.is_ok), default=view.now)
-
-
-def _failing_since(view: View) -> datetime:
-    """When its packets began to fail. Where its own prober has not said so (the NAT's group has, or an older version
-    wrote the memory), when the newest rounds began to be lost."""
-    lost = [each.sent_at for each in takewhile(lambda each: not each.is_ok, reversed(view.memory.recent))]
-    return view.memory.failing_since or min(lost, default=view.now - view.policy.freshness)
 
 
 def _set_up(view: View, verified: Sequence[Path]) -> Plan:

@@ -6,6 +6,7 @@ anything but the standard library's data types.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -119,14 +120,16 @@ def _by_probes(view: View, control: ControlProbe | None, heard_at: datetime | No
     others = view.others.values()
     targets = {view.target} | {each.target for each in others}
     is_common = all(each.is_down for each in others) and all(_runs(view, each) for each in targets)
-    if len(targets) > 1 and is_common and not _has_a_way_out(view):
+    if len(targets) > 1 and is_common and not _has_a_way_out(view, targets):
         return Verdict(Health.COMMON_MODE, detail="every group fails at once while its NAT runs")
     return Verdict(Health.DEAD, Cause.PROBES_FAILED, "probes from the private subnet fail, the control probe does not")
 
 
-def _has_a_way_out(view: View) -> bool:
-    """A NAT gateway of the group's shares nothing with NAT instances that all fail."""
-    return any(each.instance is None and each.target != view.target and view.is_usable(each) for each in view.paths)
+def _has_a_way_out(view: View, taken: Set[str | None]) -> bool:
+    """A NAT gateway of the group's shares nothing with NAT instances that all fail; nor does a standby through which
+    packets get since this group's began to fail. `taken`: where the groups are."""
+    free = [each for each in view.paths if each.target not in taken and view.is_usable(each)]
+    return any(view.is_verified_since(each, view.failing_since) for each in free)
 
 
 def _has_failed_since_then(view: View) -> bool:

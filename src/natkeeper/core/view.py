@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import takewhile
 
 from natkeeper.core.incident import MOVING_ADDRESS, Exclusion, Memory, Proof
 from natkeeper.core.launches import backed_off
@@ -236,6 +237,13 @@ class View:
             return True
         # Its owner has lost faith in it: only a canary that passed after that counts.
         return own is not None and self._is_fresh(own) and (owner.moved_at is None or own.at > owner.moved_at)
+
+    @property
+    def failing_since(self) -> datetime:
+        """When the group's packets began to fail. Where its own prober has not said so (the NAT's group has, or an
+        older version wrote the memory), when the newest rounds began to be lost."""
+        lost = [each.sent_at for each in takewhile(lambda each: not each.is_ok, reversed(self.memory.recent))]
+        return self.memory.failing_since or min(lost, default=self.now - self.policy.freshness)
 
     def is_verified_since(self, path: Path, instant: datetime) -> bool:
         """Packets have been through it since then: whatever made others' fail did not make these."""
