@@ -1,20 +1,19 @@
 # natkeeper's commands. `make demo` and `make test` are all a newcomer needs; both set up what is missing.
 
 PYTHON := .venv/bin/python
-export PYTHONPATH := src:.
 JSON ?=
 JOBS ?= 1
 RUNS ?=
 ONLY ?=
 
-.PHONY: help demo test check lint types imports template mutants bench vm clean
+.PHONY: help demo test check lint types imports template mutants bench vm lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/ready system ## play the story with real packets (JSON=file writes the summary too)
-	$(PYTHON) -m lab.demo $(if $(JSON),--json $(JSON))
+	$(PYTHON) -m natkeeper_lab.demo $(if $(JSON),--json $(JSON))
 
 test: .venv/ready system ## all tests; the core with every branch covered
 	$(PYTHON) -m tools.run_tests
@@ -42,8 +41,11 @@ bench: .venv/ready system ## figures beside their floors (JSON=file, RUNS=10, ON
 
 vm: .venv/ready system ## boot a NAT on a real machine, in QEMU (Debian, amd64, root; about 6 minutes without KVM)
 	@tools/setup vm
-	$(PYTHON) -m lab.vm.image build/vm
-	NATKEEPER_VM=build/vm $(PYTHON) -m lab.sandbox -- $(PYTHON) -m pytest -p no:cacheprovider tests/vm
+	$(PYTHON) -m natkeeper_lab.vm.image build/vm
+	NATKEEPER_VM=build/vm $(PYTHON) -m natkeeper_lab.sandbox -- $(PYTHON) -m pytest -p no:cacheprovider tests/vm
+
+lock: .venv/ready ## newer dependencies, with their hashes (what is wanted: pyproject.toml)
+	@tools/lock
 
 clean: ## removes what the commands above made
 	rm -rf .venv .venv-sam .aws-sam build/mutants build/vm .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -52,10 +54,10 @@ clean: ## removes what the commands above made
 system:
 	@tools/setup system
 
-.venv/ready: requirements-dev.txt src/requirements.txt tools/setup
+.venv/ready: pyproject.toml requirements.lock tools/setup
 	@tools/setup venv
 	@touch $@
 
-.venv-sam/ready: requirements-sam.txt tools/setup-sam
+.venv-sam/ready: requirements-sam.lock tools/setup-sam
 	@tools/setup-sam
 	@touch $@

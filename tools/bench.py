@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+from natkeeper_lab import sandbox
 
-from lab import sandbox  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 RUNS = 10
 BASELINE_RUNS = 3
-"""At most: `lab.bench.sections` says why."""
+"""At most: `natkeeper_lab.bench.sections` says why."""
 SECONDS: Mapping[str, tuple[float, float]] = {
     "calls": (30, 0),
     "starts": (30, 0),
@@ -75,7 +74,7 @@ def estimate(only: Sequence[str], runs: int) -> float:
 
 def measure(only: Sequence[str], runs: int) -> Report:
     """The sections, one after the other."""
-    from lab.bench.sections import Bench
+    from natkeeper_lab.bench.sections import Bench
 
     bench = Bench(runs, lambda line: print(line, flush=True))
     report = Report(runs)
@@ -121,7 +120,7 @@ def _share(report: Report) -> None:
 
 
 def _month(report: Report) -> None:
-    from lab.bench import month
+    from natkeeper_lab.bench import month
 
     rows, counted = month.measure()
     report.rows += rows
@@ -135,7 +134,7 @@ def _simulation(report: Report) -> None:
 
 
 def print_report(report: Report) -> None:
-    from lab.bench.rows import table
+    from natkeeper_lab.bench.rows import table
     from tools import bench_calls, bench_cold_start
 
     print()

@@ -21,12 +21,12 @@ from typing import Any
 
 from botocore.httpsession import get_cert_path
 
-from lab import certificates, deployment
-from lab.bench import bare
-from lab.runtime import FunctionHost
-from lab.runtime.artefact import artefact_of
-from lab.runtime.processor import FULL_MB, share_of
 from natkeeper.core.model import DEFAULT_ROUTE
+from natkeeper_lab import certificates, deployment
+from natkeeper_lab.bench import bare
+from natkeeper_lab.runtime import FunctionHost
+from natkeeper_lab.runtime.artefact import artefact_of
+from natkeeper_lab.runtime.processor import FULL_MB, share_of
 from tests.support.cloud import FAST, Cloud
 
 CALL_SECONDS = 0.05

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,19 +21,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+from natkeeper.adapters.ec2 import Ec2
+from natkeeper.adapters.ledger import DynamoLedger
+from natkeeper.core.news import Tick
+from natkeeper.ports import Ports
+from natkeeper.reconcile import reconcile
+from natkeeper_lab.simulation import invocation
+from natkeeper_lab.simulation.answers import BEGINNING
+from natkeeper_lab.simulation.campaign import play, schedule_of
+from natkeeper_lab.simulation.setting import Setting
+from natkeeper_lab.simulation.world import World
 
-from natkeeper.adapters.ec2 import Ec2  # noqa: E402
-from natkeeper.adapters.ledger import DynamoLedger  # noqa: E402
-from natkeeper.core.news import Tick  # noqa: E402
-from natkeeper.ports import Ports  # noqa: E402
-from natkeeper.reconcile import reconcile  # noqa: E402
-from simulation import invocation  # noqa: E402
-from simulation.answers import BEGINNING  # noqa: E402
-from simulation.campaign import play, schedule_of  # noqa: E402
-from simulation.setting import Setting  # noqa: E402
-from simulation.world import World  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 GOAL = 300
 """Schedules a second and core; from issue 4."""
@@ -158,10 +156,7 @@ def measure(batches: int = BATCHES, seeds: int = SEEDS) -> dict[str, Any]:
 
 def _in_a_process(seeds: int) -> dict[str, float]:
     command = [sys.executable, "-m", "tools.bench_simulation", "--batch", str(seeds)]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    answer = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True, text=True
-    )
+    answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return cast(dict[str, float], json.loads(answer.stdout))
 
 

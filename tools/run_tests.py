@@ -71,7 +71,7 @@ class _Beside:
 @contextlib.contextmanager
 def _campaign(story: IO[str], schedules: int) -> Iterator[subprocess.Popen[bytes]]:
     """Ends it if it is not waited for."""
-    words = [sys.executable, "-m", "cli", "simulate", "--schedules", str(schedules), "--jobs", str(PROCESSES)]
+    words = [sys.executable, "-m", "natkeeper_cli", "simulate", "--schedules", str(schedules), "--jobs", str(PROCESSES)]
     campaign = subprocess.Popen(words, stdout=story, stderr=subprocess.STDOUT, preexec_fn=_give_way)
     try:
         yield campaign

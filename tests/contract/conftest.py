@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from botocore.exceptions import ClientError
 
-from lab.api import Api, ApiOptions
+from natkeeper_lab.api import Api, ApiOptions
 from tests.contract.scenery import Aws
 from tests.support.cloud import wait_for_answers
 from tests.support.recording_packets import RecordingPackets

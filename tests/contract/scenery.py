@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from lab.api import Api
+from natkeeper_lab.api import Api
 from tests.support.recording_packets import RecordingPackets
 
 SESSION = boto3.Session(aws_access_key_id="lab", aws_secret_access_key="lab", region_name="us-east-1")

@@ -12,7 +12,6 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from lab.api import ApiOptions, FunctionResult
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.adapters.ec2_facts import route_table
 from natkeeper.adapters.tokens import client_token
@@ -31,6 +30,7 @@ from natkeeper.core.plan import (
 )
 from natkeeper.errors import NoCapacity, Refused, Stale, TryAgain
 from natkeeper.nat_instance import MAX_USER_DATA_BYTES
+from natkeeper_lab.api import ApiOptions, FunctionResult
 from tests.support.cloud import CANARY, STACK, Cloud, deploying, do_not_wait_between_attempts, probe_result
 
 Deploy = Callable[..., Cloud]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from lab.api import ApiOptions, FunctionResult
 from natkeeper.adapters.aws import CALL
 from natkeeper.core import launches
 from natkeeper.core.bounds import LEASE
@@ -17,6 +16,7 @@ from natkeeper.core.model import DEFAULT_ROUTE, Network
 from natkeeper.core.news import Tick
 from natkeeper.ports import Lease
 from natkeeper.wiring import LEDGER
+from natkeeper_lab.api import ApiOptions, FunctionResult
 from tests.support.cloud import FAST, Cloud, deploying, do_not_wait_between_attempts, wait_for_answers
 
 ATTEMPTS = 3

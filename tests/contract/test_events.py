@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from lab.api import FunctionResult
+from natkeeper_lab.api import FunctionResult
 from tests.contract.conftest import Start
 from tests.contract.scenery import Aws, eventually
 

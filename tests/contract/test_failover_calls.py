@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab.api import ApiOptions, Call
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.news import InstanceChanged, Tick
+from natkeeper_lab.api import ApiOptions, Call
 from tests.support.cloud import CANARY, Cloud, deploying
 from tests.support.round_trips import begun_before, last_of, longest_chain
 

@@ -16,11 +16,11 @@ import pytest
 from botocore.config import Config
 from botocore.handlers import add_recursion_detection_header
 
-from lab.api import FunctionResult
-from lab.api.asynchronous import MAXIMUM_AGE, Conclusion, Event, ThrottledError, carry_out
-from lab.api.lineage import Lineage
-from lab.runtime import CURRENT, FunctionHost, Invocation
-from lab.runtime.artefact import assemble
+from natkeeper_lab.api import FunctionResult
+from natkeeper_lab.api.asynchronous import MAXIMUM_AGE, Conclusion, Event, ThrottledError, carry_out
+from natkeeper_lab.api.lineage import Lineage
+from natkeeper_lab.runtime import CURRENT, FunctionHost, Invocation
+from natkeeper_lab.runtime.artefact import assemble
 from tests.contract.conftest import Start
 from tests.contract.scenery import SESSION, Aws, eventually
 

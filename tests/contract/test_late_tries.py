@@ -17,7 +17,7 @@ from natkeeper.adapters.ec2 import Ec2, LaunchSettings
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.plan import Action, LaunchInstance, MoveAddress, PointRoute, StartInstance
 from natkeeper.errors import NoCapacity, Stale, Trouble, TryAgain
-from simulation.setting import Setting, settings_of
+from natkeeper_lab.simulation.setting import Setting, settings_of
 
 THROTTLED, FAULT, QUOTA = (503, "RequestLimitExceeded"), (500, "InternalError"), (400, "VcpuLimitExceeded")
 SPENT = (400, "IdempotentInstanceTerminated")

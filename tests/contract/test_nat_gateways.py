@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lab.packets import SecurityRule
+from natkeeper_lab.packets import SecurityRule
 from tests.contract.scenery import Aws
 
 

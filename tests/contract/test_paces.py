@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lab.api import Faults
-from lab.runtime import FunctionResult
+from natkeeper_lab.api import Faults
+from natkeeper_lab.runtime import FunctionResult
 from tests.contract.conftest import Start
 from tests.contract.scenery import Aws, Nat, eventually
 from tests.contract.test_addresses import associate, launch_with_secondary, set_auto

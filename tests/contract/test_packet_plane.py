@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lab.api import PacketsError
-from lab.packets import SecurityRule
+from natkeeper_lab.api import PacketsError
+from natkeeper_lab.packets import SecurityRule
 from tests.contract.conftest import Start
 from tests.contract.scenery import Aws
 

@@ -24,10 +24,10 @@ from typing import Any
 
 import pytest
 
-from lab.runtime import CURRENT, FunctionHost, FunctionResult, Here, Invocation
-from lab.runtime import host as hosts
-from lab.runtime.artefact import assemble
-from lab.runtime.runtime_api import RuntimeApi, Work
+from natkeeper_lab.runtime import CURRENT, FunctionHost, FunctionResult, Here, Invocation
+from natkeeper_lab.runtime import host as hosts
+from natkeeper_lab.runtime.artefact import assemble
+from natkeeper_lab.runtime.runtime_api import RuntimeApi, Work
 from tests.contract.scenery import Aws, eventually
 
 CODE = assemble(Path(__file__).with_name("function_code"))
@@ -197,7 +197,7 @@ def test_process_is_frozen_between_invocations(make: Any) -> None:
 
 def test_frozen_process_dies_with_whoever_started_it() -> None:
     program = (
-        "import sys, time; from pathlib import Path; from lab.runtime import FunctionHost\n"
+        "import sys, time; from pathlib import Path; from natkeeper_lab.runtime import FunctionHost\n"
         f"host = FunctionHost('f', {HANDLER!r}, code=Path({str(CODE)!r})); host.warm()\n"
         "print(next(iter(host._all)).pid, flush=True); time.sleep(60)"
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lab.api import ApiOptions, FunctionResult, scheduler
-from lab.api.scheduler import Scheduler
+from natkeeper_lab.api import ApiOptions, FunctionResult, scheduler
+from natkeeper_lab.api.scheduler import Scheduler
 from tests.contract.conftest import GAP, Start
 from tests.contract.scenery import Aws, eventually
 

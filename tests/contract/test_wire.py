@@ -13,8 +13,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from lab.api import Api
-from lab.wire import HttpRequest, WireServer
+from natkeeper_lab.api import Api
+from natkeeper_lab.wire import HttpRequest, WireServer
 from tests.contract.conftest import Start
 from tests.contract.scenery import SESSION, Aws, eventually
 from tests.support.recording_packets import RecordingPackets

@@ -235,7 +235,7 @@ def test_a_report_that_is_missing_between_two_outages_is_not_calm() -> None:
 
 def test_an_incident_right_after_another_knows_the_successes_that_ended_that_one() -> None:
     """The last of them was so close that it may have come after the second death: with it alone there was no upper end
-    (`simulation.second_death`, 1 of 1000)."""
+    (`natkeeper_lab.simulation.second_death`, 1 of 1000)."""
     world = resting("ab").remember(recent=rounds("xooo", -3.05), measured_until=at(-0.05), watch=None)
     one = incident_of(world.change("i-a", state=STOPPED).step())
     assert [each.is_ok for each in one.rounds] == [True] * 3

@@ -15,10 +15,10 @@ from typing import Any
 import boto3
 import pytest
 
-from lab.api import ApiOptions, FunctionResult
 from natkeeper.ports import OwnInstances
 from natkeeper.probing import sockets
 from natkeeper.settings import BadSettings
+from natkeeper_lab.api import ApiOptions, FunctionResult
 from tests.support.cloud import Cloud, environment, forget_cold_start, wait_for_answers
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"

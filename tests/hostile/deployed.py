@@ -26,9 +26,9 @@ from natkeeper.core.model import Network
 from natkeeper.core.plan import Action
 from natkeeper.core.runs import run_id_of
 from natkeeper.ports import OwnInstances
-from simulation.client import ConditionalCheckFailedException, _exception
-from simulation.dynamo import Item, Table
-from simulation.errors import ApiError
+from natkeeper_lab.simulation.client import ConditionalCheckFailedException, _exception
+from natkeeper_lab.simulation.dynamo import Item, Table
+from natkeeper_lab.simulation.errors import ApiError
 from tests.support.cloud import environment, forget_cold_start
 from tests.support.fakes import Clock, Faults, Prober, Together, Vpc
 from tests.support.worlds import STOPPED, T0, World, at, resting, secs

@@ -32,7 +32,7 @@ from natkeeper.core.incident import (
 )
 from natkeeper.core.news import InstanceChanged, ProbeReport, RunMode, Verdict
 from natkeeper.triggers import to_record
-from simulation.dynamo import Item
+from natkeeper_lab.simulation.dynamo import Item
 from tests.hostile.deployed import INSTANCE, ZONES, Deployed
 from tests.hostile.mutations import TEXTS, hostile, mutated, nested, paths, put
 from tests.support.worlds import rounds

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import sandbox
+from natkeeper_lab import sandbox
 from tests.lab.vpc import Vpc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,7 @@ def _run_inside(nodeids: Sequence[str]) -> None:
         command += ["-o", "junit_family=xunit1", "-p", "no:cacheprovider"]  # xunit1 says which file a test is in
         command += ["--basetemp", str(Path(directory, "tests"))]  # inside we are root, and not root's pytest folder
         run = subprocess.run(
-            [sys.executable, "-m", "lab.sandbox", "--", *command],
+            [sys.executable, "-m", "natkeeper_lab.sandbox", "--", *command],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.runtime import FunctionHost, artefact
+from natkeeper_lab.runtime import FunctionHost, artefact
 
 FUNCTION = "ControllerFunction"
 

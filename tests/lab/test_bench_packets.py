@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.bench import play
-from lab.bench.event_rows import SURVIVING, told
-from lab.bench.keeper import Natkeeper
-from lab.bench.orders import RIGHT, WRONG, ByHand, Order
-from lab.bench.peer import Peer
-from lab.bench.play import FLOWS, Played
+from natkeeper_lab.bench import play
+from natkeeper_lab.bench.event_rows import SURVIVING, told
+from natkeeper_lab.bench.keeper import Natkeeper
+from natkeeper_lab.bench.orders import RIGHT, WRONG, ByHand, Order
+from natkeeper_lab.bench.peer import Peer
+from natkeeper_lab.bench.play import FLOWS, Played
 
 pytestmark = [pytest.mark.packets, pytest.mark.usefixtures("no_vpc")]
 

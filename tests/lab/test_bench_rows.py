@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from lab.bench import event_rows
-from lab.bench.orders import WRONG
-from lab.bench.play import AWAY, HANG, STOP, ZONE_LOSS, Played
-from lab.bench.rows import Row, spread, table
-from lab.rulers import Kept
+from natkeeper_lab.bench import event_rows
+from natkeeper_lab.bench.orders import WRONG
+from natkeeper_lab.bench.play import AWAY, HANG, STOP, ZONE_LOSS, Played
+from natkeeper_lab.bench.rows import Row, spread, table
+from natkeeper_lab.rulers import Kept
 from tools import bench
 
 ADDRESS = "198.51.100.10"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.cloudformation import Reader, RefusedError, broken_rules, reduced, resolve
+from natkeeper_lab.cloudformation import Reader, RefusedError, broken_rules, reduced, resolve
 
 
 class Account:

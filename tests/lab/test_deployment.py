@@ -11,14 +11,14 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from lab import deployment
-from lab.api import Api, ApiOptions, FunctionResult
-from lab.choices import Choices
-from lab.deployment import TEMPLATE, Deployment
-from lab.stack import short_name
-from lab.vpc import UsersVpc
 from natkeeper.core.policy import StandbyMode
 from natkeeper.settings import parse
+from natkeeper_lab import deployment
+from natkeeper_lab.api import Api, ApiOptions, FunctionResult
+from natkeeper_lab.choices import Choices
+from natkeeper_lab.deployment import TEMPLATE, Deployment
+from natkeeper_lab.stack import short_name
+from natkeeper_lab.vpc import UsersVpc
 from tests.contract.scenery import eventually
 from tests.support.recording_packets import RecordingPackets
 from tests.template.intrinsics import Stack as Read

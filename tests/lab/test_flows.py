@@ -59,7 +59,7 @@ def echo() -> Iterator[Echo]:
 def flows(port: int, output: Path) -> subprocess.Popen[str]:
     argv = ["client", "--connections", "3", "--target", f"127.0.0.1:{port}", "--stalled-after", str(STALLED_AFTER)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lab.flows", *argv, "--output", str(output)],
+        [sys.executable, "-m", "natkeeper_lab.flows", *argv, "--output", str(output)],
         cwd=Path(__file__).resolve().parents[2],
         stderr=subprocess.PIPE,
         text=True,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lab.runtime import FunctionHost, Here, Inside, Place
-from lab.runtime.artefact import assemble
+from natkeeper_lab.runtime import FunctionHost, Here, Inside, Place
+from natkeeper_lab.runtime.artefact import assemble
 from tests.lab.vpc import Vpc
 
 pytestmark = pytest.mark.packets

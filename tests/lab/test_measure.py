@@ -1,6 +1,6 @@
 """The lab's ruler, on rows made by hand."""
 
-from lab.measure import Outage, Probe, outages, probes
+from natkeeper_lab.measure import Outage, Probe, outages, probes
 
 
 def rows(*answers: bool) -> list[Probe]:

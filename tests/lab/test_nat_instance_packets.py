@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from lab.network import INTERNET, BootResult
-from lab.packets import SecurityRule
 from natkeeper.nat_instance import NatProfile, render_user_data
+from natkeeper_lab.network import INTERNET, BootResult
+from natkeeper_lab.packets import SecurityRule
 from tests.lab.vpc import (
     CANARY,
     CIDR_A,
@@ -306,7 +306,7 @@ def test_user_data_that_installed_nothing_is_not_run_at_a_later_boot(vpc: Vpc) -
 
 
 def test_a_timeout_says_so_instead_of_hanging_the_lab(vpc: Vpc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.network.guest.USER_DATA_SECONDS", 0.3)
+    monkeypatch.setattr("natkeeper_lab.network.guest.USER_DATA_SECONDS", 0.3)
     began = time.monotonic()
     result = boot_again(vpc, "#!/bin/bash\nsleep 600\n")
     assert not result.is_ok

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lab.measure import outages
-from lab.packets import SecurityRule
+from natkeeper_lab.measure import outages
+from natkeeper_lab.packets import SecurityRule
 from tests.lab.vpc import ELASTIC_A, EVERYTHING, LANDING_A_ON_B, Vpc, measured
 
 pytestmark = pytest.mark.packets

@@ -8,9 +8,9 @@ import urllib.request
 
 import pytest
 
-from lab.network import INTERNET, Network
-from lab.packets import Packets, SecurityRule
 from natkeeper.nat_instance import NatProfile
+from natkeeper_lab.network import INTERNET, Network
+from natkeeper_lab.packets import Packets, SecurityRule
 from tests.lab.vpc import (
     CIDR_A,
     ELASTIC_A,

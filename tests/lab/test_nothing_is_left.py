@@ -47,7 +47,8 @@ class Moment:
     number: signal.Signals
 
 
-RUN, MANY, DEMO = ("-m", "cli", "lab", "run", "FILE", "--time-scale", "8"), ("--repeat", "2"), ("-m", "lab.demo")
+RUN = ("-m", "natkeeper_cli", "lab", "run", "FILE", "--time-scale", "8")
+MANY, DEMO = ("--repeat", "2"), ("-m", "natkeeper_lab.demo")
 MOMENTS = {
     "building, killed outright": Moment(RUN, BUILDING, 0, 2, signal.SIGKILL),
     "building, ended": Moment(RUN, BUILDING, 0, 2, signal.SIGTERM),
@@ -75,7 +76,7 @@ class Victim:
         file = place / "quiet.yaml"
         file.write_text(QUIET)
         argv = [str(file) if each == "FILE" else each for each in moment.argv]
-        own = {**environment(), MARK: self.mark, "TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"}
+        own = {**os.environ, MARK: self.mark, "TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             [sys.executable, *argv], cwd=place, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -128,9 +129,10 @@ def test_an_ordinary_user_plays_a_scenario_without_any_network(tmp_path: Path) -
             mount -t tmpfs open "$closed"; mkdir -p "$base"; mount --bind /mnt/base "$base"
         fi
         cd /mnt/tree
-        exec setpriv --reuid="$user" --regid="$user" --clear-groups env -i PATH="$PATH" HOME=/nonexistent \\
-            PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/mnt/tree/src:/mnt/tree:/mnt/packages \\
-            "$base/bin/$python" -m cli lab run /mnt/quiet.yaml --time-scale 8"""
+        exec setpriv --reuid="$user" --regid="$user" --clear-groups env -i \\
+            PATH=/usr/local/bin:/usr/bin:/bin HOME=/nonexistent \\
+            PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/mnt/tree/src:/mnt/tree/cli:/mnt/tree/lab:/mnt/packages \\
+            "$base/bin/$python" -m natkeeper_cli lab run /mnt/quiet.yaml --time-scale 8"""
     packages = next(each for each in sys.path if each.endswith("site-packages"))
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     given = [str(base), packages, str(ROOT), str(file), python, str(NOBODY), str(closed or "")]
@@ -145,16 +147,11 @@ def test_where_neither_root_nor_an_ordinary_user_may_it_says_what_to_do(tmp_path
     refusing = tmp_path / "unshare"
     refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
     refusing.chmod(0o755)
-    own = {**environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "cli", "lab", "run", "stop-the-nat"]
+    own = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "natkeeper_cli", "lab", "run", "stop-the-nat"]
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert re.search(r"as root|--privileged|Ordinary users may not", done.stderr), done.stderr
-
-
-def environment() -> dict[str, str]:
-    paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def pids() -> list[int]:

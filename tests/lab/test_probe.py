@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from lab.probe import Prober
+from natkeeper_lab.probe import Prober
 
 DEADLINE_NS = 200_000_000
 WAITING_PLACES = 1

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import sandbox
-from lab.runtime import FunctionHost, processor
-from lab.runtime.artefact import assemble
-from lab.runtime.processor import PERIOD, ControlGroup, Limiter, StopAndGo, Unlimited, limiter_of, share_of
+from natkeeper_lab import sandbox
+from natkeeper_lab.runtime import FunctionHost, processor
+from natkeeper_lab.runtime.artefact import assemble
+from natkeeper_lab.runtime.processor import PERIOD, ControlGroup, Limiter, StopAndGo, Unlimited, limiter_of, share_of
 
 CODE = Path(__file__).parents[1] / "contract" / "function_code"
 PATIENCE = 10.0
@@ -140,7 +140,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     def make(pid: int) -> Limiter:
         return Recorder(pid, shares)
 
-    monkeypatch.setattr("lab.runtime.environment.limiter_of", make)
+    monkeypatch.setattr("natkeeper_lab.runtime.environment.limiter_of", make)
     return shares
 
 

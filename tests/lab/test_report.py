@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.report import __main__ as command
-from lab.report import render, write
-from lab.report.markup import FOREIGN, VOID, clean
+from natkeeper_lab.report import __main__ as command
+from natkeeper_lab.report import render, write
+from natkeeper_lab.report.markup import FOREIGN, VOID, clean
 from tests.support import chromium
 
 RECORD: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "record.json").read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.rulers import TWIN_PORTS, _by_port, _kept
+from natkeeper_lab.rulers import TWIN_PORTS, _by_port, _kept
 
 
 def connection(asked: str, seen: str = "", *, survived: bool = True) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import sandbox
+from natkeeper_lab import sandbox
 
 pytestmark = pytest.mark.packets
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_AND_WAIT = """
 import subprocess, sys, time
-from lab.network import Network
+from natkeeper_lab.network import Network
 with Network() as network:
     network.add_route_table("rtb-1")
     network.add_subnet("subnet-1", "10.0.1.0/24", "rtb-1")
@@ -36,12 +36,8 @@ with Network() as network:
 
 def start(*argv: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "lab.sandbox", "--", *argv],
+        [sys.executable, "-m", "natkeeper_lab.sandbox", "--", *argv],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
-        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -168,7 +164,7 @@ def test_what_the_kernel_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_network_refuses_to_be_built_outside() -> None:
-    from lab.network import Network
+    from natkeeper_lab.network import Network
 
     with pytest.raises(RuntimeError, match="only runs inside its sandbox"):
         Network()

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from lab import story
-from lab.api import ApiOptions
-from lab.narrator import Narrator
-from lab.stack import Choices, Stack
-from lab.story import Story
+from natkeeper_lab import story
+from natkeeper_lab.api import ApiOptions
+from natkeeper_lab.narrator import Narrator
+from natkeeper_lab.stack import Choices, Stack
+from natkeeper_lab.story import Story
 
 FAST: dict[str, Any] = {"run": 3.0, "quiet": 2.0, "api": ApiOptions(boot_seconds=1.0, stop_seconds=1.0)}
 

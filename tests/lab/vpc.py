@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lab import certificates
-from lab.measure import Probe, probes
-from lab.network import INTERNET, INTERNET_ADDRESSES, Network
-from lab.packets import SecurityRule
 from natkeeper.nat_instance import NatProfile, render_user_data
+from natkeeper_lab import certificates
+from natkeeper_lab.measure import Probe, probes
+from natkeeper_lab.network import INTERNET, INTERNET_ADDRESSES, Network
+from natkeeper_lab.packets import SecurityRule
 
 EVERYTHING = [SecurityRule("0.0.0.0/0")]
 FROM_PRIVATE = [SecurityRule("10.0.0.0/16", "tcp", 80, 80), SecurityRule("10.0.0.0/16", "tcp", 443, 443)]
@@ -96,7 +96,7 @@ class Vpc:
 
     def _start_internet(self) -> None:
         self.files = certificates.issue(self.directory, INTERNET_ADDRESSES)
-        argv = ["python", "-m", "lab.internet_server"]
+        argv = ["python", "-m", "natkeeper_lab.internet_server"]
         for address in INTERNET_ADDRESSES:
             argv += ["--address", address]
         argv += ["--certificate", str(self.files.certificate), "--key", str(self.files.key)]
@@ -138,10 +138,10 @@ class Vpc:
     def flows(self, mode: str, seconds: float, where: str = "eni-db-a", connections: int = 20) -> Watch:
         arguments = [mode, "--connections", str(connections), "--interval", "0.005", "--seconds", str(seconds)]
         arguments += ["--stalled-after", str(STALLED_SECONDS)]
-        return self._watch(where, ["python", "-m", "lab.flows", *arguments])
+        return self._watch(where, ["python", "-m", "natkeeper_lab.flows", *arguments])
 
     def probing(self, where: str = "eni-db-a", target: str = "203.0.113.11:443") -> Watch:
-        return self._watch(where, ["python", "-m", "lab.probe", "--target", target])
+        return self._watch(where, ["python", "-m", "natkeeper_lab.probe", "--target", target])
 
     def _watch(self, where: str, argv: list[str]) -> Watch:
         self._watches += 1

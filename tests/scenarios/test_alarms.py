@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lab.scenario.alarms import Alarm, Series, defined
-from lab.scenario.metric_looks import state_of
-from lab.scenario.sight import Line
+from natkeeper_lab.scenario.alarms import Alarm, Series, defined
+from natkeeper_lab.scenario.metric_looks import state_of
+from natkeeper_lab.scenario.sight import Line
 
 MINUTE = 60.0
 SAYS = {"X": True, "0": False, "-": None}

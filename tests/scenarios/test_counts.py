@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from lab.measure import Outage
-from lab.scenario import counts
-from lab.scenario.file import Expectation
-from lab.scenario.sight import Line, RouteChange, Sight
+from natkeeper_lab.measure import Outage
+from natkeeper_lab.scenario import counts
+from natkeeper_lab.scenario.file import Expectation
+from natkeeper_lab.scenario.sight import Line, RouteChange, Sight
 
 HOME, AWAY, OTHER = "eni-home", "eni-away", "eni-other"
 TABLES = ("rtb-1", "rtb-2")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.scenario.file import BadScenario, parse
+from natkeeper_lab.scenario.file import BadScenario, parse
 
 GOOD = """\
 name: one
@@ -43,7 +43,7 @@ def expectation(text: str) -> str:
 
 
 def test_the_contracts_own_example_is_read_as_it_stands() -> None:
-    found = parse(Path(__file__).parents[2] / "lab/scenarios/stop-the-nat.yaml")
+    found = parse(Path(__file__).parents[2] / "lab/natkeeper_lab/scenarios/stop-the-nat.yaml")
     assert found.zones == ("a", "b")
     assert [(each.at, each.do, each.target and each.target.text) for each in found.timeline] == [
         (2.0, "stop_instance", "active@a")

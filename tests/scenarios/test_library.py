@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from lab.scenario.alarms import defined
-from lab.scenario.file import parse
-from lab.scenario.steps import VERBS
-from lab.scenario.vocabulary import ALARMS, EXPECTATIONS, STEPS
+from natkeeper_cli.main import main
+from natkeeper_lab.scenario.alarms import defined
+from natkeeper_lab.scenario.file import parse
+from natkeeper_lab.scenario.steps import VERBS
+from natkeeper_lab.scenario.vocabulary import ALARMS, EXPECTATIONS, STEPS
 
-LIBRARY = Path(__file__).parents[2] / "lab" / "scenarios"
+LIBRARY = Path(__file__).parents[2] / "lab" / "natkeeper_lab" / "scenarios"
 FILES = sorted(LIBRARY.glob("*.yaml"))
 
 
@@ -67,6 +67,6 @@ def test_a_folder_without_scenarios_ends_with_2(tmp_path: Path) -> None:
 
 
 def test_it_is_a_module_too() -> None:
-    done = subprocess.run([sys.executable, "-m", "cli", "lab"], capture_output=True, text=True, cwd=LIBRARY.parents[1])
+    done = subprocess.run([sys.executable, "-m", "natkeeper_cli", "lab"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "usage: natkeeper lab" in done.stderr

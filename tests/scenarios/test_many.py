@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.scenario.file import parse
-from lab.scenario.many import BROKEN, HOLDS, Builders, Played, expected_seconds, summary, table
+from natkeeper_lab.scenario.file import parse
+from natkeeper_lab.scenario.many import BROKEN, HOLDS, Builders, Played, expected_seconds, summary, table
 
-LIBRARY = Path(__file__).parents[2] / "lab" / "scenarios"
+LIBRARY = Path(__file__).parents[2] / "lab" / "natkeeper_lab" / "scenarios"
 STOP, ALARM = parse(LIBRARY / "stop-the-nat.yaml"), parse(LIBRARY / "controller-crashes-in-the-middle.yaml")
 
 

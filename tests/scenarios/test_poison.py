@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lab.scenario.poison import MANY, fields_of_the_ledger, poisoned
 from natkeeper.adapters.codec import decode, encode
 from natkeeper.core.incident import Canary, Memory, WatchRun
+from natkeeper_lab.scenario.poison import MANY, fields_of_the_ledger, poisoned
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=1)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.report import render
-from lab.scenario.file import parse
-from lab.scenario.run import Outcome, play
+from natkeeper_lab.report import render
+from natkeeper_lab.scenario.file import parse
+from natkeeper_lab.scenario.run import Outcome, play
 
 pytestmark = [pytest.mark.packets, pytest.mark.usefixtures("no_vpc")]
 FAST = 10.0
@@ -26,7 +26,7 @@ def run(tmp_path: Path, text: str) -> Outcome:
 
 
 def test_a_stop_is_survived_and_its_record_tells_the_whole_story() -> None:
-    library = Path(__file__).parents[2] / "lab" / "scenarios"
+    library = Path(__file__).parents[2] / "lab" / "natkeeper_lab" / "scenarios"
     outcome = play(parse(library / "stop-the-nat.yaml"), FAST, print)
     assert outcome.passed, [(each.expected, each.seen) for each in outcome.verdicts if not each.passed]
     record = outcome.record

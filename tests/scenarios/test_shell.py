@@ -27,12 +27,10 @@ class Terminal:
 
     def __init__(self) -> None:
         self._own, other = pty.openpty()
-        paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-        own = {**os.environ, "TERM": "xterm", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "lab", "shell"],
+            [sys.executable, "-m", "natkeeper_cli", "lab", "shell"],
             cwd=ROOT,
-            env=own,
+            env={**os.environ, "TERM": "xterm"},
             stdin=other,
             stdout=other,
             stderr=other,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lab.scenario.alarms import defined
-from lab.scenario.metric_looks import state_of
+from natkeeper_lab.scenario.alarms import defined
+from natkeeper_lab.scenario.metric_looks import state_of
 
 TICK = 10.0
 NOW = 100.0

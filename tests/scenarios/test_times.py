@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from lab.scenario.file import parse as parse_file
-from lab.scenario.times import NEVER, of_verb, parse
+from natkeeper_cli.main import main
+from natkeeper_lab.scenario.file import parse as parse_file
+from natkeeper_lab.scenario.times import NEVER, of_verb, parse
 
 
 def test_times_are_read_by_name() -> None:

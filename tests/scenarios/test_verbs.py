@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lab.network import WEB
-from lab.scenario import mishaps
-from lab.scenario.file import parse
-from lab.scenario.scene import CannotJudge, Scene
-from lab.scenario.steps import take
-from lab.stack import ANYWHERE
-from lab.vpc import address_of
+from natkeeper_lab.network import WEB
+from natkeeper_lab.scenario import mishaps
+from natkeeper_lab.scenario.file import parse
+from natkeeper_lab.scenario.scene import CannotJudge, Scene
+from natkeeper_lab.scenario.steps import take
+from natkeeper_lab.stack import ANYWHERE
+from natkeeper_lab.vpc import address_of
 
 pytestmark = [pytest.mark.packets, pytest.mark.usefixtures("no_vpc")]
 HEAD = """\

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from natkeeper.core.incident import Memory
-from simulation import aftermath
-from simulation.book import Book
-from simulation.bus import MINUTE, TICK
-from simulation.hub import SECOND, Killed
-from simulation.invariants import Invariants
-from simulation.invocation import Invocation
-from simulation.setting import Setting
-from simulation.world import World
+from natkeeper_lab.simulation import aftermath
+from natkeeper_lab.simulation.book import Book
+from natkeeper_lab.simulation.bus import MINUTE, TICK
+from natkeeper_lab.simulation.hub import SECOND, Killed
+from natkeeper_lab.simulation.invariants import Invariants
+from natkeeper_lab.simulation.invocation import Invocation
+from natkeeper_lab.simulation.setting import Setting
+from natkeeper_lab.simulation.world import World
 
 
 @pytest.fixture

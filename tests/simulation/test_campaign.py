@@ -11,19 +11,19 @@ from typing import get_args
 
 import pytest
 
-from cli import simulate
-from cli.main import main
 from natkeeper import errors
 from natkeeper.core.incident import Cause
 from natkeeper.core.plan import Action, Happening, Reason
-from simulation import campaign, tally
-from simulation.campaign import play, schedule_of
-from simulation.faults import FAULTS
-from simulation.planted import MUTANTS, planted
-from simulation.planted.search import known
-from simulation.tally import COMPLETE_FROM, Tally, attempt, of_seeds
-from simulation.telling import kept, lines_of, replay_command, smallest
-from simulation.transitions import TRANSITIONS
+from natkeeper_cli import simulate
+from natkeeper_cli.main import main
+from natkeeper_lab.simulation import campaign, tally
+from natkeeper_lab.simulation.campaign import play, schedule_of
+from natkeeper_lab.simulation.faults import FAULTS
+from natkeeper_lab.simulation.planted import MUTANTS, planted
+from natkeeper_lab.simulation.planted.search import known
+from natkeeper_lab.simulation.tally import COMPLETE_FROM, Tally, attempt, of_seeds
+from natkeeper_lab.simulation.telling import kept, lines_of, replay_command, smallest
+from natkeeper_lab.simulation.transitions import TRANSITIONS
 
 
 def test_there_are_at_least_sixty_faults() -> None:
@@ -207,12 +207,12 @@ def test_kept_faults_are_the_ones_that_were_numbered() -> None:
     assert kept(seed, None, [3, 1]).injections == schedule_of(seed).injections[::2][:2]
 
 
-def test_without_greenlet_the_command_says_what_to_install(
+def test_without_the_labs_packages_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert main(["simulate", "--schedules", "1"]) == 3
-    assert "natkeeper[simulation]" in capsys.readouterr().err
+    assert "pip install 'natkeeper[lab]'" in capsys.readouterr().err
 
 
 def test_the_small_worlds_are_played_by_the_same_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.crowd import WAYS, main, measure
+from natkeeper_lab.simulation.crowd import WAYS, main, measure
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 20
 TELL = """
 import json, sys
-from simulation.campaign import play, schedule_of
+from natkeeper_lab.simulation.campaign import play, schedule_of
 told = {}
 for seed in range(int(sys.argv[1])):
     played = play(schedule_of(seed), is_told=True)
@@ -23,7 +23,7 @@ print(json.dumps(told))
 
 def test_twenty_seeds_give_the_same_story_in_two_processes_with_different_hashes() -> None:
     def begin(hash_seed: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         command = [sys.executable, "-c", TELL, str(SEEDS)]
         return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 

@@ -16,9 +16,9 @@ from natkeeper.core.news import InstanceChanged, ProbeFailed, Tick
 from natkeeper.core.plan import IncidentClosed, IncidentOpened
 from natkeeper.errors import Stale
 from natkeeper.ports import Held, Known, Lease
-from simulation.client import ConditionalCheckFailedException
-from simulation.dynamo import ConditionFailed, Table, changes, condition
-from simulation.errors import ApiError
+from natkeeper_lab.simulation.client import ConditionalCheckFailedException
+from natkeeper_lab.simulation.dynamo import ConditionFailed, Table, changes, condition
+from natkeeper_lab.simulation.errors import ApiError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=25)

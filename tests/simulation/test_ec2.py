@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from simulation.answers import Answers, wanted
-from simulation.ec2 import Ec2
-from simulation.errors import ApiError
-from simulation.hub import SECOND, Hub
-from simulation.machines import DEFAULT_ROUTE, Elastic, Interface, Machine, Table
-from simulation.paces import Paces
-from simulation.packets import Packets
-from simulation.setting import Setting, settings_of
+from natkeeper_lab.simulation.answers import Answers, wanted
+from natkeeper_lab.simulation.ec2 import Ec2
+from natkeeper_lab.simulation.errors import ApiError
+from natkeeper_lab.simulation.hub import SECOND, Hub
+from natkeeper_lab.simulation.machines import DEFAULT_ROUTE, Elastic, Interface, Machine, Table
+from natkeeper_lab.simulation.paces import Paces
+from natkeeper_lab.simulation.packets import Packets
+from natkeeper_lab.simulation.setting import Setting, settings_of
 
 PACES = Paces(
     to_running=(8 * SECOND,) * 2,

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from simulation import failure_modes
-from simulation.faults import FAULTS
+from natkeeper_lab.simulation import failure_modes
+from natkeeper_lab.simulation.faults import FAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_page_is_what_the_table_makes() -> None:
     made = "\n".join(failure_modes.page()) + "\n"
-    assert (ROOT / "docs" / "failure-modes.md").read_text() == made, "python -m simulation.failure_modes makes it anew"
+    assert (ROOT / "docs" / "failure-modes.md").read_text() == made, (
+        "python -m natkeeper_lab.simulation.failure_modes makes it anew"
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -29,7 +31,7 @@ def test_every_area_is_on_the_page() -> None:
 def test_every_scenario_that_is_named_is_in_the_library() -> None:
     for fault, scenario in failure_modes.SCENARIOS.items():
         assert fault in FAULTS
-        assert (ROOT / "lab" / "scenarios" / f"{scenario}.yaml").exists(), scenario
+        assert (ROOT / "lab" / "natkeeper_lab" / "scenarios" / f"{scenario}.yaml").exists(), scenario
 
 
 @pytest.mark.parametrize("fault", FAULTS)

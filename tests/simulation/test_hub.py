@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from simulation.hub import SECOND, Hub, Killed, Task
+from natkeeper_lab.simulation.hub import SECOND, Hub, Killed, Task
 
 
 @pytest.fixture

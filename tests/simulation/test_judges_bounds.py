@@ -12,15 +12,15 @@ from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG, STACK_TAG
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.plan import Plan, PointRoute, Reason
-from simulation import aftermath
-from simulation.api import Call
-from simulation.hub import SECOND, Killed
-from simulation.invariants import Invariants
-from simulation.invariants.calls import BEGINS, one_replacement_at_a_time
-from simulation.invariants.plans import _is_known_down, failovers_are_bounded
-from simulation.machines import Machine
-from simulation.setting import Setting
-from simulation.world import World
+from natkeeper_lab.simulation import aftermath
+from natkeeper_lab.simulation.api import Call
+from natkeeper_lab.simulation.hub import SECOND, Killed
+from natkeeper_lab.simulation.invariants import Invariants
+from natkeeper_lab.simulation.invariants.calls import BEGINS, one_replacement_at_a_time
+from natkeeper_lab.simulation.invariants.plans import _is_known_down, failovers_are_bounded
+from natkeeper_lab.simulation.machines import Machine
+from natkeeper_lab.simulation.setting import Setting
+from natkeeper_lab.simulation.world import World
 
 
 def watched() -> tuple[World, Invariants]:

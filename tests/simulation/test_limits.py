@@ -11,9 +11,9 @@ import botocore.session
 import pytest
 
 from natkeeper import adapters
-from simulation.api import DESCRIBES
-from simulation.errors import ApiError
-from simulation.limits import ITEM, LIMITS, Limit, check, check_item
+from natkeeper_lab.simulation.api import DESCRIBES
+from natkeeper_lab.simulation.errors import ApiError
+from natkeeper_lab.simulation.limits import ITEM, LIMITS, Limit, check, check_item
 
 SERVICES = ("ec2", "dynamodb", "lambda", "sns")
 MODELS = {name: botocore.session.get_session().get_service_model(name) for name in SERVICES}

@@ -20,14 +20,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from simulation import aftermath
-from simulation.bus import TICK
-from simulation.campaign import _stop_faults
-from simulation.faults import COMPLICATIONS, FAULTS, TROUBLES, Act
-from simulation.hub import SECOND
-from simulation.invariants import Invariants
-from simulation.setting import Setting
-from simulation.world import World
+from natkeeper_lab.simulation import aftermath
+from natkeeper_lab.simulation.bus import TICK
+from natkeeper_lab.simulation.campaign import _stop_faults
+from natkeeper_lab.simulation.faults import COMPLICATIONS, FAULTS, TROUBLES, Act
+from natkeeper_lab.simulation.hub import SECOND
+from natkeeper_lab.simulation.invariants import Invariants
+from natkeeper_lab.simulation.setting import Setting
+from natkeeper_lab.simulation.world import World
 
 EFFORT = int(os.environ.get("NATKEEPER_EFFORT", "1"))
 """Multiplies the examples: 1 tries the same ones every time, `NATKEEPER_EFFORT=30` searches anew for some minutes."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from simulation import patience
-from simulation.hub import SECOND
-from simulation.machines import FOREVER, Machine
-from simulation.paces import Paces
-from simulation.packets import TIMEOUT_MS
-from simulation.setting import Setting
-from simulation.world import World
+from natkeeper_lab.simulation import patience
+from natkeeper_lab.simulation.hub import SECOND
+from natkeeper_lab.simulation.machines import FOREVER, Machine
+from natkeeper_lab.simulation.paces import Paces
+from natkeeper_lab.simulation.packets import TIMEOUT_MS
+from natkeeper_lab.simulation.setting import Setting
+from natkeeper_lab.simulation.world import World
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from simulation.campaign import schedule_of
-from simulation.planted import MUTANTS, Patch, planted
-from simulation.planted.search import ELSEWHERE, caught_by, known, page
-from simulation.planted.table import Mutant
-from simulation.tally import attempt
+from natkeeper_lab.simulation.campaign import schedule_of
+from natkeeper_lab.simulation.planted import MUTANTS, Patch, planted
+from natkeeper_lab.simulation.planted.search import ELSEWHERE, caught_by, known, page
+from natkeeper_lab.simulation.planted.table import Mutant
+from natkeeper_lab.simulation.tally import attempt
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "planted-bugs.md"
 
@@ -62,4 +62,4 @@ def test_a_bug_that_raises_is_taken_out_all_the_same() -> None:
 
 def test_the_page_is_what_the_table_makes() -> None:
     made = "\n".join(page()) + "\n"
-    assert PAGE.read_text() == made, "python -m simulation.planted > docs/planted-bugs.md makes it anew"
+    assert PAGE.read_text() == made, "python -m natkeeper_lab.simulation.planted > docs/planted-bugs.md makes it anew"

@@ -16,9 +16,9 @@ from natkeeper import probing
 from natkeeper.probing import Target
 from natkeeper.probing.sockets import Answer
 from natkeeper.triggers import parse_report
-from simulation.hub import SECOND, Hub
-from simulation.packets import DEAD, Fate
-from simulation.probes import Run
+from natkeeper_lab.simulation.hub import SECOND, Hub
+from natkeeper_lab.simulation.packets import DEAD, Fate
+from natkeeper_lab.simulation.probes import Run
 
 EFFORT = int(os.environ.get("NATKEEPER_EFFORT", "1"))
 TARGETS = ["tcp://192.0.2.1:443", "tcp://192.0.2.2:443", "https://192.0.2.3/"]

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from simulation import promptness
-from simulation.aftermath import groups
-from simulation.book import Book
-from simulation.faults import FAULTS
-from simulation.hub import SECOND
-from simulation.invariants import Invariants
-from simulation.promptness import CHAINED_FOR, Promptness, is_asked_of, stranded_within
-from simulation.setting import Setting
-from simulation.world import World
+from natkeeper_lab.simulation import promptness
+from natkeeper_lab.simulation.aftermath import groups
+from natkeeper_lab.simulation.book import Book
+from natkeeper_lab.simulation.faults import FAULTS
+from natkeeper_lab.simulation.hub import SECOND
+from natkeeper_lab.simulation.invariants import Invariants
+from natkeeper_lab.simulation.promptness import CHAINED_FOR, Promptness, is_asked_of, stranded_within
+from natkeeper_lab.simulation.setting import Setting
+from natkeeper_lab.simulation.world import World
 
 
 class Idle:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from simulation import hub as module
-from simulation.hub import Hub, Killed, Task
+from natkeeper_lab.simulation import hub as module
+from natkeeper_lab.simulation.hub import Hub, Killed, Task
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.scale import WAYS, bound, measure, unfairness
+from natkeeper_lab.simulation.scale import WAYS, bound, measure, unfairness
 
 
 def test_the_bound_is_what_the_tightest_bucket_takes() -> None:

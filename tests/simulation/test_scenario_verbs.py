@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from lab.scenario.file import parse
 from natkeeper.core.model import DEFAULT_ROUTE
-from simulation.answers import instant
-from simulation.errors import ApiError
-from simulation.scenario.run import NOT_JUDGED, Outcome, Run
-from simulation.scenario.stage import Stage
-from simulation.setting import CANARY_ROUTE
+from natkeeper_lab.scenario.file import parse
+from natkeeper_lab.simulation.answers import instant
+from natkeeper_lab.simulation.errors import ApiError
+from natkeeper_lab.simulation.scenario.run import NOT_JUDGED, Outcome, Run
+from natkeeper_lab.simulation.scenario.stage import Stage
+from natkeeper_lab.simulation.setting import CANARY_ROUTE
 
 LATER = timedelta(seconds=3500)
 

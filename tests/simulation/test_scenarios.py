@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from lab.scenario.file import BadScenario, Scenario, parse
-from lab.scenario.foreign import STATES
-from lab.scenario.looks import _LOOKS
-from lab.scenario.vocabulary import EXPECTATIONS, STEPS
-from simulation.scenario.run import BROKEN, HOLDS, NOT_JUDGED, Outcome, Run, play, run
-from simulation.scenario.steps import VERBS
+from natkeeper_cli.main import main
+from natkeeper_lab.scenario.file import BadScenario, Scenario, parse
+from natkeeper_lab.scenario.foreign import STATES
+from natkeeper_lab.scenario.looks import _LOOKS
+from natkeeper_lab.scenario.vocabulary import EXPECTATIONS, STEPS
+from natkeeper_lab.simulation.scenario.run import BROKEN, HOLDS, NOT_JUDGED, Outcome, Run, play, run
+from natkeeper_lab.simulation.scenario.steps import VERBS
 
-LIBRARY = sorted((Path(__file__).parents[2] / "lab" / "scenarios").glob("*.yaml"))
+LIBRARY = sorted((Path(__file__).parents[2] / "lab" / "natkeeper_lab" / "scenarios").glob("*.yaml"))
 NOT_SIMULATED = ("cpu_share",)
 STOPPED = "timeline:\n  - {at: 1, do: stop_instance, target: nat@a}\n"
 HUNG = "timeline:\n  - {at: 1, do: hang, target: nat@a}\n"
@@ -96,7 +95,7 @@ def test_what_is_not_so_fails(tmp_path: Path, text: str, broken: str) -> None:
 
 
 def test_a_broken_invariant_fails_a_run_that_asks_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulation.invariants import judge
+    from natkeeper_lab.simulation.invariants import judge
 
     def never(_book: object, _invocation: object, plan: object) -> str:
         return f"planted: {plan}"
@@ -237,7 +236,9 @@ def test_a_bad_file_is_no_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_playing_a_file_needs_no_emulator_and_no_kernel() -> None:
-    code = "import sys, simulation.scenario.run; print([each for each in ('moto', 'pyroute2') if each in sys.modules])"
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    code = (
+        "import sys, natkeeper_lab.simulation.scenario.run; "
+        "print([each for each in ('moto', 'pyroute2') if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

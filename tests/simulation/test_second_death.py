@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.second_death import Outcome, play
+from natkeeper_lab.simulation.second_death import Outcome, play
 
 TOO_LOW = (25, 62, 90, 100, 104)
 """Without what natkeeper knows of its own moves, the upper end of these was up to half a second below the truth."""

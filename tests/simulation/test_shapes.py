@@ -15,13 +15,13 @@ import pytest
 from botocore.model import Shape
 from botocore.validate import ParamValidator
 
-from simulation import campaign
-from simulation.api import Api, Call, Rule
-from simulation.errors import ApiError, NoAnswer
-from simulation.functions import Functions
-from simulation.replay import Replay, play
-from simulation.situations import SITUATIONS
-from simulation.world import World
+from natkeeper_lab.simulation import campaign
+from natkeeper_lab.simulation.api import Api, Call, Rule
+from natkeeper_lab.simulation.errors import ApiError, NoAnswer
+from natkeeper_lab.simulation.functions import Functions
+from natkeeper_lab.simulation.replay import Replay, play
+from natkeeper_lab.simulation.situations import SITUATIONS
+from natkeeper_lab.simulation.world import World
 
 SEEDS = range(40, 100)
 """As many of them are played as it takes until every operation was called: which these are changes with the faults."""

@@ -6,7 +6,7 @@ import pytest
 
 from natkeeper.core.model import Role
 from natkeeper.wiring import user_data
-from simulation.setting import Setting, launches_of, settings_of
+from natkeeper_lab.simulation.setting import Setting, launches_of, settings_of
 
 SETTINGS = [
     Setting(zones=1, standby="stopped", tables=3),

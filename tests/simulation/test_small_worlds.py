@@ -13,13 +13,13 @@ import pytest
 
 from natkeeper import opening
 from natkeeper.core.plan import Action, Reason
-from simulation import functions, small_worlds
-from simulation.hub import SECOND
-from simulation.planted import MUTANTS, planted
-from simulation.races import FIRST, SECOND_ONE, Point
-from simulation.replay import Played, Replay, play
-from simulation.situations import SITUATIONS
-from simulation.small_worlds import Bounds, Explored, explore
+from natkeeper_lab.simulation import functions, small_worlds
+from natkeeper_lab.simulation.hub import SECOND
+from natkeeper_lab.simulation.planted import MUTANTS, planted
+from natkeeper_lab.simulation.races import FIRST, SECOND_ONE, Point
+from natkeeper_lab.simulation.replay import Played, Replay, play
+from natkeeper_lab.simulation.situations import SITUATIONS
+from natkeeper_lab.simulation.small_worlds import Bounds, Explored, explore
 
 EFFORT = int(os.environ.get("NATKEEPER_EFFORT", "1"))
 """Multiplies what is sampled: `NATKEEPER_EFFORT=50` plays for some minutes."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from simulation.hub import SECOND, Hub
-from simulation.packets import DEAD, Fate
-from simulation.probes import Run
+from natkeeper_lab.simulation.hub import SECOND, Hub
+from natkeeper_lab.simulation.packets import DEAD, Fate
+from natkeeper_lab.simulation.probes import Run
 
 GOOD = Fate(True, address="203.0.113.1", through="eni-1")
 OTHER = Fate(True, rtt_ms=31.5, address="203.0.113.2", through="eni-2")

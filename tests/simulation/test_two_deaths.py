@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.scenario.file import parse
-from lab.scenario.two_deaths import LONGEST_GAP, Member, family, main
-from simulation.hub import SECOND
-from simulation.two_deaths import _Run, play
+from natkeeper_lab.scenario.file import parse
+from natkeeper_lab.scenario.two_deaths import LONGEST_GAP, Member, family, main
+from natkeeper_lab.simulation.hub import SECOND
+from natkeeper_lab.simulation.two_deaths import _Run, play
 
 WAYS = ("stop_instance", "terminate_instance", "hang")
 WITHOUT_A_HANG = [each for each in family(0, 36) if "hang" not in each.ways]

@@ -25,8 +25,6 @@ from botocore.config import Config
 from moto.dynamodb import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 
-from lab.api import Api, ApiOptions, Call, FunctionResult
-from lab.api.world import ACCOUNT
 from natkeeper import wiring
 from natkeeper.adapters import ec2_facts as adapter
 from natkeeper.adapters.clock import LambdaClock
@@ -41,6 +39,8 @@ from natkeeper.ports import Ports
 from natkeeper.probing import ControlProbe
 from natkeeper.reconcile import reconcile
 from natkeeper.settings import parse
+from natkeeper_lab.api import Api, ApiOptions, Call, FunctionResult
+from natkeeper_lab.api.world import ACCOUNT
 from tests.support.recording_packets import RecordingPackets
 
 STACK = "cloud"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from lab.packets import Packets, SecurityRule
+from natkeeper_lab.packets import Packets, SecurityRule
 
 
 class RecordingPackets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.api import Call
+from natkeeper_lab.api import Call
 
 
 def longest_chain(calls: Sequence[Call], last: Call) -> list[Call]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.scenario.vocabulary import ALARMS
+from natkeeper_lab.scenario.vocabulary import ALARMS
 from tests.template.intrinsics import ACCOUNT, HEX, ONE, REGION, STACK, THREE, TWO, Stack
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.vm.image import Image
-from lab.vm.machine import Machine
 from natkeeper.nat_instance import NatProfile, render_user_data
+from natkeeper_lab.vm.image import Image
+from natkeeper_lab.vm.machine import Machine
 from tests.lab.vpc import ELASTIC_A, EVERYTHING, LANDING_A_ON_B, SHORT_SECONDS, Vpc
 
 FOLDER = os.environ.get("NATKEEPER_VM", "")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lab.network import INTERNET
+from natkeeper_lab.network import INTERNET
 from tests.lab.vpc import CANARY, ELASTIC_A, ELASTIC_B, LANDING_A_ON_B, NAT_B, ask
 from tests.vm.conftest import BOOT_SECONDS, MachineVpc, figure, until
 

@@ -1,4 +1,4 @@
-"""Handlers for the tests of `lab.runtime`: each misbehaves as its event says. Shipped as an artefact of its own."""
+"""Handlers for the tests of `natkeeper_lab.runtime`: each misbehaves as its event says. An artefact of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,75 @@
+"""EventBridge and the Scheduler: what wakes the controller, and what becomes of it on the way.
+
+Called by the simulated EC2 and by faults. Delivery of EC2's events is best effort: late, lost, twice and out of order
+are all allowed; a schedule fires anywhere inside its minute (shared facts: Events).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from natkeeper_lab.simulation.hub import SECOND
+from natkeeper_lab.simulation.invocation import ACCOUNT, REGION
+from natkeeper_lab.simulation.setting import SECRET
+
+if TYPE_CHECKING:
+    from natkeeper_lab.simulation.world import World
+
+MINUTE = 60 * SECOND
+TICK = {"natkeeper": {"tick": True}}
+
+
+class Bus:
+    """Knobs are counts of events that are still to be treated so."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.lost = 0
+        self.twice = 0
+        self.late: list[int] = []
+        """Extra delays of the next events, in microseconds."""
+        self.no_ticks_until = 0
+
+    # -- EC2's events
+
+    def state_changed(self, instance_id: str, state: str) -> None:
+        """EC2 Instance State-change Notification."""
+        self.publish("aws.ec2", "EC2 Instance State-change Notification", {"instance-id": instance_id, "state": state})
+
+    def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
+        """An event of AWS's on the default bus, on its way to the rule's target."""
+        world = self._world
+        event: dict[str, Any] = {"version": "0", "source": source, "detail-type": kind}
+        event |= {"account": ACCOUNT, "region": REGION, "detail": detail | {"note": SECRET}}
+        if self.lost > 0:
+            self.lost -= 1
+            world.fired("event-lost")
+            return
+        copies = 1
+        if self.twice > 0:
+            self.twice -= 1
+            copies = 2
+            world.fired("event-twice")
+        for _ in range(copies):
+            delay = world.dice.randrange(*world.ec2.paces.events)
+            if self.late:
+                delay += self.late.pop()
+                world.fired("event-late" if delay > 60 * SECOND else "event-out-of-order")
+            world.hub.after(delay, lambda: world.functions.wake(event), "event")
+
+    # -- the schedule
+
+    def start_schedule(self) -> None:
+        """The first minute begins now."""
+        self._minute()
+
+    def _minute(self) -> None:
+        world = self._world
+        world.hub.after(world.dice.randrange(MINUTE), self._tick, "tick")
+        world.hub.after(MINUTE, self._minute, "minute")
+
+    def _tick(self) -> None:
+        if self._world.hub.now < self.no_ticks_until:
+            self._world.fired("schedule-disabled")
+            return
+        self._world.functions.wake(TICK)

@@ -1,9 +1,0 @@
-"""Every plan's starting situation, as one table that `simulation.small_worlds` explores."""
-
-from simulation.situations import healing, moves, outages
-from simulation.situations.table import SITUATIONS, Situation
-
-__all__ = ["SITUATIONS", "Situation"]
-
-MODULES = (outages, moves, healing)
-"""Imported for their rows."""
