@@ -49,9 +49,14 @@ def test_a_run_of_more_than_ten_minutes_ago_is_not_heard() -> None:
     assert heard("a", known, (told,), at(-0.001), POLICY) != ()
 
 
-def test_where_nothing_is_remembered_everything_is_heard() -> None:
-    told = report("ooxxx", -5, run_id="who-knows")
-    assert only(Memory(), told) is told
+def test_where_nothing_is_remembered_it_is_heard_that_all_is_well_and_that_it_is_not_is_a_rumour() -> None:
+    """Made up, its lost rounds would begin an incident of an outage that never was."""
+    well, down = report("ooooo", -5, run_id="who-knows"), report("ooxxx", -5, run_id="who-knows")
+    assert only(Memory(), well) is well
+    assert heard("a", Memory(), (down,), at(0), POLICY) == ()
+    assert is_rumoured("a", Memory(), (down,), at(0))
+    started = report("ooxxx", -5, run_id=run_id_of("a", at(-20)))
+    assert only(Memory(watch_starts=(at(-20),)), started) is started
 
 
 def test_a_verification_is_heard_by_whoever_asked_for_it() -> None:

@@ -59,10 +59,11 @@ def _is_of(news: News, group: str) -> TypeGuard[ProbeReport]:
 
 
 def _is_started(memory: Memory, report: ProbeReport, now: datetime) -> bool:
-    """Where not even the target is remembered (no ledger, a new group) nobody can know: packets are heard all the same,
-    and asked for once more before traffic moves (`decide`). A verification is waited for by whoever asked for it, and
-    never comes by another way (`triggers`)."""
-    if report.mode is RunMode.VERIFY or memory.target is None:
+    """Where not even the target is remembered (no ledger, a new group) nobody can know: that all is well is heard all
+    the same. That egress is down is a rumour there too: rounds of a report that somebody made up began an incident
+    (simulation, seed 1791018295). A verification is waited for by whoever asked for it, and never comes by another way
+    (`triggers`)."""
+    if report.mode is RunMode.VERIFY or (memory.target is None and not report.is_down):
         return True
     started_at = started_at_of(memory, report)
     return started_at is not None and now - started_at < WATCH_WINDOW
