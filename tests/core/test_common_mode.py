@@ -129,6 +129,16 @@ def test_a_memory_that_does_not_say_when_it_began_goes_by_its_newest_rounds() ->
     assert world.decide(control=UP, neighbours=None).memory.target == "eni-b"
 
 
+def test_where_a_packet_got_through_meanwhile_a_candidate_must_have_carried_since_then() -> None:
+    """A report brings the end of one outage and the whole of the next: what was proven between them is old."""
+    world = resting("ab").remember(is_down=True, down_at=at(-60), failing_since=at(-60), proofs=proofs("eni-b", age=5))
+    world.remember("b", proofs=proofs("eni-b", age=5))
+    again = world.decide(report("oxxx", -4, canary=""), control=UP, neighbours=None)
+    assert again.asks == ("b",)
+    world.remember(proofs=proofs("eni-b", age=1))
+    assert world.decide(report("oxxx", -4, canary=""), control=UP, neighbours=None).memory.target == "eni-b"
+
+
 def test_what_a_group_that_nobody_remembers_answers_proves_nothing() -> None:
     world = resting("abc").remember(proofs=proofs("eni-a", "eni-b"))
     world.memories["b"] = Memory()

@@ -144,14 +144,22 @@ def test_it_is_not_taken_from_a_group_that_proves_its_own_nat_with_it(theirs: di
 
 
 @pytest.mark.parametrize(
-    ("addressed", "proven", "is_lent"),
-    [(-30, False, False), (-29.9, False, True), (-30, True, True), (None, False, True)],
+    ("addressed", "failed", "proven", "is_lent"),
+    [
+        (-30, -9, False, False),
+        (-29.9, -9, False, True),
+        (-30, -9, True, True),
+        (None, -9, False, True),
+        (-30, None, False, True),
+    ],
 )
 def test_it_is_taken_from_a_group_that_has_had_it_for_its_time_in_vain(
-    addressed: float | None, proven: bool, is_lent: bool
+    addressed: float | None, failed: float | None, proven: bool, is_lent: bool
 ) -> None:
-    """In one outage of both, one asked a NAT that hung for minutes (simulation, seed 1760016509)."""
-    canary = Canary("eni-b", at(-60), addressed_at=None if addressed is None else at(addressed))
+    """In one outage of both, one asked a NAT that hung for minutes (simulation, seed 1760016509). Of the last nobody has
+    heard for a while."""
+    since = {"addressed_at": addressed, "failed_since": failed}
+    canary = Canary("eni-b", at(-60), **{name: at(second) for name, second in since.items() if second is not None})
     world = without_address("abc").remember("b", target="eni-c", canary=canary)
     world.remember("b", proofs=proofs("eni-b") if proven else ())
     asked = [each for each in writes(lending(world, "eni-b", "10.0.0.50").decide()) if not isinstance(each, PointRoute)]

@@ -240,10 +240,14 @@ class View:
 
     @property
     def failing_since(self) -> datetime:
-        """When the group's packets began to fail. Where its own prober has not said so (the NAT's group has, or an
-        older version wrote the memory), when the newest rounds began to be lost."""
-        lost = [each.sent_at for each in takewhile(lambda each: not each.is_ok, reversed(self.memory.recent))]
-        return self.memory.failing_since or min(lost, default=self.now - self.policy.freshness)
+        """When the group's packets began to fail; again, where one got through meanwhile. Where its own prober has not
+        said so (the NAT's group has, or an older version wrote the memory), when the newest rounds began to be lost."""
+        recent = self.memory.recent
+        lost = [each.sent_at for each in takewhile(lambda each: not each.is_ok, reversed(recent))]
+        began = self.memory.failing_since
+        if began is None or (lost and len(lost) < len(recent)):
+            return min(lost, default=self.now - self.policy.freshness)
+        return began
 
     def is_verified_since(self, path: Path, instant: datetime) -> bool:
         """Packets have been through it since then: whatever made others' fail did not make these."""
