@@ -143,6 +143,16 @@ def test_it_is_not_taken_from_a_group_that_proves_its_own_nat_with_it(theirs: di
     assert asked == [GivePublicAddress("eni-a") if is_lent else LENT]
 
 
+@pytest.mark.parametrize(("target", "is_lent"), [("eni-b2", False), ("eni-c", True)])
+def test_it_is_taken_from_a_replaced_nat_whose_group_is_home_on_another(target: str, is_lent: bool) -> None:
+    """It carries a guest, so it stays; the group that wants to come home is that guest."""
+    second = nat("b", number=2, launched=-60)
+    world = without_address("abc").add(second).remember("b", canary=Canary("eni-b", at(-9)), target=target)
+    assert second.target == "eni-b2"
+    asked = [each for each in writes(lending(world, "eni-b", "10.0.0.50").decide()) if not isinstance(each, PointRoute)]
+    assert asked == [GivePublicAddress("eni-a") if is_lent else LENT]
+
+
 @pytest.mark.parametrize(
     ("addressed", "failed", "proven", "is_lent"),
     [
@@ -156,8 +166,8 @@ def test_it_is_not_taken_from_a_group_that_proves_its_own_nat_with_it(theirs: di
 def test_it_is_taken_from_a_group_that_has_had_it_for_its_time_in_vain(
     addressed: float | None, failed: float | None, proven: bool, is_lent: bool
 ) -> None:
-    """In one outage of both, one asked a NAT that hung for minutes (simulation, seed 1760016509). Of the last nobody has
-    heard for a while."""
+    """In one outage of both, one asked a NAT that hung for minutes (simulation, seed 1760016509). The last has not
+    been heard of for a while."""
     since = {"addressed_at": addressed, "failed_since": failed}
     canary = Canary("eni-b", at(-60), **{name: at(second) for name, second in since.items() if second is not None})
     world = without_address("abc").remember("b", target="eni-c", canary=canary)
