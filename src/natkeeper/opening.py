@@ -14,7 +14,8 @@ from typing import cast
 
 from natkeeper.asking import ask, control_probe, has_time
 from natkeeper.core.bounds import LEASE
-from natkeeper.core.decide import Observation, decide, watch_on
+from natkeeper.core.case import Observation
+from natkeeper.core.decide import decide, watch_on
 from natkeeper.core.incident import Memory
 from natkeeper.core.message import message_of
 from natkeeper.core.model import ControlProbe, Network, Unknown

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from natkeeper.core.arrival import as_address_answered
-from natkeeper.core.decide import Observation, decide
+from natkeeper.core.case import Observation
+from natkeeper.core.decide import decide
 from natkeeper.core.incident import Canary, Incident, Memory, Proof, WatchRun
 from natkeeper.core.model import (
     DEFAULT_ROUTE,

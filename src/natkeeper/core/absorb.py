@@ -1,6 +1,6 @@
 """News into memory: what a prober's report, its absence, or an operator's word changes in what a group remembers.
 
-Called by `decide` before it judges. Repeating a piece of news changes nothing. May not import anything but the
+Repeating a piece of news changes nothing. May not import anything but the
 standard library's data types.
 """
 

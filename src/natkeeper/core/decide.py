@@ -1,76 +1,41 @@
-"""decide(observation, memory, now, policy) -> Plan: the whole of natkeeper's judgement about one group, in one place.
+"""decide(observation, memory, now, policy) -> Plan: what one group does now, what it remembers, and why.
 
-Called by `reconcile`, once per group and turn. Total and deterministic: it escalates, it never raises. The order of
-the questions is the order of danger: could we look, may we act, is egress alive, is anything half done, can it heal.
-May not import anything but the standard library's data types.
+Called by `reconcile`, once per group and turn. Total and deterministic: it escalates, it never raises. What came and
+what the look shows is taken into the memory, `rules` say what follows, and what everybody wants of a plan is added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from natkeeper.core.absorb import absorb
 from natkeeper.core.address import as_returned
 from natkeeper.core.arrival import as_canary_seen, with_asked
 from natkeeper.core.bounds import bounded
-from natkeeper.core.failover import (
-    PASSING,
-    fail_over,
-    gather,
-    leave,
-    make_way_for,
-    mend_check,
-    planned,
-    present_path,
-    repair_check,
-)
+from natkeeper.core.case import Case, Observation
 from natkeeper.core.finish import (
-    RELOOK,
     awaiting,
     describe,
     finished,
-    from_step,
-    plan_for,
     with_warnings,
 )
-from natkeeper.core.heal import heal
-from natkeeper.core.incident import Cause, Doom, Exclusion, Memory
-from natkeeper.core.judge import Health, Verdict, judge
-from natkeeper.core.model import DEFAULT_ROUTE, ControlProbe, InstanceState, Network, Role, Unknown
-from natkeeper.core.move import stages_to
-from natkeeper.core.news import Command, InstanceChanged, News, ProbeReport, Verb
-from natkeeper.core.plan import Plan, Reason, Warned
-from natkeeper.core.policy import Group, Policy
-from natkeeper.core.replacement import held_back
+from natkeeper.core.incident import Doom, Exclusion, Memory
+from natkeeper.core.judge import judge
+from natkeeper.core.model import InstanceState, Role, Unknown
+from natkeeper.core.news import ProbeReport
+from natkeeper.core.plan import Plan, Reason
+from natkeeper.core.policy import Policy
+from natkeeper.core.rules import act
 from natkeeper.core.runs import WATCH_WINDOW
-from natkeeper.core.spare import tidy
-from natkeeper.core.view import Path, View
-from natkeeper.core.way import MENDING, as_seen, followed
+from natkeeper.core.view import View
+from natkeeper.core.way import as_seen
 
-BY_PACKETS = (*PASSING, Cause.PROBES_FAILED)
-"""Causes that only say that probes failed: the control probe may find a better one. What EC2 showed stays true."""
 UNTOLD = (Reason.UNOBSERVED, Reason.AT_REST)
 """By which nothing speaks of an outage."""
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-MOVING_VERBS = (Verb.FAILOVER, Verb.SWITCHOVER)
-
-
-@dataclass(frozen=True)
-class Observation:
-    """All that one turn knows about one group. `others`: the memories of the stack's other groups. `is_rumoured`: a run
-    that nobody remembers to have started says that egress is down (`core.runs`)."""
-
-    group: Group
-    network: Network | Unknown
-    others: Mapping[str, Memory] = field(default_factory=dict)
-    news: Sequence[News] = ()
-    control: ControlProbe | None = None
-    answers: Mapping[str, ProbeReport | None] = field(default_factory=dict)
-    """What the probers of other groups said that were asked (`Plan.asks`); None where one could not be."""
-    is_rumoured: bool = False
 
 
 def decide(observation: Observation, memory: Memory, now: datetime, policy: Policy) -> Plan:
@@ -90,7 +55,7 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
         is_told_in_vain = observation.is_rumoured or (memory.target is None and _says_down(observation))
         memory = _forget(absorb(name, as_canary_seen(as_seen(view), view), observation.news, now, policy), now)
         view = view.remembering(memory)
-        plan = describe(awaiting(_act(_settle(view), observation), view), view)
+        plan = describe(awaiting(_acted(_settle(view), observation), view), view)
         plan = with_warnings(plan, view)
         if is_told_in_vain and plan.reason in UNTOLD and not plan.stages and not plan.memory.is_apart:
             # Nothing is remembered of the path or of the run, as without a ledger: the report may speak of another path
@@ -99,6 +64,11 @@ def decide(observation: Observation, memory: Memory, now: datetime, policy: Poli
             plan = replace(plan, detail="probes failed, on a path of which nothing is known: once more", verifies=True)
         plan = with_asked(plan, view)
     return finished(plan, before, now, policy)
+
+
+def _acted(view: View, observation: Observation) -> Plan:
+    """What the rules plan for the group as it is now."""
+    return act(Case(view, judge(view, observation.control), observation))
 
 
 def _unseen(memory: Memory, unknown: Unknown, now: datetime) -> Memory:
@@ -212,172 +182,3 @@ def _without_stray_canary(view: View, memory: Memory) -> Memory:
     if all(each == canary.target for each in view.probed(destination)):
         return memory
     return replace(memory.without_proof(canary.target), canary=None)
-
-
-# -- the questions, in order
-
-
-def _act(view: View, observation: Observation) -> Plan:
-    if view.memory.is_paused(view.now):
-        return plan_for(view, Reason.PAUSED, f"paused until {view.memory.paused_until:%H:%M:%S}")
-    verdict = judge(view, observation.control)
-    wish = _wish(view, observation.news)
-    mending = _mend(view, verdict)
-    if mending is not None:
-        return mending
-    if verdict.health is Health.DEAD:
-        return fail_over(view, verdict, {name: each is not None for name, each in observation.answers.items()})
-    if verdict.health in (Health.NEEDS_CONTROL, Health.EXTERNAL, Health.COMMON_MODE):
-        return _hold(view, verdict, observation.control)
-    if wish is not None:
-        return _obey(view, wish)
-    if verdict.health is Health.UNOBSERVED:
-        return _unobserved(view, verdict, observation.news)
-    return _alive(view, observation.news)
-
-
-def _hold(view: View, verdict: Verdict, control: ControlProbe | None) -> Plan:
-    reasons = {
-        Health.NEEDS_CONTROL: Reason.NEEDS_CONTROL_PROBE,
-        Health.EXTERNAL: Reason.EXTERNAL,
-        Health.COMMON_MODE: Reason.COMMON_MODE,
-    }
-    plan = plan_for(view, reasons[verdict.health], verdict.detail)
-    if verdict.health is Health.NEEDS_CONTROL:
-        return replace(plan, wants_control_probe=True, wake_at=view.now)
-    if verdict.health is not Health.EXTERNAL:
-        return plan
-    memory, incident = plan.memory, plan.memory.incident
-    if control is not None and not control.is_ok:
-        memory = replace(memory, external_at=view.now, targets_back_at=None)
-    elif memory.targets_back_at is None:
-        memory = replace(memory, targets_back_at=view.now)
-    if incident is not None and incident.cause in BY_PACKETS:
-        memory = replace(memory, incident=replace(incident, cause=Cause.EXTERNAL))
-    return replace(plan, memory=memory)
-
-
-def _unobserved(view: View, verdict: Verdict, news: Sequence[News]) -> Plan:
-    return (
-        mend_check(view)
-        or _look_again(view, news)
-        or _follow(view)
-        or plan_for(view, Reason.UNOBSERVED, verdict.detail)
-    )
-
-
-def _follow(view: View) -> Plan | None:
-    memory = followed(view)
-    if memory is None:
-        return None
-    text = f"packets get through by {memory.target}, which is not natkeeper's route; {view.target} is not proven"
-    return plan_for(view.remembering(memory), Reason.UNOBSERVED, text)
-
-
-def _alive(view: View, news: Sequence[News]) -> Plan:
-    mending = mend_check(view)
-    if mending is not None:
-        return mending
-    again = _look_again(view, news)
-    if again is not None:
-        return again
-    present = present_path(view)
-    is_doomed = present is not None and present.instance is not None and view.is_doomed(present.instance)
-    if present is not None and is_doomed and (leaving := leave(view, present)):
-        return leaving
-    if present is not None and (stages := stages_to(view, present, is_planned=False)):
-        text = f"routes or address were not all on {present.target}"
-        plan = replace(plan_for(view, Reason.CONVERGE, text), stages=stages, verifies=True)
-        return _healing_beside(view, plan)
-    if present is not None and is_doomed:
-        return make_way_for(view, present)
-    if present is None and (gathering := gather(view)):
-        return gathering
-    step = heal(view)
-    if step.reason is None:
-        step = tidy(view.remembering(step.memory))
-    return from_step(view, step)
-
-
-def _healing_beside(view: View, plan: Plan) -> Plan:
-    """A table that refuses every call is mended again in every pass; the own NAT must not wait for it."""
-    step = held_back(view, heal(view))
-    if step.reason is not Reason.HEALING:
-        return plan
-    stages = (*plan.stages, *step.stages)
-    return replace(plan, memory=step.memory, stages=stages, records_first=step.records_first)
-
-
-def _look_again(view: View, news: Sequence[News]) -> Plan | None:
-    """An event says that the NAT in use stopped, and EC2's API does not show it yet: ask once more before resting."""
-    owner = view.network.owner_of(view.target or "")
-    for each in news:
-        if (
-            isinstance(each, InstanceChanged)
-            and owner is not None
-            and each.instance_id == owner.instance_id
-            and each.state not in (InstanceState.RUNNING.value, InstanceState.PENDING.value)
-        ):
-            text = f"an event says {each.instance_id} is {each.state}, EC2 shows {owner.state.value}"
-            return replace(plan_for(view, Reason.LOOK_AGAIN, text), wake_at=view.now + RELOOK)
-    return None
-
-
-# -- moving, where it is not a failover
-
-
-def _mend(view: View, verdict: Verdict) -> Plan | None:
-    """Probes speak of the path that routes and address really take. While those are not on the recorded one (a call of
-    a move failed, somebody deleted a route), failed probes say nothing against it: put them there, then judge.
-
-    Not for ever: once a verification failed too (it is excluded) and the move is no longer fresh, only a group with no
-    route at all on the path is mended again; a single table that refuses every call must not hold the others there.
-    """
-    present = present_path(view)
-    if verdict.health in (Health.ALIVE, Health.EXTERNAL) or present is None:
-        return None
-    if present.instance is not None and not present.instance.is_running:
-        return None
-    is_fresh = view.memory.moved_at is not None and view.now - view.memory.moved_at < MENDING
-    is_known = view.is_usable(present) and view.is_verified(present)
-    is_lost = any(not each.is_ok for each in view.memory.recent[-1:])
-    if verdict.health is Health.UNOBSERVED and not (is_known or (is_fresh and is_lost)):
-        return None
-    stages = stages_to(view, present, is_planned=False)
-    is_elsewhere = present.target not in view.points_at(DEFAULT_ROUTE).values()
-    is_blamed = view.memory.is_excluded(present.target, view.now)
-    if not stages or not (is_elsewhere or is_fresh or not is_blamed):
-        return None
-    text = f"routes or address were not all on {present.target}, so probes say nothing about it"
-    view = view.remembering(replace(view.memory, is_down=False))
-    return replace(plan_for(view, Reason.CONVERGE, text), stages=(*repair_check(view), *stages), verifies=True)
-
-
-def _wish(view: View, news: Sequence[News]) -> Command | None:
-    """The operator's, unless it was answered already: a failover that Lambda delivers twice would go there and back."""
-    for each in news:
-        is_ours = isinstance(each, Command) and each.group in (None, view.group.name) and each.verb in MOVING_VERBS
-        if isinstance(each, Command) and is_ours and each.request_id not in view.memory.obeyed:
-            return each
-    return None
-
-
-def _obey(view: View, wish: Command) -> Plan:
-    """An operator's move is a planned one, and goes only where packets have been."""
-    view = view.remembering(view.memory.obeying(wish.request_id))
-    for path in view.paths:
-        if path.target == view.target or not _is_wanted(view, path, wish):
-            continue
-        if view.is_usable(path) and view.is_verified(path):
-            return planned(view, path, Reason.OPERATOR_MOVE, f"{wish.verb.value} to {path.target}")
-    text = f"group {view.group.name}: {wish.verb.value} refused, nothing that fits is verified; traffic stays"
-    return replace(
-        plan_for(view, Reason.OPERATOR_REFUSED, text), happenings=(Warned(text, f"refused {wish.request_id}"),)
-    )
-
-
-def _is_wanted(view: View, path: Path, wish: Command) -> bool:
-    if wish.verb is Verb.FAILOVER or wish.to is None:
-        return True
-    owner = path.instance.group if path.instance is not None else "gateway"
-    return owner == (view.group.name if wish.to == "home" else wish.to)

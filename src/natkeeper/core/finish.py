@@ -1,6 +1,6 @@
 """Finishing a plan: who carries the traffic, the watch run beside it, what opened or closed with it, and what is told.
 
-Called by `decide` and `failover`. May not import anything but the standard library's data types.
+May not import anything but the standard library's data types.
 """
 
 from __future__ import annotations

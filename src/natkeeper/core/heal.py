@@ -1,6 +1,6 @@
 """Getting the group back to its own NAT: start or launch it, prepare it, prove it with packets, bring traffic home.
 
-Called by `decide` once the traffic is safe (or nothing else can be done). Each pass takes the one next step that the
+Asked by `case` once the traffic is safe (or nothing else can be done). Each pass takes the one next step that the
 facts allow, so it can stop and go on anywhere. May not import anything but the standard library's data types.
 """
 

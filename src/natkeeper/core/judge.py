@@ -1,6 +1,6 @@
 """Is the group's egress alive? The one place that turns evidence into a verdict.
 
-Called by `decide`. What an event says is not evidence; what EC2's API shows and what packets did is. May not import
+What an event says is not evidence; what EC2's API shows and what packets did is. May not import
 anything but the standard library's data types.
 """
 

@@ -1,6 +1,6 @@
 """The three orders of moving a group's traffic (DESIGN.md, "The landing address"), and mending what drifted.
 
-Called by `decide`. The rule: a packet of the group is never translated to an address that the far end knows by
+The rule: a packet of the group is never translated to an address that the far end knows by
 another name, because it would answer with a reset and kill the connection. May not import anything but the standard
 library's data types.
 """

@@ -25,6 +25,11 @@ class InstanceChanged:
     instance_id: str
     state: str
 
+    @property
+    def is_leaving(self) -> bool:
+        """It carries no packets any more, or soon will not, if the event is right."""
+        return self.state not in ("running", "pending")
+
 
 @dataclass(frozen=True)
 class SpotInterruption:

@@ -1,6 +1,6 @@
 """Keeping somebody ready to take over: the standby, the canary that proves the next choice, and no more than that.
 
-Called by `decide` once the traffic is home and alive (`tidy`), and by `failover` while AWS is about to stop the NAT in
+Asked by `case` once the traffic is home and alive (`tidy`), and by `failover` while AWS is about to stop the NAT in
 use (`make_way`). May not import anything but the standard library's data types.
 """
 

@@ -164,6 +164,11 @@ class View:
         return tuple(found)
 
     @cached_property
+    def present(self) -> Path | None:
+        """The path the traffic belongs on; None when its target is none of the stack's."""
+        return next((path for path in self.paths if path.target == self.target), None)
+
+    @cached_property
     def is_address_gone(self) -> bool:
         """Somebody released the group's Elastic IP: a look that is whole does not show it."""
         return self.group.allocation_id not in self.network.addresses

@@ -10,7 +10,7 @@ from typing import Any
 from natkeeper import acting, reconcile
 from natkeeper.adapters import items
 from natkeeper.adapters.ec2 import Ec2, LaunchSettings
-from natkeeper.core import absorb, decide, finish, incident, standing
+from natkeeper.core import absorb, case, decide, finish, incident, standing
 from natkeeper.core.downtime import Downtime
 from natkeeper.core.incident import Memory
 from natkeeper.core.plan import DisableSourceDestCheck, Reason
@@ -235,7 +235,7 @@ def _blames() -> Sequence[Patch]:
     home=True,
 )
 def _busy() -> Sequence[Patch]:
-    tidy = original(decide, "tidy")
+    tidy = original(case, "tidy")
 
     def again(view: View) -> Any:
         step = tidy(view)
@@ -243,4 +243,4 @@ def _busy() -> Sequence[Patch]:
             return step
         return replace(step, stages=((DisableSourceDestCheck(view.target),),))
 
-    return [Patch(decide, "tidy", again)]
+    return [Patch(case, "tidy", again)]

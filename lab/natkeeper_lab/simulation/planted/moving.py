@@ -10,14 +10,15 @@ from typing import Any
 
 from natkeeper.adapters import ec2
 from natkeeper.adapters.ec2 import Ec2
-from natkeeper.core import absorb, arrival, decide, failover, heal, incident, judge, replacement, spare
+from natkeeper.core import absorb, arrival, case, decide, failover, heal, incident, judge, replacement, rules, spare
+from natkeeper.core.case import Case
 from natkeeper.core.move import point_routes
 from natkeeper.core.plan import MoveAddress, Reason, TerminateInstance
 from natkeeper.core.view import View
 from natkeeper.errors import Trouble
 from natkeeper_lab.simulation.answers import BEGINNING
 from natkeeper_lab.simulation.planted.peers import DEAD_BY_PACKETS
-from natkeeper_lab.simulation.planted.table import Patch, mutant, original
+from natkeeper_lab.simulation.planted.table import Patch, mutant, original, with_rule
 
 ZERO = timedelta(0)
 NAT_LOST = ("nat-stops", "nat-terminated")
@@ -45,7 +46,7 @@ def _no_common_mode() -> Sequence[Patch]:
     lasts=60,
 )
 def _kept_dark() -> Sequence[Patch]:
-    return [Patch(failover, "_has_failed_here", lambda *_: True)]
+    return [Patch(Case, "has_failed_on", lambda *_: True)]
 
 
 @mutant(
@@ -70,7 +71,7 @@ def _others_word() -> Sequence[Patch]:
     among=("all-nats-hang", "nats-hang-together"),
 )
 def _not_asked() -> Sequence[Patch]:
-    return [Patch(failover, "_to_ask", lambda *_: ()), Patch(failover, "_is_apart", lambda *_: True)]
+    return [Patch(rules, "to_ask", lambda *_: ()), Patch(case, "is_apart", lambda *_: True)]
 
 
 @mutant(
@@ -117,14 +118,11 @@ def _by_tags() -> Sequence[Patch]:
     among=("event-forged",),
 )
 def _believes() -> Sequence[Patch]:
-    look_again = decide._look_again
+    def believe(read: Case, _found: Any) -> Any:
+        dead = judge.Verdict(judge.Health.DEAD, incident.Cause.INSTANCE_STOPPED, "an event")
+        return rules.act(replace(read, verdict=dead))
 
-    def believe(view: View, news: Any) -> Any:
-        if look_again(view, news) is None:
-            return None
-        return failover.fail_over(view, judge.Verdict(judge.Health.DEAD, incident.Cause.INSTANCE_STOPPED, "an event"))
-
-    return [Patch(decide, "_look_again", believe)]
+    return [with_rule("event ahead of EC2", plans=believe)]
 
 
 @mutant(
@@ -282,7 +280,7 @@ def _rolled_back() -> Sequence[Patch]:
     among=NAT_LOST,
 )
 def _kills_at_once() -> Sequence[Patch]:
-    move = failover._move
+    move = failover.move_to
 
     def and_kill(view: View, *rest: Any) -> Any:
         plan = move(view, *rest)
@@ -290,7 +288,7 @@ def _kills_at_once() -> Sequence[Patch]:
         kill = ((TerminateInstance(left.instance_id),),) if left is not None else ()
         return replace(plan, stages=(*plan.stages, *kill))
 
-    return [Patch(failover, "_move", and_kill)]
+    return [Patch(rules, "move_to", and_kill), Patch(failover, "move_to", and_kill)]
 
 
 @mutant(
@@ -300,11 +298,11 @@ def _kills_at_once() -> Sequence[Patch]:
     among=("paused-mid-incident",),
 )
 def _no_pause() -> Sequence[Patch]:
-    act = decide._act
+    act = rules.act
 
-    def go_on(view: View, observation: Any) -> Any:
-        until = view.memory.paused_until
-        plan = act(replace(view, memory=replace(view.memory, paused_until=None)), observation)
+    def go_on(read: Case) -> Any:
+        until = read.seen.memory.paused_until
+        plan = act(replace(read, seen=read.seen.remembering(replace(read.seen.memory, paused_until=None))))
         return replace(plan, memory=replace(plan.memory, paused_until=until))
 
-    return [Patch(decide, "_act", go_on)]
+    return [Patch(decide, "act", go_on)]

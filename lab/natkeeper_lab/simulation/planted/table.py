@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from natkeeper.core import rules
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,13 @@ class Patch:
     owner: Any
     name: str
     replacement: Any
+
+
+def with_rule(name: str, **changes: Any) -> Patch:
+    """One rule of natkeeper's table becomes another."""
+    found = tuple(replace(rule, **changes) if rule.name == name else rule for rule in rules.RULES)
+    assert found != rules.RULES, name
+    return Patch(rules, "RULES", found)
 
 
 Make = Callable[[], Sequence[Patch]]
