@@ -70,6 +70,10 @@ class Rule:
     plans: Callable[[Case, Any], Plan]
     beside: str = ""
     """What the plan does beside its own subject."""
+    is_apart_from_next: bool = False
+    """Never applies together with the rule after it, so that their order says nothing."""
+    edges: tuple[tuple[str, str], ...] = ()
+    """From which state of the group's traffic to which it leads: home, suspected, away, proving, quiet."""
 
 
 def act(case: Case) -> Plan:
@@ -266,6 +270,7 @@ RULES = (
         _find_unfinished,
         _plan_unfinished,
         beside="its source/dest check is turned off where it is on",
+        is_apart_from_next=True,
     ),
     Rule(
         "first route",
@@ -275,6 +280,7 @@ RULES = (
         "the group's first route leads there",
         lambda case: first_path(case.view, case.verified) if case.is_new else None,
         lambda case, found: set_up(case.view, *found),
+        edges=(("proving", "home"),),
     ),
     Rule(
         "first NAT",
@@ -293,6 +299,7 @@ RULES = (
         "the control probe is sent, and the turn is repeated with its answer",
         lambda _: True,
         _plan_control,
+        edges=(("home", "suspected"), ("away", "suspected")),
     ),
     Rule(
         "targets down",
@@ -302,6 +309,7 @@ RULES = (
         "nothing moves; an open incident is called external",
         lambda _: True,
         _plan_external,
+        edges=(("suspected", "home"),),
     ),
     Rule(
         "common mode",
@@ -320,6 +328,7 @@ RULES = (
         "a planned move there",
         lambda case: case.chosen,
         _plan_operators_move,
+        edges=(("home", "away"), ("away", "home")),
     ),
     Rule(
         "operator refused",
@@ -384,6 +393,7 @@ RULES = (
         "the groups on the candidates are asked whether their packets get through",
         _find_askable,
         _plan_asking,
+        is_apart_from_next=True,
     ),
     Rule(
         "all are back",
@@ -402,6 +412,7 @@ RULES = (
         "traffic stays where some of it gets through, and a person is told",
         lambda case: _if(bool(case.spared) and len(case.spared) == len(case.apart)),
         lambda case, _: hold(case.view, case.spared[0], case.verdict),
+        is_apart_from_next=True,
     ),
     Rule(
         "moved already",
@@ -411,6 +422,7 @@ RULES = (
         "that one becomes the group's path, and packets are asked",
         _find_settled,
         _plan_settled,
+        edges=(("home", "away"),),
     ),
     Rule(
         "fail over",
@@ -421,6 +433,7 @@ RULES = (
         "address and routes move there, and packets are asked",
         lambda case: case.choice,
         lambda case, path: move_to(case.view, path, Reason.FAIL_OVER, case.verdict.detail),
+        edges=(("suspected", "away"), ("home", "away")),
     ),
     Rule(
         "failovers spent",
@@ -440,6 +453,7 @@ RULES = (
         "address and routes move there, and packets are asked",
         lambda case: back_again(case.view),
         _plan_back_again,
+        edges=(("suspected", "away"),),
     ),
     Rule(
         "last resort",
@@ -449,6 +463,7 @@ RULES = (
         "address and routes move there unproven, packets are asked, and a person is told",
         lambda case: guess(case.view),
         lambda case, path: try_last(case.view, path, case.verdict),
+        edges=(("suspected", "away"),),
     ),
     Rule(
         "another address",
@@ -478,6 +493,7 @@ RULES = (
         "a planned move there",
         lambda case: case.view.next_choice if case.doomed is not None else None,
         _plan_evacuation,
+        edges=(("home", "away"),),
     ),
     Rule(
         "converge",
@@ -498,6 +514,7 @@ RULES = (
         lambda case: case.doomed,
         lambda case, path: make_way_for(case.view, path),
         beside="stopped standbys are started",
+        is_apart_from_next=True,
     ),
     Rule(
         "torn group",
@@ -516,6 +533,8 @@ RULES = (
         "a planned move home",
         _step(Reason.GO_HOME),
         _plan_step,
+        edges=(("quiet", "home"),),
+        is_apart_from_next=True,
     ),
     Rule(
         "launches spent",
@@ -525,6 +544,7 @@ RULES = (
         "nothing is launched, and a person is told",
         _step(Reason.BUDGET_EXHAUSTED),
         _plan_step,
+        is_apart_from_next=True,
     ),
     Rule(
         "heal",
@@ -534,6 +554,8 @@ RULES = (
         "the one next step: start or launch it, turn its check off, prove it, wait for quiet, take its address away",
         _step(Reason.HEALING),
         _plan_step,
+        edges=(("away", "proving"), ("proving", "quiet"), ("proving", "away")),
+        is_apart_from_next=True,
     ),
     Rule(
         "tidy",
@@ -552,5 +574,6 @@ RULES = (
         "nothing; a watch run is started where none is under way",
         lambda _: True,
         _plan_step,
+        edges=(("home", "home"),),
     ),
 )
