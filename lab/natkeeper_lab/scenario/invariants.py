@@ -1,6 +1,6 @@
-"""The invariants of DESIGN.md that can be judged from outside, held against every API call that natkeeper makes.
+"""The invariants that can be judged from outside, held against every API call that natkeeper makes.
 
-Called by `scenario.run`; listens to the API. Judged here, by DESIGN.md's numbers:
+Called by `scenario.run`; listens to the API. Judged here, by the numbers of docs/invariants.md:
 
 1   a default route is only moved to an interface of this VPC whose instance runs and whose source/dest check is off,
     except by a decision `last-resort` of that group
@@ -14,8 +14,8 @@ Called by `scenario.run`; listens to the API. Judged here, by DESIGN.md's number
 19  each incident opens once and closes once
 22  at the end: no address, interface or instance that is nobody's
 
-Not from outside: 2 to 7, 11, 12, 17, 18 (`incidents {contain_truth}` judges it), 20, 21, 23, 24. The core's tests and
-the simulation judge those.
+The others cannot be judged from outside (18 is, by `incidents {contain_truth}`). The core's tests and the simulation
+judge those.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What must come true once the faults have stopped, and what must then stay so: liveness, and rest.
 
 Called by `simulation.campaign` in a schedule's second phase. Invariants 3, 4, 6 and 21 say that late writes, crashes
-and lost events end in the same state: here that is egress on every table, within a bound. 5, 22 and 24 hold at rest.
+and lost events end in the same state: here that is egress on every table, within a bound. 5, 15, 19 and 22 hold at
+rest. docs/invariants.md has them all.
 """
 
 from __future__ import annotations
