@@ -96,9 +96,15 @@ def _word(is_ringing: bool) -> str:
 @cache
 def defined() -> Mapping[str, Alarm]:
     """Every alarm of the template by its name, without the stack's."""
-    resources = yaml.load(TEMPLATE.read_text("utf-8"), Loader=_Loader)["Resources"].values()
+    resources = template()["Resources"].values()
     alarms = (_alarm(each["Properties"]) for each in resources if each["Type"] == "AWS::CloudWatch::Alarm")
     return {each.name: each for each in alarms}
+
+
+@cache
+def template() -> Mapping[str, Any]:
+    """template.yaml as it is written."""
+    return dict(yaml.load(TEMPLATE.read_text("utf-8"), Loader=_Loader))
 
 
 class _Loader(yaml.SafeLoader):
