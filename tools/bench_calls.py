@@ -20,7 +20,7 @@ LATENCY_MS = 100
 TABLES = (1, 3, 20)
 RUNS = 5
 ROUND_TRIPS = {True: 2, False: 3}
-"""With a bare landing address and without; from issue 2."""
+"""With a bare landing address and without (docs/architecture.md, "Open connections in a move")."""
 ONE_TURN_MS = 4_000
 """Of the invocation's time: too little for a second turn, which is healing and not failover."""
 

@@ -25,7 +25,7 @@ from typing import Any
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 RUNS = 7
 CONTROLLER_LIMIT = 1.4
-"""Times the bare clients; from issue 2, like the prober's limit."""
+"""Times the bare clients. This limit and the prober's are goals of ours."""
 PROBER_LIMIT_MS = 150.0
 
 BARE_ROW = "boto3 ec2 + dynamodb"

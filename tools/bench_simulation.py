@@ -35,7 +35,7 @@ from natkeeper_lab.simulation.world import World
 ROOT = Path(__file__).resolve().parents[1]
 
 GOAL = 300
-"""Schedules a second and core; from issue 4."""
+"""Schedules a second and core (docs/simulation.md, "Open")."""
 SEEDS = 150
 BATCHES = 5
 WARM_UP = 10

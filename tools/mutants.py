@@ -33,7 +33,7 @@ CORE = Path("src/natkeeper/core")
 COPIED = ("src/natkeeper", "tests/core", "tests/support")
 EXPLAINED = ROOT / "tools" / "equivalent_mutants.toml"
 FLOOR = 90.0
-"""Percent; from issue 4."""
+"""Percent (docs/mutation-testing.md)."""
 NOTICED = ("killed", "timeout", "segfault")
 """A time-out is a mutant that never ends where the original takes milliseconds."""
 

@@ -21,7 +21,7 @@ APART = ("tests/lab/test_bench_packets.py", "tests/lab/test_nothing_is_left.py",
 """Of the tests with packets those with labs of their own: a third of their time."""
 
 FRESH_SCHEDULES = 2_000
-"""Of issue 4. Each call plays others, so that a month of calls is a campaign of its own."""
+"""Each call plays others, so that a month of calls is a campaign of its own."""
 PROCESSES = 2
 
 

@@ -15,7 +15,7 @@ from natkeeper_lab.rulers import Kept, Measured
 from natkeeper_lab.stack import ANYWHERE, Stack
 
 SURVIVING = 0.95
-"""Nine of 600 flows were lost in the kernel model to colliding source ports (FACTS: flow survival)."""
+"""Nine of 600 flows were lost in the kernel model to colliding source ports (docs/architecture.md)."""
 
 
 class NotSo(Exception):

@@ -117,7 +117,7 @@ class Rulers:
             self._start(f"client-twins-{number}", argv, is_flow=True, where=host)
         if download:
             # What curl calls --keepalive-time 1: without it a client that only listens cannot tell the new NAT of
-            # itself, and an abrupt move ends the download (FACTS: flow survival).
+            # itself, and an abrupt move ends the download (docs/architecture.md).
             self._start("download", [*flows, "server", "--connections", "1", "--keepalive", "1"], is_flow=True)
         self._wait_until_open()
         time.sleep(0.5)

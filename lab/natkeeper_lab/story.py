@@ -184,7 +184,7 @@ def stop(story: Story, result: Result) -> Result:
     story.wait_until_away(decided)
     after = story.fetch()
     incident = story.wait_for_incident(known)
-    time.sleep(4)  # the download goes on after a keepalive (1 s) and the server's next repeat (up to 3.3 s in FACTS)
+    time.sleep(4)  # the download goes on after a keepalive (1 s) and the server's next repeat, up to 3.3 s later
     measured = rulers.stop()
     result = with_incident(
         replace(result, egress_address_before=before, egress_address_after=after), incident, measured

@@ -1,4 +1,4 @@
-"""What the simulated EC2 does with a call, held against the EC2 API reference and user guide (shared facts)."""
+"""What the simulated EC2 does with a call, held against the EC2 API reference and user guide (docs/aws.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Mistakes of the peers that a simulated stack cannot make, planted in settings and template: their tests must fail.
+"""Mistakes of others that a simulated stack cannot make, planted in settings and template: their tests must fail.
 
-The others are in `natkeeper_lab.simulation.planted`. Lines 2, 8 (the half that is IAM's) and 13 of the shared notes.
+The others are in `natkeeper_lab.simulation.planted`. By docs/planted-bugs.md they are 2, 8 (the half that is IAM's) and
+13.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from natkeeper_lab.rulers import Kept
 SURVIVING = 0.95
 GAP_BEYOND_MS = 100.0
 ZONE_SECONDS = 5.0
-"""Issue 3's second and third line of what must be true."""
+"""Goals: the share of connections that live, a gap beyond the time between the calls, and a zone that is lost."""
 HANG_SECONDS = 5.0
 """README: a hang is found by packets, within 5 s."""
 ROUNDS_TO_FAIL, PROBE_INTERVAL = 3, 1.0

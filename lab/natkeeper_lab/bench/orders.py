@@ -26,7 +26,7 @@ NOTICING = 0.1
 
 @dataclass(frozen=True)
 class Order:
-    """`loses`: whose connections cannot survive it, `client` or `server`; FACTS of flow survival say why."""
+    """`loses`: whose connections cannot survive it, `client` or `server` (docs/architecture.md says why)."""
 
     name: str
     is_planned: bool

@@ -1,7 +1,7 @@
 """The simulated account's network: route tables, addresses and interfaces, and the calls that change them.
 
 The half of `simulation.ec2` that is not about machines; nobody else builds on it. Semantics follow the EC2 API
-reference and user guide (shared facts: "Routes and addresses", "Emulators"). Instants are the hub's microseconds.
+reference and user guide (docs/aws.md). Instants are the hub's microseconds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What EC2 says when it is asked, in the shapes of botocore's own models: `tests/simulation/test_shapes.py` checks.
 
 Called by `simulation.api`. An answer is made once for each state of the account, and kept as long as old answers may
-be wanted, for a describe after a write can be old (shared facts: EC2's API is eventually consistent).
+be wanted, for a describe after a write can be old (docs/aws.md).
 """
 
 from __future__ import annotations

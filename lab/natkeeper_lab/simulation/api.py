@@ -93,7 +93,7 @@ class Bucket:
 
 
 def buckets() -> dict[str, Bucket]:
-    """Size and refill a second of an account's buckets in one region (shared facts: Throttling)."""
+    """Size and refill a second of an account's buckets in one region (docs/aws.md, "Request rates")."""
     found = {name: Bucket(100, 20) for name in READS if name.startswith("Describe")}
     moves = ("ReplaceRoute", "CreateRoute", "AssociateAddress", "DisassociateAddress", "StopInstances")
     found |= {name: Bucket(50, 5) for name in moves}

@@ -1,7 +1,7 @@
 """EventBridge and the Scheduler: what wakes the controller, and what becomes of it on the way.
 
 Called by the simulated EC2 and by faults. Delivery of EC2's events is best effort: late, lost, twice and out of order
-are all allowed; a schedule fires anywhere inside its minute (shared facts: Events).
+are all allowed; a schedule fires anywhere inside its minute (docs/aws.md).
 """
 
 from __future__ import annotations

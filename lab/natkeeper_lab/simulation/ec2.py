@@ -1,7 +1,7 @@
 """EC2 in the simulated account: applies one call at an instant, and lets machines change state in their own time.
 
 Called by `simulation.client` when a call reaches AWS, and by people and faults of the world directly. Semantics follow
-the EC2 API reference and user guide (shared facts: "Routes and addresses", "Emulators"); answers are made in
+the EC2 API reference and user guide (docs/aws.md); answers are made in
 `simulation.answers`. Knows nothing of natkeeper but that instances carry tags.
 """
 

@@ -26,7 +26,7 @@ WARM_UP = 150
 """Two ticks and two watch runs of every stack: buckets and chains are as they always are."""
 PATIENCE = 600
 SLACK = 1.3
-"""How much longer than the buckets' own time it may take (issue: Scale)."""
+"""How much longer than the buckets' own time it may take (docs/simulation.md, "Scale")."""
 WAYS = ("silent", "stopped")
 """What losing a zone looks like: packets die while EC2 shows the NATs running, or every NAT stops, with events."""
 LOST = "a"

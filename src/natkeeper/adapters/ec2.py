@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
 ADDRESSES_PER_INTERFACE = {"nano": 2, "micro": 2, "small": 4, "medium": 6}
-"""Private IPv4 addresses per interface of the t4g sizes (FACTS: The NAT instance); other types are asked for two."""
+"""Private IPv4 addresses per interface of the t4g sizes (docs/aws.md); other types are asked for two."""
 MOST_ASKED = 100
 """Instance ids of one DescribeInstanceStatus (EC2 API reference: "Maximum 100 explicitly specified instance
 IDs")."""
 SPOT_ENDING = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"})
 _MISSING_ROUTE = frozenset({"InvalidRoute.NotFound", "InvalidParameterValue"})
-"""ReplaceRoute on a destination without a route answers with either of the two (FACTS: Routes and addresses)."""
+"""ReplaceRoute on a destination without a route answers with either of the two (docs/aws.md)."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The mistakes of others (shared notes: "What the peers get wrong"), made in natkeeper. Rows of the planted bugs.
+"""The mistakes of others (docs/planted-bugs.md, "Mistakes of others"), made in natkeeper. Rows of the planted bugs.
 
-Lines 2 and 13 are about settings and the template, which a simulated stack does not go through: what catches them is in
-`tests/template/test_planted.py`, with the half of line 8 that is IAM's.
+Mistakes 2 and 13 are about settings and the template, which a simulated stack does not go through: what catches them is
+in `tests/template/test_planted.py`, with the half of mistake 8 that is IAM's.
 """
 
 from __future__ import annotations

@@ -20,14 +20,30 @@ HEAD = """\
 # Planted bugs
 
 Each of these was put into natkeeper's own logic, in memory, to see that the simulation's campaign catches it: first the
-mistakes that others made in such controllers, by their line in our notes, then some of our own. Each seed is played
-with the bug, where that invariant must break, and without it, where nothing may: `tests/simulation/test_planted.py`.
-When natkeeper or the simulation changes, `python -m natkeeper_lab.simulation.planted --search` finds new seeds and
-prints this page.
+mistakes that published NAT controllers make, by their number [below](#mistakes-of-others), then some of our own. Each
+seed is played with the bug, where that [invariant](invariants.md) must break, and without it, where nothing may:
+`tests/simulation/test_planted.py`. When natkeeper or the simulation changes,
+`python -m natkeeper_lab.simulation.planted --search` finds new seeds and prints this page.
 
-| planted | what the code does then | line | caught by |
+| planted | what the code does then | mistake | caught by |
 |---|---|---|---|
 """
+MISTAKES = {
+    1: "The first ReplaceRoute that fails ends the loop, and the remaining tables keep the dead route.",
+    2: "A missing setting passes its guard, because an empty text that is split at commas is a list of one element.",
+    3: "A health check takes no connection at all for an HTTP status below 500.",
+    4: "One failed round against two hosts moves the routes: nothing waits for a second one, or tries from elsewhere.",
+    5: 'A describe call that fails is read as "nothing there", after which a healthy NAT is stopped.',
+    6: "A launch that fails is reported as success, so nobody tries again.",
+    7: "A reserved concurrency of one serves as the lock, so Lambda holds events back for minutes.",
+    8: "The role may tag any instance, beside a permission to terminate whatever has the tag.",
+    9: "The Elastic IP is moved to a machine that does not forward yet.",
+    10: "A replacement waits for ever for an interface that the dying instance still holds.",
+    11: "Routes are pointed at an instance's id, which EC2 refuses once the instance has two interfaces.",
+    12: "Nobody looks whether egress is back after the move.",
+    13: "The security group lets the probe in and not the workloads, so the probe is green and the subnet is cut off.",
+}
+"""What published controllers of this kind get wrong, each by its number (`Mutant.anchor`)."""
 ELSEWHERE = (
     ("empty configuration", "a list of nothing is taken for a list, so its guard never fires", 2),
     ("terminating or tagging without a condition", "the role may do it to any instance", 8),
@@ -113,3 +129,5 @@ def page() -> Iterator[str]:
     for name, mistake, line in ELSEWHERE:
         yield f"| {name} | {mistake} | {line} | `tests/template/test_planted.py` |"
     yield from TAIL.splitlines()
+    yield from ("", "## Mistakes of others", "")
+    yield from (f"{number}. {mistake}" for number, mistake in MISTAKES.items())

@@ -34,7 +34,8 @@ Make = Callable[[], Sequence[Patch]]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug. `mistake`: what the code does now. `anchor`: its line among the peers' mistakes, None for one of ours.
+    """One bug. `mistake`: what the code does now. `anchor`: its number among the mistakes of others
+    (`search.MISTAKES`), None for one of ours.
 
     `breaks`: the invariants that are about it; the campaign must catch it by one of these. `among`: faults of which a
     schedule needs one for the bug to show. `home`: only schedules that are followed until all is home can show it.
