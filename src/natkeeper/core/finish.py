@@ -53,7 +53,7 @@ its starts in four minutes would be blind for the next six, in which egress may 
 SPACED = timedelta(seconds=20)
 """Runs that follow each other are at most SHORT_RUN apart in an outage; what is further apart, a tick began."""
 RELOOK = timedelta(milliseconds=500)
-"""A look right after an event can be old (FACTS: eventual consistency)."""
+"""A look right after an event can be old (docs/aws.md: EC2 is eventually consistent)."""
 
 
 def plan_for(view: View, reason: Reason, detail: str) -> Plan:

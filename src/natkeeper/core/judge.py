@@ -74,7 +74,7 @@ def _by_state(view: View, target: str) -> Verdict | None:
         return Verdict(Health.DEAD, cause, f"{owner.instance_id} is {owner.state.value}")
     if owner is None and view.is_blackhole(target):
         # Blackhole is certain only after the target is gone, so a NAT that runs is judged by its packets instead: an
-        # old look may still show the blackhole of the minute before (FACTS: Routes).
+        # old look may still show the blackhole of the minute before (docs/aws.md).
         return Verdict(Health.DEAD, Cause.ROUTE_BLACKHOLE, f"EC2 reports the route to {target} as blackhole")
     return None
 

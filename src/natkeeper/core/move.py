@@ -1,4 +1,4 @@
-"""The three orders of moving a group's traffic (DESIGN.md, "The landing address"), and mending what drifted.
+"""The three orders of moving a group's traffic (docs/architecture.md), and mending what drifted.
 
 The rule: a packet of the group is never translated to an address that the far end knows by
 another name, because it would answer with a reset and kill the connection. May not import anything but the standard
