@@ -35,9 +35,10 @@ def canary_on(view: View, path: Path, nat: Instance) -> tuple[Memory, tuple[Acti
     canary, actions = canary_at(view, path)
     if public is not None:
         canary = replace(canary, addressed_at=canary.addressed_at or view.now)
-    elif memory.target is not None and path.target in view.points_at(DEFAULT_ROUTE).values():
-        # A table that refused to be moved still leads there: the group's packets would leave from that address. (A
-        # group that is being set up has moved none; somebody put that route there: simulation, seed 1780028547.)
+    elif memory.target is not None and view.present is not None and _is_led_to(view, path):
+        # A table that refused to be moved still leads there: the group's packets would leave from that address. (Not
+        # where somebody put that route there: of a group that is being set up, or whose other table goes by a route
+        # that is not natkeeper's. That table was dark for as long as nobody proved its NAT: seed 1792008077.)
         canary = replace(canary, addressed_at=None)
     elif canary.asked_at is None or view.now - canary.asked_at >= view.policy.address_limit:
         # Asked again only after a while: it is a matter of minutes, and a pass comes every few seconds.
@@ -47,6 +48,10 @@ def canary_on(view: View, path: Path, nat: Instance) -> tuple[Memory, tuple[Acti
     else:
         canary = replace(canary, addressed_at=None)
     return replace(memory, canary=canary), actions
+
+
+def _is_led_to(view: View, path: Path) -> bool:
+    return path.target in view.points_at(DEFAULT_ROUTE).values()
 
 
 def fails_at(view: View, home: Instance, canary: Canary) -> datetime | None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from natkeeper import opening
 from natkeeper.adapters import ec2
 from natkeeper.adapters.ec2 import Ec2
 from natkeeper.core import absorb, arrival, case, decide, failover, heal, incident, judge, replacement, rules, spare
@@ -146,7 +147,7 @@ def _believes_notices() -> Sequence[Patch]:
     lasts=100,
 )
 def _told_in_vain() -> Sequence[Patch]:
-    return [Patch(decide, "_says_down", lambda *_: False)]
+    return [Patch(decide, "_says_down", lambda *_: False), Patch(opening, "is_rumoured", lambda *_: False)]
 
 
 @mutant(
