@@ -111,8 +111,8 @@ def test_a_table_that_still_leads_there_keeps_other_addresses_off_it() -> None:
 
 
 def test_a_group_that_is_being_set_up_gets_one_whatever_route_somebody_put_there() -> None:
-    """It has moved no table yet; without an address its NAT was never proven (simulation, seed 1780028547). Nor was that
-    of a group which follows somebody's route on another table (seed 1792008077)."""
+    """It has moved no table yet; without an address its NAT was never proven (simulation, seed 1780028547). Nor was
+    that of a group which follows somebody's route on another table (seed 1792008077)."""
     world = without_address().route("rtb-a", "eni-a")
     for target, is_lent in ((None, True), ("eni-foreign", True), ("eni-b", False)):
         seen = view(world.remember(target=target))
