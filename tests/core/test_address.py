@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from natkeeper.core.arrival import is_under_way
-from natkeeper.core.incident import MOVING_ADDRESS, BackOff, Cause
+from natkeeper.core.backoff import KINDS
+from natkeeper.core.incident import MOVING_ADDRESS, BackOff, Cause, Exclusion, Told
 from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp
 from natkeeper.core.news import Tick
 from natkeeper.core.plan import GivePublicAddress, MoveAddress, Plan, PointRoute, Reason, StartInstance, Warned
@@ -71,15 +72,34 @@ def said(plan: Plan) -> list[str]:
 
 
 def test_the_proving_address_stands_in_for_an_address_that_is_gone() -> None:
-    plan = released().decide()
+    plan = released().remember(is_down=True, down_at=at(-1)).decide()
     assert (plan.reason, writes(plan), plan.verifies) == (Reason.BORROW_ADDRESS, [LENT], True)
+    assert (plan.memory.is_down, plan.memory.borrowed_at, plan.memory.moved_at) == (False, at(0), None)
     assert plan.memory.incident is not None
     assert plan.memory.incident.cause is Cause.ADDRESS_GONE
+    assert plan.detail == (
+        "the Elastic IP eip-a (203.0.113.1) is gone: somebody released it; the proving address 203.0.113.99 stands in "
+        "for it on eni-a"
+    )
     assert said(plan) == [
-        "group a: the Elastic IP eip-a (203.0.113.1) is gone: somebody released it; the proving address 203.0.113.99 "
-        "stands in for it on eni-a; allow-lists at the far end need the new address; allocate an Elastic IP and update "
+        f"group a: {plan.detail}; allow-lists at the far end need the new address; allocate an Elastic IP and update "
         "the stack"
     ]
+    assert Told("address", at(0)) in plan.memory.told, "once, whichever address stands in"
+
+
+@pytest.mark.parametrize(
+    "unfit", [{}, {"exclusions": (Exclusion("eni-a", at(60), at(-1)),)}], ids=["checked", "excluded"]
+)
+def test_no_address_stands_in_on_a_nat_that_drops_packets(unfit: dict[str, Any]) -> None:
+    plan = released().remember(**unfit).change("i-a", checked=not unfit).decide()
+    assert (plan.reason, plan.memory.target) == (Reason.BORROW_ADDRESS, "eni-b")
+
+
+def test_it_stands_in_on_a_nat_that_is_verified_rather_than_on_the_first() -> None:
+    world = released("abc").change("i-a", state=STOPPED).remember("b", proofs=()).add(nat("c", secondaries=2))
+    world.remember(proofs=())
+    assert world.decide().memory.target == "eni-c"
 
 
 def test_it_is_given_the_time_that_any_address_takes() -> None:
@@ -133,8 +153,21 @@ def test_without_a_proving_address_aws_is_asked_for_one_and_not_in_every_pass() 
     plan = world.decide()
     assert writes(plan) == [GivePublicAddress("eni-a")]
     world.memories["a"] = plan.memory
-    assert GivePublicAddress("eni-a") not in writes(world.decide(now=3))
-    assert GivePublicAddress("eni-a") in writes(world.decide(now=31))
+    for second, is_asked in ((3, False), (29.9, False), (30, True)):
+        assert (GivePublicAddress("eni-a") in writes(world.decide(now=second))) is is_asked
+
+
+def test_aws_is_not_asked_for_one_again_while_it_refuses_that() -> None:
+    world = released(spare=False).remember(back_offs=(BackOff(KINDS[GivePublicAddress], at(0), 1),))
+    for second, is_asked in ((14.9, False), (15, True)):
+        assert (GivePublicAddress("eni-a") in writes(world.decide(now=second))) is is_asked
+
+
+def test_traffic_goes_home_to_an_address_of_awss_where_its_host_can_have_none() -> None:
+    world = with_elastic(away("ab").add(nat("b")), eip_a=None).change("i-a", state=RUNNING)
+    plan = world.decide()
+    assert writes(plan) == [GivePublicAddress("eni-a"), PointRoute("rtb-a", DEFAULT_ROUTE, "eni-a")]
+    assert (plan.memory.target, plan.memory.moved_at, plan.memory.has_carried) == ("eni-a", at(0), False)
 
 
 def test_a_neighbours_nat_cannot_be_given_one_of_awss_for_a_guest() -> None:
@@ -241,4 +274,7 @@ def test_where_no_address_may_be_moved_aws_is_asked_for_one_and_a_person_for_the
     with_elastic(world, eip_a=ElasticIp("eip-a", "203.0.113.1"), eip_spare=ElasticIp("eip-spare", SPARE.public))
     plan = refused(world).decide()
     assert (plan.reason, writes(plan)) == (Reason.BORROW_ADDRESS, [GivePublicAddress("eni-a")])
-    assert said(plan)[0].endswith("allow AssociateAddress in the controller's role and the account's policies")
+    assert said(plan) == [
+        "group a: EC2 refuses to move the Elastic IP eip-a to eni-a; a public address of AWS's stands in for it on "
+        "eni-a; allow AssociateAddress in the controller's role and the account's policies"
+    ]

@@ -53,7 +53,7 @@ def _running(view: View) -> Iterator[Path]:
 
 def _asking(view: View, path: Path) -> Action | None:
     """The proving address, unless it stands in for somebody else's already; or one of AWS's, which only a group's own
-    NAT can have on the address that its packets leave from, and which takes minutes."""
+    NAT can have on the address that its packets leave from (its primary one), and which takes minutes."""
     asked_at, proving = view.memory.borrowed_at, view.proving_address
     is_asked = asked_at is not None and view.now - asked_at < view.policy.address_limit
     assert path.instance is not None
@@ -62,9 +62,8 @@ def _asking(view: View, path: Path) -> Action | None:
         action = MoveAddress(proving.allocation_id, path.target, path.landing)
         if not waits(view.memory, action, view.now):
             return action
-    is_own = path.instance is view.home and path.landing == path.instance.interface.primary.address  # type: ignore[union-attr]
     give = GivePublicAddress(path.target)
-    return None if is_asked or not is_own or waits(view.memory, give, view.now) else give
+    return None if is_asked or path.instance is not view.home or waits(view.memory, give, view.now) else give
 
 
 def _described(view: View, action: Action) -> str:
