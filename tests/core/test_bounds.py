@@ -24,7 +24,8 @@ from natkeeper.core.incident import (
     WatchRun,
 )
 from natkeeper.core.launches import backed_off
-from tests.support.worlds import STOPPED, UP, at, memory, policy, report, resting, rounds, secs
+from natkeeper.core.news import Round
+from tests.support.worlds import STOPPED, UP, at, incident, memory, policy, report, resting, rounds, secs
 
 HOUR = 3600.0
 POLICY = policy("ab")
@@ -46,6 +47,29 @@ def test_a_memory_of_the_past_is_itself() -> None:
         back_offs=(BackOff("the canary route", at(-9), 3),),
     )
     assert bounded(known, at(0), POLICY) is known
+
+
+def test_clocks_that_differ_by_a_lease_contradict_nothing() -> None:
+    """Also not where something else of the same part is not believed."""
+    last = at(0) + LEASE
+    late = Round(last, "clock-1", is_ok=True, rtt_ms=8.0)
+    kept, unheard = Disturbance(last, last, late), Disturbance(at(HOUR))
+    known = memory(
+        incident=replace(incident(), opened_at=last, recovered_at=last, rounds=(late,), disturbances=(kept,)),
+        canary=Canary("eni-b", last, last, last, last),
+        address_move=AddressMove("eni-a", last, last, through_at=last),
+        repair=Repair("a-1", 1, last, refused_at=last, refusals=2),
+        recent=(late,),
+        proofs=(Proof("eni-a", last, at(-9)),),
+        back_offs=(BackOff("the canary route", last, 3),),
+        throttled_at=last,
+        measured_until=last,
+        through_at=last,
+    )
+    assert bounded(known, at(0), POLICY) is known
+    assert known.incident is not None
+    for worse in ({"rounds": (late, *rounds("x", HOUR))}, {"disturbances": (kept, unheard)}):
+        assert bounded(replace(known, incident=replace(known.incident, **worse)), at(0), POLICY) == known
 
 
 def test_every_instant_of_a_memory_is_bounded() -> None:

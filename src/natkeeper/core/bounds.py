@@ -7,10 +7,10 @@ not import anything but the standard library's data types.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from operator import attrgetter
+from functools import partial
 from typing import Any
 
 from natkeeper.core.downtime import Disturbance
@@ -105,30 +105,20 @@ def _sent_at(each: Round) -> datetime:
     return each.sent_at
 
 
-def _those_of(name: str) -> Callable[[Any, datetime, datetime], Any]:
+def _those(name: str, row: Any, _now: datetime, latest: datetime) -> Any:
     """Of a row, those whose instant of this name has been: what is dated ahead proves and forbids nothing."""
-    instant = attrgetter(name)
-
-    def bound(row: Any, _now: datetime, latest: datetime) -> Any:
-        if all(instant(each) <= latest for each in row):
-            return row
-        return tuple(each for each in row if instant(each) <= latest)
-
-    return bound
+    kept = tuple(each for each in row if getattr(each, name) <= latest)
+    return row if len(kept) == len(row) else kept
 
 
-def _reached(*names: str) -> Callable[[Any, datetime, datetime], Any]:
+def _reached(names: Sequence[str], part: Any, now: datetime, latest: datetime) -> Any:
     """Of a record, these instants: each was by now at the latest."""
-
-    def bound(part: Any, now: datetime, latest: datetime) -> Any:
-        ahead = [name for name in names if (at := getattr(part, name)) is not None and at > latest]
-        return replace(part, **dict.fromkeys(ahead, now)) if ahead else part
-
-    return bound
+    ahead = [name for name in names if (at := getattr(part, name)) is not None and at > latest]
+    return replace(part, **dict.fromkeys(ahead, now)) if ahead else part
 
 
 def _incident(incident: Incident, now: datetime, latest: datetime) -> Incident:
-    found: Incident = _reached("opened_at", "recovered_at")(incident, now, latest)
+    found: Incident = _reached(("opened_at", "recovered_at"), incident, now, latest)
     if all(each.sent_at <= latest for each in found.rounds) and all(_was(each, latest) for each in found.disturbances):
         return found
     return replace(
@@ -151,15 +141,15 @@ def _has_been(at: datetime, _now: datetime, latest: datetime) -> datetime | None
 
 _PARTS: Mapping[str, Callable[[Any, datetime, datetime], Any]] = {
     "recent": _rounds,
-    "proofs": _those_of("at"),
-    "unsupported": _those_of("at"),
-    "falls": _those_of("at"),
-    "told": _those_of("at"),
-    "back_offs": _those_of("refused_at"),
-    "canary": _reached("pointed_at", "addressed_at", "asked_at", "failed_since"),
-    "address_move": _reached("asked_at", "answered_at", "through_at"),
-    "repair": _reached("started_at", "refused_at"),
-    "standby_repair": _reached("started_at", "refused_at"),
+    "proofs": partial(_those, "at"),
+    "unsupported": partial(_those, "at"),
+    "falls": partial(_those, "at"),
+    "told": partial(_those, "at"),
+    "back_offs": partial(_those, "refused_at"),
+    "canary": partial(_reached, ("pointed_at", "addressed_at", "asked_at", "failed_since")),
+    "address_move": partial(_reached, ("asked_at", "answered_at", "through_at")),
+    "repair": partial(_reached, ("started_at", "refused_at")),
+    "standby_repair": partial(_reached, ("started_at", "refused_at")),
     "incident": _incident,
     "throttled_at": _has_been,
     "measured_until": _has_been,
