@@ -9,7 +9,7 @@ import pytest
 
 from natkeeper.core.arrival import is_under_way
 from natkeeper.core.backoff import KINDS
-from natkeeper.core.incident import MOVING_ADDRESS, BackOff, Cause, Exclusion, Told
+from natkeeper.core.incident import MOVING_ADDRESS, AddressMove, BackOff, Cause, Exclusion, Told
 from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp
 from natkeeper.core.news import Tick
 from natkeeper.core.plan import GivePublicAddress, MoveAddress, Plan, PointRoute, Reason, StartInstance, Warned
@@ -233,6 +233,9 @@ def test_traffic_goes_back_to_the_own_nat_which_still_has_it_as_soon_as_it_runs(
     plan = stranded().change("i-a", state=RUNNING).decide()
     assert (plan.reason, plan.memory.target) == (Reason.LAST_RESORT, "eni-a")
     assert writes(plan) == [PointRoute("rtb-a", DEFAULT_ROUTE, "eni-a")]
+    assert plan.memory.address_move == AddressMove("eni-a", at(0), at(0), is_found=True), (
+        "the canary leaves from it too"
+    )
 
 
 def test_a_neighbour_that_the_address_cannot_follow_to_is_no_candidate() -> None:

@@ -100,6 +100,7 @@ def test_a_canary_that_did_not_lose_as_many_in_a_row_condemns_nothing(canary: st
 def test_a_canary_of_before_the_move_says_nothing_of_it() -> None:
     world = moved("abc")
     assert not world.decide(verified("xxxx", -0.7, canary="xxxx"), now=3).memory.is_down
+    assert not world.decide(verified("xxxx", 0, canary="xxx"), now=3).memory.is_down
 
 
 def test_a_canary_that_never_passed_there_condemns_nothing() -> None:

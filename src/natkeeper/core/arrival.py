@@ -61,9 +61,9 @@ def _has_canary_of_its_own(view: View, target: str, landing: str | None = None) 
     """The canary through it leaves from another public address than the group's packets, one that is not under way
     itself: its own group's, which has come, or a standby's own."""
     owner = view.network.owner_of(target)
-    primary = owner.interface.primary if owner is not None and owner.interface is not None else None
-    if owner is None or primary is None or primary.address == landing:
+    if owner is None or owner.interface is None or owner.interface.primary.address == landing:
         return False
+    primary = owner.interface.primary
     if owner.role is Role.STANDBY:
         return primary.public is not None and primary.public != _spare(view)
     is_under_way = view.others.get(owner.group, NOTHING).address_move is not None
