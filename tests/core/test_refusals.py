@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.backoff import REMEDIES, kind_of, on_done, on_refused
+from natkeeper.core.backoff import OTHERWISE, REMEDIES, complaint, kind_of, launch_complaint, on_done, on_refused
 from natkeeper.core.incident import BackOff, Memory, Repair, Told, Unsupported
 from natkeeper.core.launches import KEPT_INSTANCES, accepted, refused, spent, types_left, unsupported
 from natkeeper.core.model import DEFAULT_ROUTE, Role
@@ -396,6 +396,23 @@ def test_warnings_of_refusals_name_the_group() -> None:
     assert [type(each) for name, each in stack.telemetry.happenings if name == "a"] == [Warned]
     assert stack.telemetry.warnings[0].startswith(
         "group a: EC2 refuses starting an instance (StartInstances: SomethingNew): see"
+    )
+
+
+def test_only_the_first_of_refusals_in_a_row_is_complained_of() -> None:
+    action, memory, told = StopInstance("i-a"), Memory(), []
+    for second in range(3):
+        memory = on_refused(memory, action, at(second), "StopInstances: SomethingNew")
+        told.append(complaint("a", memory, action, "SomethingNew") is not None)
+    assert told == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"), [("SomethingNew", OTHERWISE), ("UnauthorizedOperation", REMEDIES["UnauthorizedOperation"])]
+)
+def test_who_reads_of_a_refused_launch_knows_what_to_do(code: str, remedy: str) -> None:
+    assert launch_complaint("a", f"RunInstances: {code}", code) == (
+        f"group a: EC2 refuses a launch (RunInstances: {code}): {remedy}. It is asked for again ever more slowly"
     )
 
 

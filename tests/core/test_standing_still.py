@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkeeper.core.incident import Cause, Memory, WatchRun
+from natkeeper.core.incident import Cause, Memory, Told, WatchRun
 from natkeeper.core.model import Unknown
 from natkeeper.core.news import Command, InstanceChanged, ProbeFailed, Verb
 from natkeeper.core.plan import Reason, StartWatch
@@ -457,6 +457,7 @@ def test_a_move_that_was_refused_is_not_made_when_it_is_delivered_again() -> Non
     world = resting("ab").remember("b", proofs=()).remember(proofs=proofs("eni-a"))
     wish = Command(Verb.FAILOVER, "a", request_id="r-1")
     assert world.step(wish).reason is Reason.OPERATOR_REFUSED
+    assert world.memories["a"].told == (Told("refused r-1", at(0)),), "another request's refusal is told, too"
     world.remember(proofs=(*proofs("eni-a", "eni-b"),))
     assert writes(world.decide(wish, now=3)) == []
 
