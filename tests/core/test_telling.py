@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from natkeeper.core.checked import was_found_on
 from natkeeper.core.incident import Cause, Memory, Repair
 from natkeeper.core.message import message_of
 from natkeeper.core.news import Command, Tick, Verb
@@ -310,6 +311,12 @@ def test_a_check_that_was_turned_on_is_the_cause_of_what_was_lost_meanwhile() ->
     assert text.endswith(f"it happened once within an hour; {WHO}")
 
 
+def test_an_outage_that_turning_it_off_did_not_end_is_not_blamed_on_it() -> None:
+    plan = resting().remember(checks_mended=(at(-5),)).decide(report("oxxx", -4))
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.cause is Cause.PROBES_FAILED
+
+
 def test_packets_of_which_one_hears_after_it_was_turned_off_were_lost_for_it_too() -> None:
     stack = Stack(resting().change("i-a", checked=True))
     stack.wake(Tick())
@@ -334,6 +341,24 @@ def test_one_that_is_turned_on_again_and_again_is_counted_and_told_once() -> Non
     assert stack.memory().checks_mended == ()
 
 
-def test_natkeepers_own_call_that_a_look_does_not_show_yet_is_nobodys_doing() -> None:
-    world = resting().change("i-a", checked=True).remember(moved_at=at(-5))
-    assert world.decide().memory.checks_mended == ()
+@pytest.mark.parametrize(
+    ("moved", "has_carried", "is_somebodys"), [(-29.9, False, False), (-30, False, True), (-5, True, True)]
+)
+def test_natkeepers_own_call_that_a_look_does_not_show_yet_is_nobodys_doing(
+    moved: float, has_carried: bool, is_somebodys: bool
+) -> None:
+    world = resting().change("i-a", checked=True).remember(moved_at=at(moved), has_carried=has_carried)
+    assert world.decide().memory.checks_mended == ((at(0),) if is_somebodys else ())
+
+
+@pytest.mark.parametrize(("found", "times"), [(-4.9, 1), (-5, 2)])
+def test_a_look_that_shows_a_check_on_a_moment_after_it_was_found_counts_it_once(found: float, times: int) -> None:
+    world = resting().change("i-a", checked=True).remember(checks_mended=(at(found),))
+    assert len(world.decide().memory.checks_mended) == times
+
+
+@pytest.mark.parametrize(("lost", "is_for_that"), [(-70.1, False), (-70, True), (5, True), (5.1, False)])
+def test_a_packet_is_lost_for_a_check_that_is_found_within_a_minute_or_was_found_just_now(
+    lost: float, is_for_that: bool
+) -> None:
+    assert was_found_on(Memory(checks_mended=(at(-3000), at(0))), at(lost)) is is_for_that
