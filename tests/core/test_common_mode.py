@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from natkeeper.core.decide import Observation, decide
 from natkeeper.core.incident import Memory
 from natkeeper.core.model import Role
 from natkeeper.core.news import ProbeReport
@@ -25,6 +26,7 @@ from tests.support.worlds import (
     resting,
     rounds,
     secs,
+    verified,
 )
 
 
@@ -52,6 +54,13 @@ def test_a_neighbour_of_which_nobody_knows_where_its_traffic_belongs_is_asked_wh
     assert decided(world, "xxx", neighbours=None).asks == ("b",)
     world.route("rtb-b", None)
     assert decided(world, "xxx", neighbours=None).asks == ()
+
+
+def test_the_answer_of_a_group_of_which_nothing_is_remembered_proves_nothing() -> None:
+    world = resting("ab")
+    own, news = world.memories["a"], (report("oxxx", -4, canary="oxxx"),)
+    seen = Observation(world.policy.group("a"), world.seen, {}, news, UP, {"b": verified(name="b")})
+    assert decide(seen, own, at(0), world.policy).reason is Reason.LAST_RESORT
 
 
 def test_a_neighbour_whose_own_packets_get_through_takes_the_traffic() -> None:

@@ -12,6 +12,7 @@ from natkeeper.core.downtime import Disturbance, Downtime, measure
 from natkeeper.core.evidence import KEPT_DISTURBANCES, disturbed, is_changing, proven
 from natkeeper.core.incident import Incident
 from natkeeper.core.model import DEFAULT_ROUTE
+from natkeeper.core.news import RunMode
 from natkeeper.core.plan import (
     Action,
     DisableSourceDestCheck,
@@ -106,6 +107,14 @@ def test_a_path_that_is_found_dead_and_cannot_be_left_is_disturbed_too() -> None
     assert incident_of(plan).disturbances == (Disturbance(at(0), at(0)),)
 
 
+@pytest.mark.parametrize(("pattern", "is_cut"), [("oxxo", True), ("ooxx", True), ("ooox", False)])
+def test_lost_rounds_of_before_the_routes_were_put_back_may_have_met_anothers_route(pattern: str, is_cut: bool) -> None:
+    """Whose route it was may have carried what lies between two of them."""
+    world = resting("ab").remember(led_since=at(-7), recent=rounds(pattern, -9)).change("i-a", state=STOPPED)
+    put_back = (Disturbance(at(-7), at(-7)),) if is_cut else ()
+    assert incident_of(world.decide()).disturbances == (*put_back, Disturbance(at(0)))
+
+
 def test_an_incident_that_rounds_opened_is_disturbed_by_what_natkeeper_does_only() -> None:
     plan = resting("ab").decide(report("ooxoox", -6))
     assert incident_of(plan).disturbances == ()
@@ -153,7 +162,7 @@ def test_where_the_probers_table_is_not_known_each_may_be_it() -> None:
     assert is_changing(Plan("a", memory(), Reason.CONVERGE, stages=((route,),)))
 
 
-@pytest.mark.parametrize(("start", "is_proof"), [(0.01, True), (-0.01, False), (-1.5, False)])
+@pytest.mark.parametrize(("start", "is_proof"), [(0.01, True), (0, True), (-0.01, False), (-1.5, False)])
 def test_a_verification_proves_the_move_that_it_followed(start: float, is_proof: bool) -> None:
     before = Disturbance(at(-5), at(-4), rounds("o", -4)[0])
     one = replace(incident(), disturbances=(before, Disturbance(at(0), at(0.5))))
@@ -163,11 +172,21 @@ def test_a_verification_proves_the_move_that_it_followed(start: float, is_proof:
     assert proven(incident(), (first,)) == incident()
 
 
+@pytest.mark.parametrize(("mode", "is_proof"), [(RunMode.VERIFY, True), (RunMode.WATCH, False)])
+def test_only_a_verification_is_begun_once_the_calls_are_answered(mode: RunMode, is_proof: bool) -> None:
+    world = resting("ab").change("i-a", state=STOPPED)
+    world.step()
+    world.step(report("oo", 0.15, mode=mode, clock="clock-2"), now=2)
+    assert (open_incident_of(world).disturbances[0].proof is not None) is is_proof
+
+
 def test_a_verification_of_before_a_move_was_answered_proves_nothing() -> None:
     one = replace(incident(), disturbances=(Disturbance(at(0)),))
     assert proven(one, rounds("oo", 0.1)) == one
     late = replace(incident(), disturbances=(Disturbance(at(0), at(11)),))
     assert proven(late, rounds("oo", 0.1)) == late
+    assert proven(late, rounds("oo", 9.99)) == late, "clocks differ by a second at most"
+    assert proven(late, rounds("oo", 10)) != late
 
 
 def test_the_first_verification_is_the_proof_and_no_later_one() -> None:

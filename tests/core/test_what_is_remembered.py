@@ -182,8 +182,16 @@ def test_a_report_without_an_address_leaves_the_one_that_is_known() -> None:
 
 
 def test_a_path_that_was_down_has_been_stable_since_its_first_success() -> None:
-    world = resting("ab").remember(is_down=True, stable_since=at(-600))
-    assert world.decide(report("ooo", -3), control=UP).memory.stable_since == at(-3)
+    world = resting("ab").remember(is_down=True, failing_since=at(-30), stable_since=at(-600))
+    plan = world.decide(report("ooo", -3), control=UP)
+    assert (plan.memory.stable_since, plan.memory.failing_since) == (at(-3), None)
+
+
+@pytest.mark.parametrize(("is_down", "since"), [(True, -30), (False, -3)])
+def test_packets_fail_since_the_first_of_the_row_that_is_still_going_on(is_down: bool, since: float) -> None:
+    """One of before a move, which ended it, is of another path."""
+    world = resting("ab").remember(is_down=is_down, failing_since=at(-30), recent=rounds("xxxx", -34))
+    assert world.decide(report("xxx", -3)).memory.failing_since == at(since)
 
 
 def test_a_success_ends_the_suspicion_that_the_targets_were_out_of_reach() -> None:
@@ -200,6 +208,12 @@ def test_a_lost_canary_is_remembered_since_it_was_first_missed_until_it_comes_ba
         assert plan.memory.canary is not None
         missed.append((plan.memory.canary.failed_since, plan.memory.proof_of("eni-b") is not None))
     assert missed == [(at(0), False), (at(0), False), (None, True)]
+
+
+@pytest.mark.parametrize(("age", "is_kept"), [(3599.9, True), (3600, False)])
+def test_where_packets_were_lost_is_remembered_for_an_hour(age: float, is_kept: bool) -> None:
+    known = Exclusion("eni-b", at(60 - age), at(-age))
+    assert (known in resting("ab").remember(exclusions=(known,)).decide().memory.exclusions) is is_kept
 
 
 def test_what_is_old_is_forgotten_without_ending_a_pause() -> None:
@@ -283,6 +297,13 @@ def test_an_outage_that_ec2_shows_does_not_count_the_one_before_it_again() -> No
     plan = world.change("i-a", state=STOPPED).decide()
     assert plan.memory.incident is not None
     assert plan.memory.incident.rounds == rounds("oo", -3)
+
+
+def test_an_outage_that_was_measured_to_its_last_lost_round_leaves_that_one_out_of_the_next() -> None:
+    world = resting("ab").remember(recent=rounds("oxxx", -5), measured_until=at(-2))
+    plan = world.change("i-a", state=STOPPED).decide()
+    assert plan.memory.incident is not None
+    assert plan.memory.incident.rounds == ()
 
 
 # -- a path that died
