@@ -14,10 +14,12 @@ from natkeeper.core.plan import AddressArrived, IncidentClosed, Plan, Reason
 from natkeeper.core.policy import Policy, ProvingAddress, StandbyMode
 from tests.support.worlds import (
     CANARY,
+    RUNNING,
     STOPPED,
     UP,
     World,
     at,
+    away,
     incident,
     nat,
     proofs,
@@ -117,8 +119,9 @@ def test_a_canary_that_never_passed_there_condemns_nothing() -> None:
 @pytest.mark.parametrize("changes", [{"public": None}, {"interface": None}])
 def test_a_canary_that_has_lost_the_address_it_leaves_from_condemns_nothing(changes: dict[str, object]) -> None:
     """The group whose NAT it is has left it in the same seconds, and taken its Elastic IP along."""
-    world = moved("abc").change("i-b", **changes)
-    assert not world.decide(verified("xxxx", canary="xxxx"), now=3).memory.is_down
+    plan = moved("abc").change("i-b", **changes).decide(verified("xxxx", canary="xxxx"), now=3)
+    assert not plan.memory.is_down
+    assert plan.memory.address_move == AddressMove("eni-b", at(0), at(0), has_canary_of_its_own=False)
 
 
 def test_a_canary_whose_own_address_is_under_way_condemns_nothing() -> None:
@@ -159,6 +162,15 @@ def test_at_home_the_canary_leaves_from_the_address_that_is_waited_for() -> None
     home.route("rtb-a", "eni-b").remember(proofs=proofs("eni-b", "eni-a"))
     move = home.decide(Command(Verb.SWITCHOVER, "a", to="home")).memory.address_move
     assert move is None or not move.has_canary_of_its_own
+    old = away("ab").change("i-a", state=RUNNING, public="203.0.113.1").remember(proofs=proofs("eni-a", "eni-b"))
+    move = old.decide(Command(Verb.SWITCHOVER, "a", to="home")).memory.address_move
+    assert move == AddressMove("eni-a", at(0)), "whatever an old look shows of where it is"
+
+
+def test_an_address_that_no_move_left_anywhere_new_is_not_under_way() -> None:
+    assert resting("ab").remember(target=None).decide().memory.address_move is None
+    leaving = resting("a", gateway="nat-1").change("i-a", state=STOPPED).decide()
+    assert (leaving.memory.target, leaving.memory.address_move) == ("nat-1", None)
 
 
 def test_a_nat_that_its_own_group_loses_too_is_dead_whatever_the_address_does() -> None:

@@ -65,8 +65,17 @@ def test_clocks_that_differ_by_a_lease_contradict_nothing() -> None:
         throttled_at=last,
         measured_until=last,
         through_at=last,
+        is_down=True,
+        down_at=last,
+        strange_address="198.51.100.9",
+        strange_at=last,
+        paused_until=last + LONGEST_PAUSE,
+        exclusions=(Exclusion("eni-b", last + POLICY.exclusion, last),),
+        watch=WatchRun("x", last, secs(55)),
+        **dict.fromkeys(SPACED, (last,)),
     )
     assert bounded(known, at(0), POLICY) is known
+    assert bounded(replace(known, recent=(late, *rounds("o", HOUR))), at(0), POLICY) == known
     assert known.incident is not None
     for worse in ({"rounds": (late, *rounds("x", HOUR))}, {"disturbances": (kept, unheard)}):
         assert bounded(replace(known, incident=replace(known.incident, **worse)), at(0), POLICY) == known
@@ -92,7 +101,8 @@ def test_an_instant_that_has_not_been_is_now_at_the_latest(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPACED)
 def test_what_has_not_been_is_not_counted_and_nothing_is_twice(name: str) -> None:
-    assert getattr(bound(**{name: (at(-9), at(HOUR), at(HOUR))}), name) == (at(-9),)
+    latest = at(0) + LEASE
+    assert getattr(bound(**{name: (at(-9), latest, at(HOUR), at(HOUR))}), name) == (at(-9), latest)
     assert getattr(bound(**{name: (at(-9),) * 60}), name) == (at(-9),)
 
 
@@ -119,6 +129,11 @@ def test_traffic_belongs_on_an_interface_or_a_gateway(target: str, is_one: bool)
 def test_a_verdict_that_nobody_can_have_heard_is_none() -> None:
     assert not bound(is_down=True, down_at=at(HOUR)).is_down
     assert bound(is_down=True, down_at=at(-1)).is_down
+
+
+def test_of_a_memory_in_which_all_is_wrong_nothing_is_believed() -> None:
+    found = bound(target="?", down_at=at(HOUR), strange_address="198.51.100.9", strange_at=at(HOUR))
+    assert (found.target, found.down_at, found.strange_address) == (None, None, None)
 
 
 def test_a_pause_is_no_longer_than_one_may_be() -> None:
