@@ -9,7 +9,7 @@ import pytest
 
 from natkeeper.adapters.codec import decode, encode
 from natkeeper.core.downtime import Disturbance, Downtime, measure
-from natkeeper.core.evidence import KEPT_DISTURBANCES, disturbed, is_changing, proven
+from natkeeper.core.evidence import KEPT_DISTURBANCES, KEPT_ROUNDS, as_changed, disturbed, extend, is_changing, proven
 from natkeeper.core.incident import Incident
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.news import RunMode
@@ -30,6 +30,7 @@ from tests.support.worlds import (
     at,
     incident,
     memory,
+    policy,
     report,
     resting,
     rounds,
@@ -207,6 +208,30 @@ def test_many_disturbances_become_one_that_spans_them() -> None:
         one = disturbed(one, at(second), is_over=True)
     assert len(one.disturbances) == KEPT_DISTURBANCES
     assert one.disturbances[-1] == Disturbance(at(KEPT_DISTURBANCES - 1), at(KEPT_DISTURBANCES + 4))
+
+
+@pytest.mark.parametrize(("moves", "is_bounded"), [(1, True), (KEPT_DISTURBANCES, False)])
+def test_many_good_rounds_do_not_push_out_what_a_move_is_measured_by(moves: int, is_bounded: bool) -> None:
+    """Unless there are more moves than its rounds can bound: then no upper end is claimed."""
+    made = tuple(Disturbance(at(5 * each + 10), at(5 * each + 11)) for each in range(moves))
+    one = extend(replace(incident(), disturbances=made), rounds("o" * 900, 0, step=0.1))
+    assert len(one.rounds) == KEPT_ROUNDS
+    assert (one.downtime(secs(ERROR)).high is not None) is is_bounded
+
+
+@pytest.mark.parametrize(
+    ("action", "known"),
+    [
+        (StopInstance("i-a"), (Disturbance(at(-1)),)),
+        (PointRoute("rtb-a", DEFAULT_ROUTE, "eni-a"), ()),
+    ],
+)
+def test_a_call_ends_no_disturbance_where_it_was_none_of_the_path_or_there_is_none(
+    action: Action, known: tuple[Disturbance, ...]
+) -> None:
+    before = memory(incident=replace(incident(), disturbances=known))
+    plan = Plan("a", before, Reason.CONVERGE, stages=((action,),))
+    assert as_changed(before, plan, action, at(0), policy("a")) == before
 
 
 def test_disturbances_are_remembered_by_the_ledger() -> None:

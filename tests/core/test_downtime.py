@@ -53,6 +53,11 @@ def test_two_clocks_widen_the_interval_on_both_sides() -> None:
     assert measure(mixed, secs(ERROR)) == Downtime(secs(1) - secs(RTT) - secs(ERROR), secs(3) + secs(RTT) + secs(ERROR))
 
 
+def test_two_clocks_widen_what_is_one_outage_though_it_ends_by_the_clock_that_it_began_by() -> None:
+    mixed = (*rounds("ox", 0), *rounds("oo", 2, clock="clock-2"), *rounds("xooxo", 4))
+    assert measure(mixed, secs(ERROR)).high == secs(8) + secs(RTT) + secs(ERROR)
+
+
 def test_the_upper_end_waits_for_the_answer() -> None:
     """A process held up between its time stamp and its connect sends later than it says, never after the answer."""
     late = (*rounds("ox", 0), *rounds("o", 2, rtt_ms=400))
