@@ -210,11 +210,14 @@ def test_many_disturbances_become_one_that_spans_them() -> None:
     assert one.disturbances[-1] == Disturbance(at(KEPT_DISTURBANCES - 1), at(KEPT_DISTURBANCES + 4))
 
 
-@pytest.mark.parametrize(("moves", "is_bounded"), [(1, True), (KEPT_DISTURBANCES, False)])
-def test_many_good_rounds_do_not_push_out_what_a_move_is_measured_by(moves: int, is_bounded: bool) -> None:
-    """Unless there are more moves than its rounds can bound: then no upper end is claimed."""
-    made = tuple(Disturbance(at(5 * each + 10), at(5 * each + 11)) for each in range(moves))
-    one = extend(replace(incident(), disturbances=made), rounds("o" * 900, 0, step=0.1))
+@pytest.mark.parametrize(
+    ("moves", "step", "is_bounded"), [(1, 0.1, True), (KEPT_DISTURBANCES, 0.1, False), (10, 0.5, False)]
+)
+def test_many_good_rounds_do_not_push_out_what_a_move_is_measured_by(moves: int, step: float, is_bounded: bool) -> None:
+    """Unless there are more moves than its rounds can bound (ten need eight rounds at either end, all that are kept):
+    then no upper end is claimed."""
+    made = tuple(Disturbance(at(20 * each + 1.75), at(20 * each + 11.75)) for each in range(moves))
+    one = extend(replace(incident(), disturbances=made), rounds("o" * 2500, 0, step=step))
     assert len(one.rounds) == KEPT_ROUNDS
     assert (one.downtime(secs(ERROR)).high is not None) is is_bounded
 
