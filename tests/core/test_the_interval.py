@@ -240,7 +240,7 @@ def test_reports_that_come_late_and_twice_and_are_thinned_leave_the_truth_inside
     for report in left:
         one = extend(one, report)
         while later and luck.random() < 0.4:
-            one = replace(disturbed(one, later[0].begin), disturbances=(*one.disturbances, later.pop(0)))
+            one = replace(disturbed(one, later[0].begin, is_over=False), disturbances=(*one.disturbances, later.pop(0)))
     one = replace(one, disturbances=(*one.disturbances, *later))
     found = one.downtime(secs(ERROR / 1000))
     assert len(one.rounds) <= KEPT_ROUNDS

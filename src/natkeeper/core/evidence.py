@@ -39,7 +39,7 @@ def extend(incident: Incident, rounds: Iterable[Round]) -> Incident:
 # -- disturbances
 
 
-def disturbed(incident: Incident, now: datetime, *, is_over: bool = False) -> Incident:
+def disturbed(incident: Incident, now: datetime, *, is_over: bool) -> Incident:
     """The path was found dead, or is being changed, now: it may be dark without a round that meets it. `is_over`: there
     is no call whose answer would be the end of it."""
     kept = (*incident.disturbances, Disturbance(now, now if is_over else None))
