@@ -28,8 +28,20 @@ def test_a_neighbour_that_fails_under_this_groups_load_only_is_not_gone_to_again
     assert (plan.reason, plan.memory.target) == (Reason.OVERLOADED, "eni-a")
     assert plan.memory.incident is not None
     assert plan.memory.incident.cause is Cause.OVERLOADED
-    told = [each.text for each in plan.happenings if isinstance(each, Warned)]
-    assert told[0].endswith("too small for both; take a larger instance type")
+    assert plan.detail.endswith("; eni-b lost this group's packets and carries its own since: too small for both")
+    told = [each for each in plan.happenings if isinstance(each, Warned)]
+    assert told == [Warned(f"group a: {plan.detail}; take a larger instance type", "overload")]
+
+
+@pytest.mark.parametrize(("age", "reason"), [(11.9, Reason.OVERLOADED), (12, Reason.FAIL_OVER)])
+def test_a_neighbours_own_packets_count_that_were_sent_after_this_groups_were_lost(age: float, reason: Reason) -> None:
+    """It is not left alone, for it had carried this group's; and nobody is asked, for the canary's get through."""
+    world = back_home().remember(exclusions=(Exclusion("eni-b", at(-12), at(-12)),), proofs=proofs("eni-b", age=0.1))
+    assert failing(world.remember("b", proofs=proofs("eni-b", age=age))).reason is reason
+
+
+def test_a_group_that_was_never_moved_knows_no_stay_to_go_by() -> None:
+    assert failing(back_home().remember(moved_at=None)).memory.target == "eni-b"
 
 
 def test_a_path_on_which_nothing_at_all_got_through_is_dead_and_not_overloaded() -> None:
@@ -49,7 +61,7 @@ def test_what_got_through_before_the_traffic_came_there_says_nothing() -> None:
 def test_where_something_gets_through_it_stays_and_tries_the_other_one_ever_later() -> None:
     world = back_home(lost_at=-130, mended=-118, moved=-119)
     assert failing(world, "pppp").reason is Reason.OVERLOADED
-    assert failing(world.remember(moved_at=at(-121))).memory.target == "eni-b"
+    assert failing(world.remember(moved_at=at(-120)), "pppp").memory.target == "eni-b"
     again = back_home(lost_at=-230, mended=-218, moved=-219, failovers=4)
     assert failing(again, "pppp").reason is Reason.OVERLOADED
 
@@ -104,7 +116,9 @@ def test_the_nats_own_group_waits_for_a_guest_that_is_too_much_for_it_to_leave()
         (-10, -4, "xpx", True),
         (-19.9, -4, "xpx", True),
         (-20, -4, "xpx", False),
+        (-10, -4, "pxx", False),  # nothing got through but what the row of failed rounds began with
         (-3, -4, "xxx", False),
+        (-4, -4, "xxx", False),
     ],
 )
 def test_how_long_it_waits_depends_on_whether_anything_got_through_since_it_began_to_fail(
@@ -112,6 +126,15 @@ def test_how_long_it_waits_depends_on_whether_anything_got_through_since_it_bega
 ) -> None:
     plan = failing(crowded(came, through), pattern, -2.5)
     assert (plan.reason is Reason.OVERLOADED) is waits
+
+
+@pytest.mark.parametrize("theirs", [{"target": "eni-b"}, {"moved_at": None}])
+def test_a_group_whose_traffic_did_not_come_there_is_no_guest(theirs: dict[str, object]) -> None:
+    assert failing(crowded().remember("b", **theirs), "pxx").reason is Reason.FAIL_OVER
+
+
+def test_a_guest_is_not_waited_for_where_nothing_has_got_through_since_traffic_came() -> None:
+    assert failing(crowded().remember(through_at=None)).reason is Reason.FAIL_OVER
 
 
 def unproven(through: float) -> World:
@@ -137,7 +160,22 @@ def test_a_path_that_had_carried_is_remembered_and_not_held_against(
     assert not plan.memory.is_excluded("eni-a", at(0))
 
 
-@pytest.mark.parametrize(("ago", "reason"), [(4.9, Reason.OVERLOADED), (5, Reason.FAIL_OVER)])
+@pytest.mark.parametrize(
+    ("ago", "reason"),
+    [(-0.1, Reason.FAIL_OVER), (0, Reason.OVERLOADED), (4.9, Reason.OVERLOADED), (5, Reason.FAIL_OVER)],
+)
 def test_a_nat_whose_guest_has_just_left_is_given_the_rounds_that_tell(ago: float, reason: Reason) -> None:
     world = resting("ab").remember("b", exclusions=(Exclusion("eni-a", at(60 - ago), at(-ago)),))
     assert failing(world).reason is reason
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        pytest.param({"target": "eni-a", "moved_at": at(-60)}, id="it has come back"),
+        pytest.param({"exclusions": (Exclusion("eni-a", at(58)),)}, id="nobody knows when it was lost"),
+    ],
+)
+def test_a_guest_that_has_not_left_a_moment_ago_is_not_waited_for(theirs: dict[str, object]) -> None:
+    lost = (Exclusion("eni-a", at(58), at(-2)),)
+    assert failing(resting("ab").remember("b", **{"exclusions": lost, **theirs})).reason is Reason.FAIL_OVER
