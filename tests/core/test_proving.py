@@ -177,6 +177,46 @@ def test_it_is_taken_from_a_group_that_has_had_it_for_its_time_in_vain(
     assert asked == [GivePublicAddress("eni-a") if is_lent else LENT]
 
 
+def standing_in(guest: str = "b", **theirs: object) -> World:
+    """The proving address is where that group's packets leave from b's NAT, because its own Elastic IP is gone. Group a
+    is on c's."""
+    private = {"b": "10.0.0.50", "c": "10.0.0.52"}[guest]
+    world = without_address("abc").add(nat("b", secondaries=2), nat("c", secondaries=2)).route("rtb-a", "eni-c")
+    world.network = _with_own_address_on(world.remember(target="eni-c", proofs=proofs("eni-c")), "eni-c", "10.0.0.92")
+    known = {name: each for name, each in world.seen.addresses.items() if name != f"eip-{guest}"}
+    world.network = replace(world.seen, addresses=known)
+    return lending(world.remember(guest, **{"target": "eni-b", **theirs}), "eni-b", private)
+
+
+@pytest.mark.parametrize("guest", ["b", "c"])
+def test_it_is_not_taken_from_a_group_whose_traffic_leaves_from_it(guest: str) -> None:
+    assert LENT not in writes(standing_in(guest).decide())
+
+
+def test_it_is_not_taken_where_the_groups_own_address_is_but_not_there() -> None:
+    world = standing_in()
+    elsewhere = ElasticIp("eip-b", "203.0.113.2", "eni-b", "10.0.0.51")
+    world.network = replace(world.seen, addresses={**world.seen.addresses, "eip-b": elsewhere})
+    assert LENT not in writes(world.decide())
+
+
+@pytest.mark.parametrize("theirs", [{"target": "eni-c"}, {}], ids=["its traffic is elsewhere", "on another address"])
+def test_it_is_taken_where_nobodys_traffic_leaves_from_it(theirs: dict[str, object]) -> None:
+    world = standing_in(**theirs)
+    assert LENT in writes((world if theirs else lending(world, "eni-b", "10.0.0.52")).decide())
+
+
+def test_it_is_taken_where_the_address_that_it_stood_in_for_is_back() -> None:
+    world = standing_in()
+    back = ElasticIp("eip-b", "203.0.113.2", "eni-b", "10.0.0.50")
+    world.network = replace(world.seen, addresses={**world.seen.addresses, "eip-b": back})
+    assert LENT in writes(world.decide())
+
+
+def test_it_is_taken_from_a_nat_that_stopped_whatever_traffic_left_from_it() -> None:
+    assert LENT in writes(standing_in().change("i-b", state=STOPPED).decide())
+
+
 @pytest.mark.parametrize("changes", [{"state": STOPPED}, {"interface": None}])
 def test_it_is_taken_from_a_nat_that_is_no_more(changes: dict[str, object]) -> None:
     world = without_address("abc").remember("c", canary=Canary("eni-c", at(-9)), target="eni-b")
@@ -292,6 +332,14 @@ def test_one_that_was_launched_has_the_time_of_a_boot() -> None:
     world.remember(canary=Canary("eni-a", at(-450), addressed_at=at(-400)))
     assert writes(world.decide(now=1)) == []
     assert [type(each) for each in writes(world.decide(now=1.001))] == [LaunchInstance]
+
+
+def test_one_whose_launch_nobody_heard_of_has_the_time_of_a_boot_once_it_is_there() -> None:
+    world = proving_since(started=-300, launched=-299)
+    world.remember(repair=Repair("r", 1, at(-300), is_launched=True), launches=(at(-300),))
+    assert writes(world.decide()) == []
+    older = world.change("i-a", launched_at=at(-9000)).remember(canary=Canary("eni-a", at(-300), addressed_at=at(-300)))
+    assert [type(each) for each in writes(older.decide())] == [LaunchInstance], "it is none that boots"
 
 
 def test_one_that_lacks_only_its_address_is_never_given_up() -> None:
