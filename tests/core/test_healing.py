@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from natkeeper.core.incident import Canary, Memory, Proof, Repair, WatchRun
+from natkeeper.core.incident import Canary, Memory, Proof, Repair, Told, WatchRun
 from natkeeper.core.launches import accepted, refused, turned_away
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Command, Verb
@@ -804,6 +804,38 @@ def test_a_refused_launch_is_no_launch_and_is_tried_again_ever_more_slowly() -> 
     assert asked[:7] == [0, 15, 45, 105, 225, 345, 465]
     assert world.memories["a"].launches == ()
     assert len(told) == 1
+
+
+FOUR_TIMES = "group a: AWS refused to launch a nat 4 times in a row"
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({}, [f"{FOUR_TIMES} (RunInstances: X)"]),
+        ({"refusal": ""}, [FOUR_TIMES]),
+        ({"is_short": True, "instance_type": "t4g.micro"}, [f"{FOUR_TIMES} (RunInstances: X)"]),
+        ({"is_short": True, "instance_type": "t4g.nano"}, []),  # the other one is asked for at once
+        ({"refusals": 3}, []),
+        ({"refusals": 5}, []),
+        ({"refused_at": None}, []),
+    ],
+)
+def test_the_fourth_refusal_in_a_row_is_told_with_ec2s_words_beside_the_next_attempt(
+    known: dict[str, object], said: list[str]
+) -> None:
+    fields = {"refused_at": at(-300), "refusals": 4, "refusal": "RunInstances: X", **known}
+    world = dark().remember(repair=Repair("r", 4, at(-300), is_launched=True, **fields))  # type: ignore[arg-type]
+    plan = world.decide()
+    assert kinds(plan) == [["LaunchInstance"]]
+    assert [each.text for each in plan.happenings if isinstance(each, Warned)] == said
+
+
+def test_who_was_told_of_a_refusal_by_its_code_is_not_told_that_it_goes_on() -> None:
+    repair = Repair("r", 4, at(-300), is_launched=True, refused_at=at(-300), refusals=4, refusal="RunInstances: X")
+    plan = dark().remember(repair=repair, told=(Told("refused RunInstances: X", at(-60)),)).decide()
+    assert kinds(plan) == [["LaunchInstance"]]
+    assert plan.happenings == ()
 
 
 def test_where_aws_has_none_of_a_type_the_next_one_is_asked_for_at_once() -> None:

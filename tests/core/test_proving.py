@@ -24,6 +24,7 @@ from natkeeper.core.plan import (
 )
 from natkeeper.core.policy import ProvingAddress, StandbyMode
 from natkeeper.core.proving import canary_on
+from natkeeper.core.replacement import launch
 from natkeeper.core.room import failed_one, is_full
 from natkeeper.core.view import View
 from tests.support.worlds import (
@@ -484,6 +485,7 @@ def test_a_launch_that_no_look_has_shown_takes_room() -> None:
     world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", number=2, launched=-60))
     assert not is_full(view(world))
     assert is_full(view(world.remember(standby_repair=coming)))
+    assert not is_full(view(world.add(nat("a", number=2, launched=-5)).remember(repair=coming, standby_repair=None)))
 
 
 def test_where_nothing_may_go_the_launch_waits() -> None:
@@ -669,6 +671,8 @@ def test_of_two_roles_with_too_many_the_wanted_ones_goes() -> None:
     found = failed_one(view(world.add(*silent)), Role.STANDBY)
     assert found is not None
     assert found.role is Role.STANDBY
+    assert launch(view(world), Role.STANDBY).stages == ((TerminateInstance(found.instance_id),),)
+    assert launch(view(world), Role.NAT).stages == ((TerminateInstance("i-a2"),),)
 
 
 def test_a_launch_of_the_own_nats_that_no_look_has_shown_takes_room_too() -> None:

@@ -100,6 +100,28 @@ def test_where_no_type_is_left_nothing_is_asked_for_and_it_is_said_once_what_to_
     assert stack.memory().launches == ()
 
 
+@pytest.mark.parametrize(
+    "known", [None, Repair("r", 3, at(-9), refused_at=at(-9), refusals=2, refusal="RunInstances: X")]
+)
+def test_who_has_been_told_that_no_type_is_left_is_not_told_again(known: Repair | None) -> None:
+    """Not after six hours either, when other warnings are repeated."""
+    missing = tuple(Unsupported(each, at(-60)) for each in TYPES)
+    world = dark(instance_types=TYPES).remember(
+        unsupported=missing, repair=known, standby_repair=Repair("s", 1, at(-9))
+    )
+    plan = world.step()
+    text = (
+        "group a: its zone does not have any of InstanceTypes (x.nano, y.nano); add one that it has, see "
+        "`aws ec2 describe-instance-type-offerings --location-type availability-zone`"
+    )
+    assert (plan.reason, plan.detail, writes(plan)) == (Reason.HEALING, text, [])
+    assert [each.text for each in plan.happenings if isinstance(each, Warned)] == [text]
+    assert plan.memory.repair == replace(known or Repair("a-20260301T120000", 1, at(0)), is_told=True)
+    assert plan.memory.standby_repair == Repair("s", 1, at(-9))
+    again = world.remember(told=()).decide(now=1)
+    assert (again.detail, [each for each in again.happenings if isinstance(each, Warned)]) == (text, [])
+
+
 def test_a_new_choice_of_types_is_asked_for_at_once() -> None:
     world = dark(instance_types=("z.nano", *TYPES))
     world.remember(unsupported=tuple(Unsupported(each, at(-60)) for each in TYPES))
