@@ -65,7 +65,7 @@ def test_a_verification_is_heard_by_whoever_asked_for_it() -> None:
     assert only(STARTED, told) is told
 
 
-@pytest.mark.parametrize(("sent", "is_one"), [(-5, True), (-15, False), (20, False)])
+@pytest.mark.parametrize(("sent", "is_one"), [(-5, True), (-12, True), (-12.001, False), (20, False)])
 def test_a_stranger_that_says_down_just_now_is_a_reason_to_ask(sent: float, is_one: bool) -> None:
     assert is_rumoured("a", STARTED, (report("xxx", sent, run_id="by-hand"),), at(0)) is is_one
 
@@ -85,9 +85,9 @@ def test_a_run_that_a_wrong_clock_dated_began_when_it_was_started(wrong: float) 
 
 
 def test_clocks_may_differ_a_little() -> None:
-    told = report("o" * 20, -20 - 0.09, run_id=run_id_of("a", at(-20)))
+    told = report("o" * 20, -20 - 0.1, run_id=run_id_of("a", at(-20)))
     assert only(STARTED, told) is told
-    ahead = report("o" * 20, -19 + 0.09, run_id=run_id_of("a", at(-20)))
+    ahead = report("o" * 20, -19 + 0.1, run_id=run_id_of("a", at(-20)))
     assert only(STARTED, ahead) is ahead
 
 
@@ -96,6 +96,15 @@ def test_a_run_that_cannot_have_begun_when_it_was_started_is_over_and_says_nothi
     told = report("o" * 20, -20, run_id=run_id_of("a", at(-20)))
     (found,) = heard("a", STARTED, (told,), at(-60), POLICY)
     assert found == ProbeFailed("a", told.run_id, "its rounds are of the future")
+
+
+@pytest.mark.parametrize(("now", "is_heard"), [(-1.1, True), (-1.101, False)])
+def test_a_run_can_have_begun_when_it_was_started_as_far_as_clocks_may_differ(now: float, is_heard: bool) -> None:
+    """It lasted for 19 s, was started 20 s before noon, and says that it began an hour later."""
+    told = report("o" * 20, -20 + 3600, run_id=run_id_of("a", at(-20)))
+    (found,) = heard("a", STARTED, (told,), at(now), POLICY)
+    assert isinstance(found, ProbeReport) is is_heard
+    assert not is_heard or only(STARTED, told, now).rounds[0].sent_at == at(-20)
 
 
 def test_rounds_of_whom_nobody_knows_the_start_end_now_at_the_latest() -> None:

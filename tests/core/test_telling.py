@@ -87,6 +87,7 @@ def test_warnings_are_remembered_for_a_while_and_not_without_end() -> None:
     span = TOLD_AGAIN_AFTER.total_seconds()
     once = remember(Memory(), "a", at(0))
     assert once is not None
+    assert remember(once, "a", at(0)) is None
     assert remember(once, "a", at(span - 1)) is None
     assert remember(once, "a", at(span)) is not None
     assert remember(once, "a", at(-1)) is not None, "an instant that has not been holds nothing back"
@@ -164,7 +165,7 @@ def test_an_incident_that_lasts_is_told_when_it_begins_and_when_it_ends() -> Non
         assert bool(stack.telemetry.messages) is (secs(second + 2) >= LASTING)
     (text,) = stack.telemetry.messages
     assert text.startswith("zone a's NAT stopped forwarding, egress has been down since 11:59:58 UTC")
-    assert "nothing can carry it: probes from the private subnet fail" in text
+    assert " UTC and is not known to be back: nothing can carry it: probes from the private subnet fail" in text
     stack.prober.hung = set()
     stack.later(3).wake(report("oooo", 33.5, run_id="run-36"))
     passes(stack, 40)
@@ -179,8 +180,10 @@ def test_an_incident_of_whose_end_the_report_is_under_way_is_not_said_to_last() 
     for second, is_told in ((25, False), (59, False), (60, True)):
         told = [each for each in world.decide(now=second).happenings if isinstance(each, IncidentLasts)]
         assert bool(told) is is_told
-    late = world.remember(recent=rounds("xxx", 18)).decide(now=21)
+    late = world.remember(recent=rounds("xxx", 18)).decide(now=20)
     assert [each for each in late.happenings if isinstance(each, IncidentLasts)]
+    back = world.remember(recent=rounds("xxxo", 18)).decide(now=22)
+    assert not [each for each in back.happenings if isinstance(each, IncidentLasts)]
 
 
 def test_lost_packets_that_became_an_outage_in_which_natkeeper_holds_are_told_as_one() -> None:
@@ -206,7 +209,9 @@ def test_who_was_told_of_a_beginning_is_told_of_the_end(cause: Cause, is_told: b
 
 
 def test_every_message_names_its_zone() -> None:
-    assert message_of("a", Warned("group a: x", "k")) == "zone a: x"
+    assert message_of("a", Warned("group a: another group and its traffic", "k")) == (
+        "zone a: another group and its traffic"
+    )
     assert message_of("a", Warned("group a has no egress", None)) is None
 
 
@@ -269,7 +274,8 @@ def test_without_a_canary_address_only_a_person_brings_the_group_home() -> None:
     over = incident(recovered_at=at(-200), address_after="203.0.113.1", rounds=())
     plan = away(canary=None).remember(incident=over, watch=None).decide()
     (closed,) = [each for each in plan.happenings if isinstance(each, IncidentClosed)]
-    assert "use `switchover` to go home" in str(message_of("a", closed))
+    text = "nothing can prove the group's own NAT, for there is no canary address: use `switchover` to go home"
+    assert (closed.left, str(message_of("a", closed)).endswith(f", {text}")) == (text, True)
 
 
 # -- pauses
@@ -362,3 +368,9 @@ def test_a_packet_is_lost_for_a_check_that_is_found_within_a_minute_or_was_found
     lost: float, is_for_that: bool
 ) -> None:
     assert was_found_on(Memory(checks_mended=(at(-3000), at(0))), at(lost)) is is_for_that
+
+
+def test_how_often_it_was_turned_on_within_the_hour_is_said() -> None:
+    world = resting().change("i-a", checked=True).remember(checks_mended=(at(-1200), at(-600)))
+    (told,) = [each for each in world.decide().happenings if isinstance(each, Warned)]
+    assert told.text.startswith("group a: source/dest check was turned on (3 times within an hour); natkeeper")
