@@ -226,7 +226,7 @@ def test_what_was_seen_two_minutes_ago_does_not_excuse_what_is_lost_now() -> Non
     """The packets may go the group's way again, and find a NAT that is hung, which shows no address (simulation)."""
     world = resting("ab")
     world.step(seen(4, THEIRS), now=5)
-    assert world.step(report("oooo", 150, run_id="good", egress=None), now=154).reason is Reason.UNOBSERVED
+    assert world.step(report("oxxo", 150, run_id="good", egress=None), now=154).reason is Reason.UNOBSERVED
     assert world.memories["a"].strange_address == THEIRS, "what gets through proves nothing, however late"
     assert not world.decide(report("xxx", 121, run_id="early", egress=None), now=124).memory.is_down
     plan = world.step(report("xxx", 160, run_id="late", egress=None), now=163)
@@ -249,6 +249,14 @@ def test_what_was_seen_two_minutes_ago_does_not_excuse_what_is_lost_now() -> Non
 def test_an_address_that_need_not_be_the_groups_says_nothing(arrange: object) -> None:
     world = arrange(resting("ab"))  # type: ignore[operator]
     assert world.decide(seen(4, THEIRS), now=5).memory.strange_address is None
+
+
+@pytest.mark.parametrize(("until", "address"), [(4, None), (3.999, THEIRS)])
+def test_an_address_that_was_seen_before_the_packets_went_the_groups_way_says_nothing(
+    until: float, address: str | None
+) -> None:
+    world = resting("ab").remember(apart_until=at(until))
+    assert world.decide(seen(4, THEIRS), now=5).memory.strange_address == address
 
 
 def test_a_page_that_names_an_address_of_the_stacks_is_believed_at_once() -> None:

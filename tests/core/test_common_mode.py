@@ -128,6 +128,32 @@ def test_a_guest_is_asked_about_a_nat_whose_own_group_is_elsewhere() -> None:
     assert world.decide(report("xxx", -3), control=UP, neighbours=None).asks == ("c",)
 
 
+def test_of_several_the_group_whose_nat_it_is_is_asked() -> None:
+    world = resting("abc").remember(proofs=proofs("eni-a", "eni-c"))
+    world.remember("b", target="eni-c", moved_at=at(-60), proofs=proofs("eni-c"))
+    assert world.decide(report("xxx", -3), control=UP, neighbours=None).asks == ("c",)
+
+
+def swapped() -> World:
+    """Group c's traffic is on b's NAT and b's on c's; a's canary got through on b's before a's own packets failed."""
+    world = resting("abc").remember("b", target="eni-c", moved_at=at(-60), proofs=())
+    return world.remember("c", target="eni-b", moved_at=at(-60), proofs=())
+
+
+@pytest.mark.parametrize("whose", ["b", "c"])
+def test_nobody_is_asked_about_a_nat_through_which_its_own_groups_or_a_guests_packets_get_since(whose: str) -> None:
+    for age, asks in ((3, ("c",)), (2.9, ())):
+        world = swapped().remember(whose, proofs=proofs("eni-b", age=age))
+        assert world.decide(report("xxx", -3), control=UP, neighbours=None).asks == asks
+
+
+@pytest.mark.parametrize("whose", ["b", "c"])
+def test_a_nat_that_is_back_for_its_own_group_or_a_guest_may_not_be_back_alone(whose: str) -> None:
+    for since, reason in ((-1, Reason.FAIL_OVER), (-0.9, Reason.COMMON_MODE)):
+        world = swapped().remember(whose, proofs=proofs("eni-b", since=since, age=0.1))
+        assert world.decide(report("xxx", -3), control=UP, neighbours=None).reason is reason
+
+
 def test_a_memory_that_does_not_say_when_it_began_goes_by_its_newest_rounds() -> None:
     """Of an older version; or the group's own prober has not said it, but that of the group whose NAT it is."""
     world = resting("ab").remember(is_down=True, down_at=at(-1), recent=rounds("xoxx", -9, 2))
@@ -211,5 +237,5 @@ def test_a_candidate_that_came_back_after_the_last_lost_round_may_not_be_back_al
     world.remember("b", proofs=proofs("eni-b", since=-0.5, age=0.1))
     plan = world.decide(report("xxx", -3), control=UP, neighbours=None)
     assert (plan.reason, plan.memory.target) == (Reason.COMMON_MODE, "eni-a")
-    world.remember("b", proofs=proofs("eni-b", since=-1.5, age=0.1))
+    world.remember("b", proofs=proofs("eni-b", since=-1, age=0.1))
     assert world.decide(report("xxx", -3), control=UP, neighbours=None).memory.target == "eni-b"
