@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,12 @@ from natkeeper.core.model import InstanceState, Stranger
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import LaunchInstance, Plan, PointRoute, Reason, Warned
 from natkeeper.core.policy import ProvingAddress
+from natkeeper.core.way import on_the_path
 from tests.support.worlds import (
     World,
     at,
     away,
+    memory,
     nat,
     network,
     policy,
@@ -237,8 +240,8 @@ def test_what_was_seen_two_minutes_ago_does_not_excuse_what_is_lost_now() -> Non
 @pytest.mark.parametrize(
     "arrange",
     [
-        pytest.param(lambda world: world.remember(settled_since=at(-6)), id="the address may still be under way"),
-        pytest.param(lambda world: world.remember(moved_at=at(-6)), id="moved a moment ago"),
+        pytest.param(lambda world: world.remember(settled_since=at(-7)), id="the address may still be under way"),
+        pytest.param(lambda world: world.remember(moved_at=at(-7)), id="moved a moment ago"),
         pytest.param(lambda world: world.remember(address_move=AddressMove("eni-a", at(-60))), id="under way"),
         pytest.param(lambda world: world.route("rtb-a", "eni-b"), id="a route is elsewhere"),
         pytest.param(lambda world: world.change("i-a", interface=None), id="no landing address is shown"),
@@ -249,6 +252,45 @@ def test_what_was_seen_two_minutes_ago_does_not_excuse_what_is_lost_now() -> Non
 def test_an_address_that_need_not_be_the_groups_says_nothing(arrange: object) -> None:
     world = arrange(resting("ab"))  # type: ignore[operator]
     assert world.decide(seen(4, THEIRS), now=5).memory.strange_address is None
+
+
+@pytest.mark.parametrize("since", ["settled_since", "moved_at"])
+def test_once_the_address_must_have_come_any_other_is_of_another_path(since: str) -> None:
+    world = resting("ab").remember(**{since: at(-7.001)})
+    assert world.decide(seen(4, THEIRS), now=5).memory.strange_address == THEIRS
+
+
+def test_an_address_says_nothing_where_nobody_knows_when_it_was_seen() -> None:
+    told = replace(seen(4, THEIRS), egress_address_at=None)
+    assert resting("ab").decide(told, now=5).memory.strange_address is None
+
+
+def test_an_address_that_is_seen_again_takes_nothing_away_that_is_known_since() -> None:
+    world = resting("ab").remember(strange_address=THEIRS, strange_at=at(0))
+    before, after = world.memories["a"], world.decide(seen(4, THEIRS), now=5).memory
+    assert after.strange_at == at(4)
+    assert (after.proofs, after.canary, after.stable_since) == (before.proofs, before.canary, before.stable_since)
+
+
+@pytest.mark.parametrize(
+    ("until", "seen_at", "kept", "is_own"),
+    [(0.9, 4, 4, True), (2, 4, 2, True), (3, 3, 1, True), (3, 2.9, 1, False), (3, None, 1, False)],
+)
+def test_of_a_report_that_counts_which_was_sent_since_its_packets_go_the_groups_way(
+    until: float, seen_at: float | None, kept: int, is_own: bool
+) -> None:
+    told = report("oooo", 1, canary="oooo")
+    told = replace(told, egress_address_at=None if seen_at is None else at(seen_at))
+    expected = replace(told, rounds=told.rounds[-kept:], canary=told.canary[-kept:])
+    expected = expected if is_own else replace(expected, egress_address=None, egress_address_at=None)
+    assert on_the_path(memory(apart_until=at(until)), told) == expected
+
+
+@pytest.mark.parametrize("known", [{"apart_since": at(0)}, {"strange_address": THEIRS, "strange_at": at(0)}])
+def test_of_a_report_nothing_counts_while_its_packets_go_another_way(known: dict[str, Any]) -> None:
+    told = report("oooo", 1, canary="oooo")
+    nothing = replace(told, rounds=(), canary=(), egress_address=None, egress_address_at=None)
+    assert on_the_path(memory(**known), told) == nothing
 
 
 @pytest.mark.parametrize(("until", "address"), [(4, None), (3.999, THEIRS)])

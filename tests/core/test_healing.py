@@ -831,6 +831,14 @@ def test_the_fourth_refusal_in_a_row_is_told_with_ec2s_words_beside_the_next_att
     assert [each.text for each in plan.happenings if isinstance(each, Warned)] == said
 
 
+def test_the_next_attempt_knows_what_was_refused_and_told_before_it() -> None:
+    last = Repair("r", 4, at(-300), is_launched=True, refused_at=at(-300), refusals=2, refusal="RunInstances: X")
+    for is_told in (False, True):
+        memory = dark().remember(repair=replace(last, is_told=is_told)).decide().memory
+        fresh = Repair("r", 5, at(0), is_launched=True, refusals=2, instance_type="t4g.nano", refusal=last.refusal)
+        assert memory.repair == replace(fresh, is_told=is_told)
+
+
 def test_who_was_told_of_a_refusal_by_its_code_is_not_told_that_it_goes_on() -> None:
     repair = Repair("r", 4, at(-300), is_launched=True, refused_at=at(-300), refusals=4, refusal="RunInstances: X")
     plan = dark().remember(repair=repair, told=(Told("refused RunInstances: X", at(-60)),)).decide()
