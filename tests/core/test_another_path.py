@@ -104,6 +104,14 @@ def test_it_is_said_once_with_the_subnet_the_table_and_the_remedy(table: str | N
     again = world.step(now=2)
     assert (again.reason, warned(again), writes(again)) == (Reason.UNOBSERVED, [], [])
     assert said in again.detail
+    assert again.memory.apart_since == at(1)
+
+
+def test_all_tables_of_the_group_are_named() -> None:
+    plan = behind(resting("ab", tables=2), "rtb-foreign").decide(now=1)
+    assert plan.detail.endswith("; nothing is known of the group's path: associate it with rtb-a or rtb-a2")
+    plan = resting("ab", tables=2).decide(seen(4, THEIRS), now=5)
+    assert plan.detail.endswith("is in that subnet, and for more specific routes in rtb-a, rtb-a2")
 
 
 # -- what its packets are not
@@ -318,7 +326,8 @@ def test_on_a_gateway_or_a_nat_without_a_landing_address_any_address_will_do() -
     world = resting("ab", gateway="nat-1").route("rtb-a", "nat-1").remember(target="nat-1", proofs=proofs("nat-1"))
     world.remember(strange_address=THEIRS, strange_at=at(0))
     memory = world.decide(now=5).memory
-    assert (memory.strange_address, memory.settled_since, memory.apart_until) == (None, None, at(5))
+    assert (memory.strange_address, memory.strange_at, memory.settled_since) == (None, None, None)
+    assert memory.apart_until == at(5)
     full = away("ab").add(nat("b", secondaries=0))
     assert full.decide(seen(4, THEIRS), now=5).memory.strange_address is None
 
@@ -341,7 +350,7 @@ def test_the_association_explains_an_address() -> None:
     world = resting("ab")
     world.step(seen(4, THEIRS), now=5)
     memory = behind(world, "rtb-foreign").step(now=6).memory
-    assert (memory.strange_address, memory.apart_since) == (None, at(6))
+    assert (memory.strange_address, memory.strange_at, memory.apart_since) == (None, None, at(6))
     memory = world.step(seen(30, THEIRS), now=31).memory
     assert memory.strange_address is None
 
