@@ -169,7 +169,7 @@ def _may_still_boot(view: View) -> bool:
 def move_to(view: View, path: Path, reason: Reason, detail: str) -> Plan:
     """Everything that moves traffic because the present path is dead."""
     is_failover = reason in (Reason.FAIL_OVER, Reason.LAST_RESORT)
-    memory, warnings = as_fallen(view) if is_failover else (view.memory, ())
+    memory, warnings = as_fallen(view)
     stages = stages_to(view, path, is_planned=False)
     if view.is_checked(path):
         stages = ((DisableSourceDestCheck(path.target),), *stages)

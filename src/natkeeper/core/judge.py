@@ -143,5 +143,9 @@ def _has_failed_since_then(view: View) -> bool:
 def _runs(view: View, target: str | None) -> bool:
     """Routes lead there and EC2 does not show it as stopped or gone: else the group is down for a reason of its own. So
     it is on somebody's interface that is none of natkeeper's NATs, of which nobody knows whether it ever forwarded."""
-    is_ours = target is not None and (target.startswith("nat-") or view.network.owner_of(target) is not None)
-    return is_ours and target in view.network.default_targets and _by_state(view, target or "") is None
+    return (
+        target is not None
+        and (target.startswith("nat-") or view.network.owner_of(target) is not None)
+        and target in view.network.default_targets
+        and _by_state(view, target) is None
+    )
