@@ -12,7 +12,16 @@ from natkeeper.core.backoff import KINDS
 from natkeeper.core.incident import MOVING_ADDRESS, AddressMove, BackOff, Cause, Exclusion, Told
 from natkeeper.core.model import DEFAULT_ROUTE, ElasticIp
 from natkeeper.core.news import Tick
-from natkeeper.core.plan import GivePublicAddress, MoveAddress, Plan, PointRoute, Reason, StartInstance, Warned
+from natkeeper.core.plan import (
+    GivePublicAddress,
+    LaunchInstance,
+    MoveAddress,
+    Plan,
+    PointRoute,
+    Reason,
+    StartInstance,
+    Warned,
+)
 from natkeeper.core.policy import ProvingAddress
 from natkeeper.core.telling import left_to_do
 from natkeeper.errors import Refused, Stale, Trouble
@@ -21,10 +30,12 @@ from tests.support.worlds import (
     RUNNING,
     STOPPED,
     STOPPING,
+    TERMINATED,
     UP,
     World,
     at,
     away,
+    incident,
     nat,
     proofs,
     report,
@@ -141,6 +152,31 @@ def test_a_nat_that_stopped_is_started_while_another_carries_its_group_from_the_
         PointRoute("rtb-a", DEFAULT_ROUTE, "eni-b"),
         StartInstance("i-a"),
     ]
+
+
+def test_a_nat_that_is_gone_is_launched_beside_the_stand_in_and_never_under_two_tokens() -> None:
+    plan = released().change("i-a", state=TERMINATED).decide()
+    assert (plan.reason, plan.memory.target, plan.records_first) == (Reason.BORROW_ADDRESS, "eni-b", True)
+    assert [type(each) for each in writes(plan)] == [MoveAddress, PointRoute, LaunchInstance]
+    assert plan.memory.launches == (at(0),)
+    assert plan.memory.repair is not None
+
+
+@pytest.mark.parametrize(
+    ("known", "is_released", "cause"),
+    [
+        (Cause.PROBES_FAILED, True, Cause.ADDRESS_GONE),
+        (Cause.INSTANCE_STOPPED, True, Cause.INSTANCE_STOPPED),
+        (Cause.PROBES_FAILED, False, Cause.PROBES_FAILED),
+    ],
+)
+def test_that_probes_failed_is_explained_by_an_address_that_is_gone_and_by_nothing_that_came_later(
+    known: Cause, is_released: bool, cause: Cause
+) -> None:
+    world = released() if is_released else resting("ab").change("i-a", state=STOPPED)
+    found = world.remember(incident=replace(incident(), cause=known)).decide().memory.incident
+    assert found is not None
+    assert found.cause is cause
 
 
 def test_a_gateway_needs_no_address_of_the_groups() -> None:

@@ -6,13 +6,14 @@ import pytest
 
 from natkeeper.core.decide import Observation, decide
 from natkeeper.core.incident import Memory
-from natkeeper.core.model import Role
+from natkeeper.core.model import InstanceState, Role
 from natkeeper.core.news import ProbeReport
 from natkeeper.core.plan import Plan, Reason
 from natkeeper.core.policy import StandbyMode
 from natkeeper.errors import TryAgain
 from tests.support.fakes import Stack
 from tests.support.worlds import (
+    PENDING,
     RUNNING,
     STOPPED,
     UP,
@@ -103,6 +104,16 @@ def test_a_standby_through_which_packets_get_since_is_a_way_out_where_every_grou
     world.remember("b", is_down=True, down_at=at(-1), proofs=())
     plan = world.decide(report("xxx", -3), control=UP)
     assert (plan.reason, plan.memory.target == standby.target) == (reason, reason is Reason.FAIL_OVER)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(RUNNING, Reason.COMMON_MODE), (STOPPED, Reason.NO_CANDIDATE), (PENDING, Reason.NO_CANDIDATE)]
+)
+def test_a_group_that_is_down_because_its_nat_stopped_has_nothing_in_common(
+    state: InstanceState, reason: Reason
+) -> None:
+    world = resting("ab").change("i-b", state=state).remember("b", is_down=True, down_at=at(-1), proofs=())
+    assert world.decide(report("xxx", -3), control=UP).reason is reason
 
 
 def test_where_nobody_can_be_asked_what_was_proven_a_moment_ago_takes_the_traffic() -> None:
@@ -237,5 +248,6 @@ def test_a_candidate_that_came_back_after_the_last_lost_round_may_not_be_back_al
     world.remember("b", proofs=proofs("eni-b", since=-0.5, age=0.1))
     plan = world.decide(report("xxx", -3), control=UP, neighbours=None)
     assert (plan.reason, plan.memory.target) == (Reason.COMMON_MODE, "eni-a")
+    assert plan.detail.endswith("is back since its last round was sent: its next rounds will tell")
     world.remember("b", proofs=proofs("eni-b", since=-1, age=0.1))
     assert world.decide(report("xxx", -3), control=UP, neighbours=None).memory.target == "eni-b"

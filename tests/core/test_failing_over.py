@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from natkeeper.core.incident import Canary, Cause, Exclusion, Memory
+from natkeeper.core.incident import Canary, Cause, Exclusion, Memory, Told
 from natkeeper.core.launches import accepted
 from natkeeper.core.model import DEFAULT_ROUTE, Role
 from natkeeper.core.news import Command, Verb
@@ -265,6 +265,7 @@ def test_where_nothing_else_is_left_a_nat_that_forwards_again_is_gone_to_sooner(
     plan = world.decide()
     assert plan.memory.target == target
     assert (plan.reason is Reason.FAIL_OVER) is (target == "eni-a")
+    assert plan.detail.endswith("i-b is stopped; eni-a forwards again") is (target == "eni-a")
 
 
 @pytest.mark.parametrize("is_guess", [True, False])
@@ -454,6 +455,15 @@ def test_the_failover_budget_stops_a_shuffle_and_says_so() -> None:
     assert [type(each) for each in plan.happenings] == [Warned, IncidentOpened]
 
 
+def test_of_a_used_up_budget_a_person_hears_once() -> None:
+    world = spent()
+    world.memories["a"] = world.decide().memory
+    assert world.memories["a"].told == (Told("failovers in an hour", at(0)),)
+    again = world.decide(now=5)
+    assert again.reason is Reason.BUDGET_EXHAUSTED
+    assert not any(isinstance(each, Warned) for each in again.happenings)
+
+
 def test_a_used_up_budget_still_lets_the_own_nat_start() -> None:
     assert writes(spent().decide()) == [StartInstance("i-a")]
 
@@ -518,6 +528,12 @@ def test_only_when_nothing_is_verified_does_traffic_go_where_no_packet_has_been(
     assert plan.memory.incident is not None
     assert plan.memory.incident.is_last_resort
     assert any(isinstance(each, Warned) for each in plan.happenings)
+
+
+def test_what_failed_its_verification_is_left_alone_no_shorter_because_packets_are_lost_on_it_still() -> None:
+    failed = Exclusion("eni-a", at(30), at(-30), is_guess=True)
+    world = resting("a").remember(exclusions=(failed,), through_at=at(-40))
+    assert world.decide(report("xxx", -4), control=UP).memory.exclusions == (failed,)
 
 
 def test_even_the_last_resort_gets_its_check_turned_off_before_the_route() -> None:
