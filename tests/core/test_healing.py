@@ -304,6 +304,18 @@ def test_a_nat_that_never_forwards_is_replaced_by_the_next_attempt() -> None:
     assert "does not forward" in plan.detail
 
 
+def test_while_the_launch_of_its_replacement_waits_its_canary_is_kept_where_it_is() -> None:
+    """It may forward yet, and only the canary would say so."""
+    world = away(tables=2).change("i-a", state=RUNNING, public="198.51.100.7").route("rtb-a", "eni-a", CANARY)
+    refusal = Repair("r", 1, at(-600), is_launched=True, refused_at=at(-5), refusals=1)
+    world.remember(canary=Canary("eni-a", at(-600), at(-600)), repair=refusal)
+    text = "i-a does not forward; AWS refused to launch a nat; again at 12:00:10"
+    plan = world.decide()
+    assert (plan.detail, plan.stages) == (text, ((PointRoute("rtb-a2", CANARY, "eni-a"),),))
+    plan = world.route("rtb-a2", "eni-a", CANARY).decide()
+    assert (plan.detail, plan.stages) == (text, ())
+
+
 def hung_at_home() -> World:
     """Its time is over, and the pass before has asked for another NAT."""
     world = back(canary=Canary("eni-a", at(-241), at(-241)), repair=Repair("r", 1, at(-260)))
@@ -375,7 +387,9 @@ def test_the_quiet_period_counts_from_the_last_trouble_of_either_path() -> None:
 
 def test_the_way_home_is_not_begun_on_a_proof_that_ends_before_it_does() -> None:
     """With calls of seconds the address was taken away, the proof grew old, and all began anew."""
-    assert writes(back(proofs=(*proofs("eni-b"), *proofs("eni-a", age=61))).decide()) == []
+    plan = back(proofs=(*proofs("eni-b"), *proofs("eni-a", age=61))).decide()
+    assert (plan.reason, writes(plan)) == (Reason.HEALING, [])
+    assert plan.detail == "i-a was proven a while ago; the next report is waited for"
     assert writes(back(proofs=(*proofs("eni-b"), *proofs("eni-a", age=60))).decide()) == [TakePublicAddress("eni-a")]
 
 
@@ -413,6 +427,7 @@ def test_a_withdrawn_address_is_given_back_when_the_proof_grew_old() -> None:
     plan = world.decide()
     assert GivePublicAddress("eni-a") in plan.actions
     assert plan.memory.withdrawn_at is None
+    assert plan.memory.canary == Canary("eni-a", at(0), asked_at=at(0)), "what it showed of before is void"
 
 
 def test_a_silence_from_before_the_way_home_does_not_shake_the_home_that_packets_go_through() -> None:
@@ -940,9 +955,13 @@ def test_a_launch_that_nobody_heard_of_counts_though_its_repetition_is_refused()
 def test_capacity_that_is_back_ends_the_row_of_refusals() -> None:
     world = dark()
     plan = world.decide()
-    memory = accepted(refused(plan.memory, Role.NAT, at(0), is_short=False), Role.NAT)
+    memory = refused(plan.memory, Role.NAT, at(0), is_short=False)
+    assert memory.repair is not None
+    assert memory.repair.refusal == "RunInstances"
+    memory = accepted(memory, Role.NAT)
     assert memory.repair is not None
     assert (memory.repair.refusals, memory.repair.refused_at, memory.repair.is_accepted) == (0, None, True)
+    assert memory.repair.refusal == ""
 
 
 def test_an_answer_to_a_launch_that_nobody_remembers_changes_nothing() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from natkeeper.core.incident import Canary, Exclusion, Repair
-from natkeeper.core.launches import accepted, is_unseen, may_still_appear, refused, type_after
+from natkeeper.core.launches import accepted, is_outstanding, is_unseen, may_still_appear, refused, type_after
 from natkeeper.core.model import ElasticIp, Network, Role
 from natkeeper.core.plan import (
     DisableSourceDestCheck,
@@ -351,7 +351,19 @@ def test_one_that_lacks_only_its_address_is_never_given_up() -> None:
     assert writes(world.decide()) == [GivePublicAddress("eni-a")]
 
 
-def test_without_egress_several_nats_have_the_canary_in_turn() -> None:
+def canaries(world: World, *, has_egress: bool = False) -> list[object]:
+    """Where the canary goes, turn by turn."""
+    pointed: list[object] = []
+    for second in range(0, 180, 45):
+        world.remember(exclusions=tuple(Exclusion(each, at(second + 60)) for each in ("eni-a", "eni-a2")))
+        world.remember(proofs=proofs("eni-as", now=second) if has_egress else ())
+        plan = world.decide(report("ooo" if has_egress else "xxx", second - 4), now=second, control=UP)
+        pointed += [each.target for each in writes(plan) if isinstance(each, PointRoute) and each.destination == CANARY]
+    return pointed
+
+
+def beside_two_nats() -> World:
+    """The traffic is on the standby, and two NATs of the group's own run."""
     world = resting("a", standby=StandbyMode.RUNNING).add(nat("a", role=Role.STANDBY, public="198.51.100.7"))
     world.add(nat("a", number=2, public="198.51.100.8", launched=-60)).change("i-a", public="198.51.100.9")
     world.network = _with_own_address_on(world, "eni-as", "10.0.0.111")
@@ -360,12 +372,20 @@ def test_without_egress_several_nats_have_the_canary_in_turn() -> None:
         proofs=(),
         repair=Repair("r", 1, at(-60), is_launched=True, is_accepted=True),
     )
-    pointed = []
-    for second in range(0, 180, 45):
-        world.remember(exclusions=tuple(Exclusion(each, at(second + 60)) for each in ("eni-a", "eni-a2")))
-        plan = world.decide(report("xxx", second - 4), now=second, control=UP)
-        pointed += [each.target for each in writes(plan) if isinstance(each, PointRoute) and each.destination == CANARY]
-    assert pointed in (["eni-a", "eni-a2"] * 2, ["eni-a2", "eni-a"] * 2)
+    return world
+
+
+def test_without_egress_several_nats_have_the_canary_in_turn() -> None:
+    assert canaries(beside_two_nats()) in (["eni-a", "eni-a2"] * 2, ["eni-a2", "eni-a"] * 2)
+
+
+@pytest.mark.parametrize("changes", [{"state": STOPPED}, {"interruption_at": at(300)}])
+def test_one_that_does_not_run_or_will_be_stopped_has_no_turn(changes: dict[str, object]) -> None:
+    assert canaries(beside_two_nats().change("i-a", **changes)) == ["eni-a2"] * 4
+
+
+def test_with_egress_the_newest_has_the_canary_to_itself() -> None:
+    assert canaries(beside_two_nats(), has_egress=True) == ["eni-a2"] * 4
 
 
 def booting(**changes: object) -> World:
@@ -507,8 +527,17 @@ def test_a_launch_is_unseen_until_an_instance_of_its_time_is_there() -> None:
     assert is_unseen(coming, Role.NAT, (nat("a"),), at(0))
     assert not is_unseen(coming, Role.NAT, (nat("a", launched=-6),), at(0))
     assert is_unseen(coming, Role.NAT, (nat("a", launched=-7.5),), at(0))
+    assert not is_unseen(coming, Role.NAT, (nat("a", launched=-7),), at(0)), "EC2 dates it in whole seconds"
     assert not is_unseen(coming, Role.NAT, (), at(115))
     assert not may_still_appear(Repair("r", 1, at(0)), at(1))
+
+
+@pytest.mark.parametrize(("launched", "outstanding"), [(-7.001, True), (-7, False), (-4, False)])
+def test_a_launch_that_nobody_heard_of_is_outstanding_until_an_instance_of_its_time_is_there(
+    launched: float, outstanding: bool
+) -> None:
+    asked = Repair("r", 1, at(-5), is_launched=True)
+    assert is_outstanding(asked, (nat("a", launched=launched),)) is outstanding
 
 
 # -- the next type, and quotas
@@ -691,6 +720,16 @@ def test_asking_meanwhile_says_so_each_time() -> None:
     plan = booting().route("rtb-a", "eni-a", CANARY).remember(canary=known).decide(down, control=UP)
     assert plan.detail.endswith(said)
     assert not [stage for stage in plan.stages if not stage]
+    mute = booting()
+    mute.policy = replace(mute.policy, canary=None)
+    assert mute.decide(down, control=UP).detail.endswith(said)
+    assert writes(mute.decide(down, control=UP)) == []
+
+
+@pytest.mark.parametrize(("age", "reason"), [(449.999, Reason.NO_CANDIDATE), (450, Reason.LAST_RESORT)])
+def test_another_is_tried_as_soon_as_the_one_that_boots_has_had_its_time(age: float, reason: Reason) -> None:
+    world = booting().change("i-a2", launched_at=at(-age)).remember(exclusions=())
+    assert world.decide(report("xxx", -4), control=UP).reason is reason
 
 
 @pytest.mark.parametrize(("age", "is_replaced"), [(450, False), (450.001, True)])

@@ -159,6 +159,7 @@ def test_the_refusal_of_a_type_is_certain_though_an_earlier_answer_was_not_heard
     assert memory.launches == ()
     assert memory.repair is not None
     assert (memory.repair.may_appear, memory.repair.is_short, memory.repair.refusals) == (False, True, 1)
+    assert (memory.repair.is_repeated, memory.repair.refusal) == (False, "RunInstances: Unsupported")
 
 
 def test_each_missing_type_is_remembered_once_and_old_ones_are_forgotten() -> None:
