@@ -10,7 +10,7 @@ import pytest
 from natkeeper.adapters.codec import decode, encode
 from natkeeper.core.downtime import Disturbance, Downtime, measure
 from natkeeper.core.evidence import KEPT_DISTURBANCES, KEPT_ROUNDS, as_changed, disturbed, extend, is_changing, proven
-from natkeeper.core.incident import Incident
+from natkeeper.core.incident import Incident, WatchRun
 from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper.core.news import RunMode
 from natkeeper.core.plan import (
@@ -114,6 +114,15 @@ def test_lost_rounds_of_before_the_routes_were_put_back_may_have_met_anothers_ro
     world = resting("ab").remember(led_since=at(-7), recent=rounds(pattern, -9)).change("i-a", state=STOPPED)
     put_back = (Disturbance(at(-7), at(-7)),) if is_cut else ()
     assert incident_of(world.decide()).disturbances == (*put_back, Disturbance(at(0)))
+
+
+def test_a_path_that_is_found_dead_again_after_egress_was_back_is_disturbed_once_more_and_not_in_each_pass() -> None:
+    one = replace(incident(opened=-60), recovered_at=at(-20), disturbances=(Disturbance(at(-60), at(-60)),))
+    world = resting("a").change("i-a", state=STOPPED).remember(incident=one, watch=WatchRun("w", at(-25), secs(55)))
+    again = (*one.disturbances, Disturbance(at(0), at(0)))
+    assert incident_of(world.decide()).disturbances == again
+    world.memories["a"] = world.decide().memory
+    assert incident_of(world.decide(now=5)).disturbances == again
 
 
 def test_an_incident_that_rounds_opened_is_disturbed_by_what_natkeeper_does_only() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -30,6 +31,16 @@ def test_a_nat_that_fails_soon_after_its_traffic_came_home_is_remembered_and_tol
         "group a: i-a failed again soon after its traffic had come home; it must be well for 600 s before traffic "
         "comes home again"
     ]
+
+
+def test_of_a_nat_that_falls_again_and_again_a_person_hears_once() -> None:
+    world = home_again().change("i-a", state=STOPPED)
+    world.remember(told=world.decide().memory.told)
+    assert [each.key for each in world.memories["a"].told] == [
+        "group a: i-a failed again soon after its traffic had come ho"
+    ]
+    plan = world.remember(falls=(Fall("eni-a", at(-3000)),)).decide(now=5)
+    assert (plan.reason, len(plan.memory.falls), warnings(plan)) == (Reason.FAIL_OVER, 2, [])
 
 
 @pytest.mark.parametrize("ago", [TRUSTED_AFTER.total_seconds(), 100_000])
@@ -89,12 +100,23 @@ def test_a_fall_is_forgotten_after_some_hours() -> None:
     assert world.decide().memory.falls == (Fall("eni-a", at(0)),)
 
 
-def test_a_quiet_period_that_is_longer_than_the_limit_stays_as_it_was_chosen() -> None:
-    world = resting("ab", quiet_period=secs(7200)).remember(falls=(Fall("eni-a", at(-60)),))
+def quiet_after(falls: int, chosen: float) -> timedelta:
+    """How long group a's NAT must have been well that fell so often, by the user's choice of a quiet period."""
+    world = resting("ab", quiet_period=secs(chosen)).remember(falls=(Fall("eni-a", at(-60)),) * falls)
     others = {"b": world.memories["b"]}
     view = View(world.policy.group("a"), world.seen, world.memories["a"], others, world.policy, at(0))
-    assert quiet_period(view, "eni-a") == secs(7200)
+    return quiet_period(view, "eni-a")
+
+
+def test_a_quiet_period_that_is_longer_than_the_limit_stays_as_it_was_chosen() -> None:
+    assert quiet_after(1, chosen=7200) == secs(7200)
     assert secs(3600) == LONGEST_QUIET
+
+
+def test_a_quiet_period_that_is_chosen_tiny_is_doubled_sixteen_times_and_no_more() -> None:
+    """So that no number of falls is too many to reckon with."""
+    assert quiet_after(16, chosen=0.01) == quiet_after(17, chosen=0.01) == quiet_after(9000, chosen=0.01)
+    assert quiet_after(16, chosen=0.01) == secs(655.36) == 2 * quiet_after(15, chosen=0.01)
 
 
 def test_the_way_out_of_a_dead_path_back_to_the_own_nat_is_never_longer() -> None:

@@ -12,7 +12,7 @@ from natkeeper.core.incident import Cause, Memory, Repair
 from natkeeper.core.message import message_of
 from natkeeper.core.news import Command, Tick, Verb
 from natkeeper.core.plan import IncidentClosed, IncidentLasts, LaunchInstance, Plan, Reason, StartInstance, Warned
-from natkeeper.core.telling import KEPT_KEYS, LASTING, TOLD_AGAIN_AFTER, remember, with_warnings_once
+from natkeeper.core.telling import CHECK_KEY, KEPT_KEYS, LASTING, TOLD_AGAIN_AFTER, remember, with_warnings_once
 from natkeeper.errors import NoCapacity, Refused, Stale, Trouble, TryAgain
 from tests.support.fakes import Stack
 from tests.support.worlds import (
@@ -315,6 +315,7 @@ def test_a_check_that_was_turned_on_is_the_cause_of_what_was_lost_meanwhile() ->
         "zone a's source/dest check was turned on and natkeeper turned it off again, egress was down "
     )
     assert text.endswith(f"it happened once within an hour; {WHO}")
+    assert [each.key for each in stack.memory().told] == [CHECK_KEY], "the next time nobody is woken up"
 
 
 def test_an_outage_that_turning_it_off_did_not_end_is_not_blamed_on_it() -> None:
