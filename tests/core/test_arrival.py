@@ -190,6 +190,25 @@ def test_what_its_own_group_loses_elsewhere_says_nothing(theirs: dict[str, objec
     assert world.step(verified("xxx", 0.5, canary="ooo"), now=3).memory.target == "eni-b"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "remembered", "heard_at", "target"),
+    [
+        ("oox", {}, 2, "eni-c"),
+        ("xxo", {}, 2, "eni-b"),
+        ("", {}, 2, "eni-b"),
+        ("oox", {"address_move": None}, 2, "eni-b"),
+        ("oox", {"moved_at": None}, 2, "eni-b"),
+        ("oox", {}, None, "eni-b"),
+    ],
+)
+def test_both_lose_packets_there_now_and_the_address_is_under_way_or_it_is_no_evidence(
+    pattern: str, remembered: dict[str, object], heard_at: float | None, target: str
+) -> None:
+    world = moved("abc", recent=rounds(pattern, 0.1, 0.9), **remembered)
+    world.remember("b", is_down=True, down_at=None if heard_at is None else at(heard_at), proofs=())
+    assert world.decide(now=3, control=UP).memory.target == target
+
+
 def test_its_own_groups_loss_is_no_evidence_once_packets_got_through_or_have_not_been_lost() -> None:
     world = moved("abc")
     world.remember("b", is_down=True, down_at=at(2))

@@ -319,8 +319,10 @@ def test_a_run_whose_word_nobody_heard_is_not_waited_for(pattern: str, sent: flo
     assert bool(started) is is_started
 
 
-def test_a_round_lost_before_the_run_began_says_nothing_of_its_word() -> None:
-    watch = WatchRun("run-1", at(-15), secs(55))
+@pytest.mark.parametrize("began", [-20, -15])
+def test_a_round_lost_before_the_run_began_says_nothing_of_its_word(began: float) -> None:
+    """One of the very instant at which it was started is of the run before it."""
+    watch = WatchRun("run-1", at(began), secs(55))
     world = resting("ab").remember(watch=watch, recent=rounds("x", -20))
     assert world.decide().memory.watch == watch
 

@@ -59,7 +59,7 @@ def judge(view: View, control: ControlProbe | None) -> Verdict:
         return Verdict(Health.UNOBSERVED, detail=elsewhere)
     if view.memory.is_down:
         return _by_probes(view, control, view.memory.down_at)
-    if (heard_at := _owner_down_at(view)) is not None:
+    if (heard_at := _owner_down_at(view, target)) is not None:
         return _by_probes(view, control, heard_at)
     proof = view.memory.proof_of(target)
     if proof is not None and view.now - proof.at <= view.policy.freshness:
@@ -94,13 +94,13 @@ def _by_address(view: View, target: str) -> Verdict | None:
     return Verdict(Health.DEAD, Cause.ADDRESS_REFUSED, f"EC2 refuses to move the Elastic IP {allocation} to {target}")
 
 
-def _owner_down_at(view: View) -> datetime | None:
+def _owner_down_at(view: View, target: str) -> datetime | None:
     """When the packets of the group whose NAT it is were last heard to fail there, while this group's own fail too and
     its Elastic IP may be under way: what both lose is the NAT's fault, not the address's."""
-    owner = view.network.owner_of(view.target or "")
+    owner = view.network.owner_of(target)
     theirs = view.others.get(owner.group) if owner is not None else None
     last = view.memory.recent[-1:]
-    if theirs is None or not theirs.is_down or theirs.target != view.target or not last or last[0].is_ok:
+    if theirs is None or not theirs.is_down or theirs.target != target or not last or last[0].is_ok:
         return None
     moved_at, heard_at = view.memory.moved_at, theirs.down_at
     if heard_at is None or moved_at is None or heard_at <= moved_at:
