@@ -117,6 +117,8 @@ class Api:
     buckets: dict[str, Bucket] = field(default_factory=buckets)
     page_size: int = 1000
     calls: int = 0
+    judge: Callable[[Call], Rule | None] | None = None
+    """Who says what goes wrong, where it is not `rules`: scenarios let several faults concern one call."""
 
     def submit(self, call: Call, patience: int, resume: Callable[[Any], None]) -> None:
         """Sends it; `resume` hears the answer, an ApiError or NoAnswer."""
@@ -124,7 +126,7 @@ class Api:
         self.watcher.sending(call)
         if call.invocation.is_over:
             return
-        rule = self._rule(call) if self.rules else None
+        rule = self.rule_for(call)
         low, high = self.latency
         there = back = low if low == high else self.dice.randrange(low, high) // 2
         paces = self.ec2.paces
@@ -143,7 +145,10 @@ class Api:
 
         self.hub.after(there, arrive, call.operation)
 
-    def _rule(self, call: Call) -> Rule | None:
+    def rule_for(self, call: Call) -> Rule | None:
+        """What goes wrong with a call that is sent now."""
+        if self.judge is not None:
+            return self.judge(call)
         for rule in self.rules:
             if rule.ends_at is not None and self.hub.now >= rule.ends_at:
                 continue

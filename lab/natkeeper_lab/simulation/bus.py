@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MINUTE = 60 * SECOND
 TICK = {"natkeeper": {"tick": True}}
+APART = SECOND
+"""Between two events that are to arrive in a chosen order: longer than delivery varies."""
 
 
 class Bus:
@@ -29,6 +31,26 @@ class Bus:
         self.late: list[int] = []
         """Extra delays of the next events, in microseconds."""
         self.no_ticks_until = 0
+        self._to_hold = 0
+        self._held: list[tuple[str, str, dict[str, Any]]] = []
+
+    # -- what becomes of the next events
+
+    def lose_events(self, count: int) -> None:
+        """They never arrive."""
+        self.lost += count
+
+    def duplicate_events(self, count: int) -> None:
+        """They arrive twice."""
+        self.twice += count
+
+    def delay_events(self, seconds: float, count: int) -> None:
+        """They arrive so much later."""
+        self.late += [int(seconds * SECOND)] * count
+
+    def shuffle_events(self, count: int) -> None:
+        """They are held until the last of them is there, and then come in the reverse order."""
+        self._to_hold = count
 
     # -- EC2's events
 
@@ -38,6 +60,16 @@ class Bus:
 
     def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
         """An event of AWS's on the default bus, on its way to the rule's target."""
+        if not self._to_hold:
+            self._send(source, kind, detail)
+            return
+        self._held.append((source, kind, detail))
+        if len(self._held) == self._to_hold:
+            held, self._held, self._to_hold = self._held, [], 0
+            for number, each in enumerate(reversed(held)):
+                self._world.hub.after(number * APART, lambda event=each: self._send(*event), "event")  # type: ignore[misc]
+
+    def _send(self, source: str, kind: str, detail: dict[str, Any]) -> None:
         world = self._world
         event: dict[str, Any] = {"version": "0", "source": source, "detail-type": kind}
         event |= {"account": ACCOUNT, "region": REGION, "detail": detail | {"note": SECRET}}

@@ -32,6 +32,8 @@ class Ec2(Account):
         super().__init__(hub, dice, paces, on_change)
         self.emit = emit
         self.is_script_broken: Callable[[str], bool] = lambda _zone: False
+        self.left_out: Callable[[str], str] = lambda _zone: ""
+        """What a machine launched from now on in a zone boots without: its `script`, the `rules` in it, or nothing."""
         self.visible_after = 0
         self.tagged_after = 0
         self.stuck_pending = False
@@ -68,6 +70,8 @@ class Ec2(Account):
         tags = {each["Key"]: each["Value"] for each in params["TagSpecifications"][0]["Tags"]}
         machine = Machine(f"i-{number:017x}", kind, tags, interface, self.hub.now, token=token)
         interface.subnet_id, interface.group_id = wanted["SubnetId"], wanted.get("Groups", ["sg-default"])[0]
+        left_out = self.left_out(zone)
+        machine.is_script_good, machine.loads_rules = left_out != "script", left_out != "rules"
         machine.visible_from = self.hub.now + self.visible_after
         machine.tagged_from = machine.visible_from + self.tagged_after
         self.machines[machine.instance_id] = machine

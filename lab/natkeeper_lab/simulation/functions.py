@@ -49,6 +49,8 @@ class Functions:
         self.duplicates = 0
         """So many more results of probers are delivered twice."""
         self.lost_results = 0
+        self.copies = 1
+        """So many controllers stand beside each other, and everything wakes all of them."""
         self.queued = 0
         """So many events wait for the controller, those included that Lambda will try again."""
         self._numbers = 0
@@ -61,8 +63,13 @@ class Functions:
     # -- the controller
 
     def wake(self, event: Any, request_id: str | None = None, attempt: int = 0) -> None:
-        """Queues one asynchronous invocation of the controller."""
+        """Queues one asynchronous invocation of the controller, and of each of its copies."""
         assert size(event) <= EVENT, "Lambda takes no event of that size"
+        self._queue(event, request_id, attempt)
+        for _ in range(self.copies - 1):
+            self._queue(event)
+
+    def _queue(self, event: Any, request_id: str | None = None, attempt: int = 0) -> None:
         world = self._world
         if request_id is None:
             request_id = f"r{self.next_number()}"
@@ -132,7 +139,7 @@ class Functions:
         if call.invocation.is_over:
             return
         check(call.operation, call.params)
-        rule = world.api._rule(call)
+        rule = world.api.rule_for(call)
         if rule is not None and rule.refuses is not None:
             refusal = rule.refuses
             world.hub.after(20_000, lambda: resume(refusal), "Invoke")

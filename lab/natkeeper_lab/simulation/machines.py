@@ -52,6 +52,8 @@ class Machine:
     forwards_from: int = FOREVER
     """When its boot script is done; FOREVER when the script fails."""
     is_script_good: bool = True
+    loads_rules: bool = True
+    """False: its script ends well, and has loaded no rule."""
     is_hung: bool = False
     is_forwarding: bool = True
     has_ruleset: bool = True
@@ -82,7 +84,8 @@ class Machine:
     def reboot(self) -> None:
         """What a fresh boot puts right."""
         self.is_hung = False
-        self.is_forwarding = self.has_ruleset = self.takes_new_flows = True
+        self.is_forwarding = self.takes_new_flows = True
+        self.has_ruleset = self.loads_rules
         self.loss = self.latency_ms = 0.0
         self.megabits = None
 

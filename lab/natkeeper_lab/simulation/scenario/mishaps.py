@@ -68,9 +68,7 @@ class Mishaps:
         self._stage = stage
         self.troubles: list[Trouble] = []
         self.paces: dict[str, int] = {}
-        api = stage.world.api
-        api._rule = self.judge  # type: ignore[method-assign]
-        api.rules.append(Rule("scenario", _harmless))  # an API without rules does not ask for one
+        stage.world.api.judge = self.judge
 
     def add(
         self, operation: str, times: int | None, *, where: Where = _harmless, until: int | None = None, **way: Any
@@ -234,14 +232,7 @@ def _stop_schedule(stage: Stage, step: Step) -> None:
 
 def _second_controller(stage: Stage, _step: Step) -> None:
     """From now on another copy of the function is woken beside the first by everything."""
-    functions = stage.world.functions
-    wake = functions.wake
-
-    def twice(event: object, request_id: str | None = None, attempt: int = 0) -> None:
-        wake(event, request_id, attempt)
-        wake(event)
-
-    functions.wake = twice  # type: ignore[method-assign]
+    stage.world.functions.copies += 1
 
 
 def _new_generation(stage: Stage, _step: Step) -> None:

@@ -18,7 +18,6 @@ from natkeeper_lab.scenario.vocabulary import STEPS
 from natkeeper_lab.simulation.errors import ApiError
 from natkeeper_lab.simulation.hub import SECOND
 from natkeeper_lab.simulation.machines import DEFAULT_ROUTE, Machine, Table
-from natkeeper_lab.simulation.paces import Span
 from natkeeper_lab.simulation.scenario import mishaps, others, paces
 from natkeeper_lab.simulation.scenario.stage import Stage
 
@@ -28,8 +27,6 @@ SPOT_NOTICE = 120 * SECOND
 """EC2 user guide, "Spot Instance interruption notices": two minutes."""
 FULL = 100
 """Percent. With room left, a connection table turns nobody away."""
-APART = SECOND
-"""Between two events that are to arrive in a chosen order: longer than delivery varies."""
 
 
 def take(stage: Stage, step: Step) -> None:
@@ -100,20 +97,8 @@ def _check_on(stage: Stage, step: Step) -> None:
 
 def _break_user_data(stage: Stage, step: Step) -> None:
     """Instances launched from now on boot without their script, or without rules; those there are keep theirs."""
-    is_without_rules = step.args["without"] == "rules"
-    ec2, group = stage.world.ec2, step.target.group if step.target else None
-    boot, known = ec2._boot, set(ec2.machines)
-
-    def boots(machine: Machine, script: Span) -> None:
-        is_new = machine.instance_id not in known
-        is_broken = is_new and machine.interface is not None and group in (None, machine.interface.zone)
-        if is_broken and not is_without_rules:
-            machine.is_script_good = False
-        boot(machine, script)
-        if is_broken and is_without_rules:
-            machine.has_ruleset = False
-
-    ec2._boot = boots  # type: ignore[method-assign]
+    group, left_out = step.target.group if step.target else None, step.args["without"]
+    stage.world.ec2.left_out = lambda zone: left_out if group in (None, zone) else ""
 
 
 def _remove_tag(stage: Stage, step: Step) -> None:
@@ -187,22 +172,6 @@ def _add_table(stage: Stage, step: Step) -> None:
 # -- events
 
 
-def _shuffle(stage: Stage, step: Step) -> None:
-    """The next events are held until the last of them is there, and then come in the reverse order."""
-    bus, held = stage.world.bus, list[tuple[str, str, dict[str, Any]]]()
-    publish, count = bus.publish, step.args["count"]
-
-    def hold(source: str, kind: str, detail: dict[str, Any]) -> None:
-        held.append((source, kind, detail))
-        if len(held) < count:
-            return
-        bus.publish = publish  # type: ignore[method-assign]
-        for number, each in enumerate(reversed(held)):
-            stage.world.hub.after(number * APART, lambda each=each: publish(*each), "event")  # type: ignore[misc]
-
-    bus.publish = hold  # type: ignore[method-assign]
-
-
 def _send_event(stage: Stage, step: Step) -> None:
     """The envelope as it is: as AWS's to the controller, or as an operator's, waited for."""
     event = event_of(stage.scenario.path, step)
@@ -243,18 +212,6 @@ def _foreign_events(stage: Stage, step: Step) -> None:
         world.hub.after(delay, lambda found=found, state=state: world.bus.state_changed(found, state), "foreign")  # type: ignore[misc]
 
 
-def _delay(stage: Stage, step: Step) -> None:
-    stage.world.bus.late += [int(step.args["by"] * SECOND)] * step.args["count"]
-
-
-def _count_up(name: str) -> Callable[[Stage, Step], None]:
-    def more(stage: Stage, step: Step) -> None:
-        bus = stage.world.bus
-        setattr(bus, name, getattr(bus, name) + step.args["count"])
-
-    return more
-
-
 VERBS: Mapping[str, Callable[[Stage, Step], None]] = {
     "stop_instance": lambda stage, step: stage.world.ec2.stop(_machine(stage, step)),
     "start_instance": _start,
@@ -273,10 +230,10 @@ VERBS: Mapping[str, Callable[[Stage, Step], None]] = {
     "replace_route": _replace_route,
     "delete_route": lambda stage, step: stage.world.ec2.delete_route(_table(stage, step)),
     "add_table": _add_table,
-    "lose_events": _count_up("lost"),
-    "delay_events": _delay,
-    "duplicate_events": _count_up("twice"),
-    "shuffle_events": _shuffle,
+    "lose_events": lambda stage, step: stage.world.bus.lose_events(step.args["count"]),
+    "delay_events": lambda stage, step: stage.world.bus.delay_events(step.args["by"], step.args["count"]),
+    "duplicate_events": lambda stage, step: stage.world.bus.duplicate_events(step.args["count"]),
+    "shuffle_events": lambda stage, step: stage.world.bus.shuffle_events(step.args["count"]),
     "send_event": _send_event,
     "spot_warning": _spot_warning,
     "rebalance_recommendation": _rebalance,
