@@ -111,7 +111,7 @@ def _verb(scene: object, line: str) -> None:
     """The step is read as a file would be, so that it is checked as one."""
     from natkeeper_lab.scenario.file import BadScenario, parse
     from natkeeper_lab.scenario.scene import CannotJudge, Scene
-    from natkeeper_lab.scenario.steps import take
+    from natkeeper_lab.scenario.verbs import take
 
     assert isinstance(scene, Scene)
     words = shlex.split(line)
@@ -121,7 +121,7 @@ def _verb(scene: object, line: str) -> None:
         file = Path(directory, "step.yaml")
         file.write_text(FILE.replace("timeline: []", f"timeline: [{{at: 0, {', '.join(given)}}}]"))
         try:
-            take(scene, parse(file).timeline[0])
+            take(scene.hands, parse(file).timeline[0])
         except BadScenario as problem:
             print(problem.problem)
         except CannotJudge as problem:

@@ -11,7 +11,7 @@ import pytest
 from natkeeper_cli.main import main
 from natkeeper_lab.scenario.alarms import defined
 from natkeeper_lab.scenario.file import parse
-from natkeeper_lab.scenario.steps import VERBS
+from natkeeper_lab.scenario.verbs import VERBS
 from natkeeper_lab.scenario.vocabulary import ALARMS, EXPECTATIONS, STEPS
 
 LIBRARY = Path(__file__).parents[2] / "lab" / "natkeeper_lab" / "scenarios"

@@ -15,10 +15,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from natkeeper_lab.network import WEB
-from natkeeper_lab.scenario import mishaps
 from natkeeper_lab.scenario.file import parse
 from natkeeper_lab.scenario.scene import CannotJudge, Scene
-from natkeeper_lab.scenario.steps import take
+from natkeeper_lab.scenario.verbs import take
 from natkeeper_lab.stack import ANYWHERE
 from natkeeper_lab.vpc import address_of
 
@@ -54,7 +53,7 @@ def do(scene: Scene, tmp_path: Path) -> Do:
     def step(text: str) -> None:
         path = tmp_path / "step.yaml"
         path.write_text(HEAD + f"  - {{at: 1, do: {text}}}\n")
-        take(scene, parse(path).timeline[0])
+        take(scene.hands, parse(path).timeline[0])
 
     return step
 
@@ -183,7 +182,7 @@ def test_a_forged_report_reaches_the_controller_from_a_function_of_somebody_else
     scene: Scene, do: Do, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[Any] = []
-    monkeypatch.setattr(mishaps, "wake", lambda _scene, event: woken.append(event))
+    monkeypatch.setattr(scene.hands, "wake", woken.append)
     do(f"forged_report, group: a, says: {says}, ahead: 3600")
     scene.until("the record", lambda: bool(woken), 2)
     record, report = woken[0], woken[0]["responsePayload"]

@@ -13,9 +13,9 @@ from natkeeper_cli.main import main
 from natkeeper_lab.scenario.file import BadScenario, Scenario, parse
 from natkeeper_lab.scenario.foreign import STATES
 from natkeeper_lab.scenario.looks import _LOOKS
+from natkeeper_lab.scenario.verbs import VERBS
 from natkeeper_lab.scenario.vocabulary import EXPECTATIONS, STEPS
 from natkeeper_lab.simulation.scenario.run import BROKEN, HOLDS, NOT_JUDGED, Outcome, Run, play, run
-from natkeeper_lab.simulation.scenario.steps import VERBS
 
 LIBRARY = sorted((Path(__file__).parents[2] / "lab" / "natkeeper_lab" / "scenarios").glob("*.yaml"))
 NOT_SIMULATED = ("cpu_share",)

@@ -7,7 +7,7 @@ per process at a time, because moto's state is global. May not import boto3 or n
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -193,9 +193,11 @@ class Api:
         with self._world.reading():
             return [machine_of(each) for each in self._world.ec2.all_instances()]
 
-    def schedule_retirement(self, instance_id: str, not_before: datetime, others: Sequence[str] = ()) -> None:
-        """AWS announces that it will retire the instance's host, and those of `others` of the account."""
-        status.schedule_retirement(self._world, instance_id, not_before, others)
+    def schedule_retirement(
+        self, instance_id: str, not_before: datetime, notice: Mapping[str, Any] | None = None
+    ) -> None:
+        """AWS announces that it will retire the instance's host. `notice`: what its notice says in other words."""
+        status.schedule_retirement(self._world, instance_id, not_before, notice or {})
 
     def know_foreign(self, instance_ids: Sequence[str]) -> None:
         """Other people's instances of the same account: there is nothing of them but their ids."""

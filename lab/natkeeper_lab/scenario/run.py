@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from natkeeper_lab.scenario import expect, ledger_looks, metric_looks, paces, record, steps
+from natkeeper_lab.scenario import expect, ledger_looks, metric_looks, record
 from natkeeper_lab.scenario.expect import Verdict
 from natkeeper_lab.scenario.file import Expectation, Scenario
 from natkeeper_lab.scenario.invariants import Invariants
 from natkeeper_lab.scenario.scene import CannotJudge, Scene
 from natkeeper_lab.scenario.times import Times
+from natkeeper_lab.scenario.verbs import take
 
 ALL = Expectation("invariants", True, {}, None, None, None, 0)
 DRAINING = 2.5
@@ -97,7 +98,7 @@ class Run:
         scene.settle()
         metric_looks.warm_up(scene)
         scene.start_watching()
-        paces.change(scene, self.times)
+        scene.hands.set_times(self.times)
         self._timeline()
         self._await()
         self._finish()
@@ -120,7 +121,7 @@ class Run:
             self._step_at.append(time.monotonic())
             if step.do == "resume":
                 self.scene.invariants.paused(step.args["group"], is_paused=False)
-            steps.take(self.scene, step)
+            take(self.scene.hands, step)
             if step.do == "pause":
                 self.scene.invariants.paused(step.args["group"], is_paused=True)
             thread = threading.Thread(target=self._await_after, args=(number,), daemon=True)

@@ -21,6 +21,7 @@ from natkeeper_lab.scenario.file import Scenario
 from natkeeper_lab.scenario.foreign import is_theirs
 from natkeeper_lab.scenario.journal import GONE, Journal
 from natkeeper_lab.scenario.pace import Pace, pace
+from natkeeper_lab.scenario.scene_hands import SceneHands
 from natkeeper_lab.scenario.sight import CannotJudge as CannotJudge
 from natkeeper_lab.scenario.sight import moment
 from natkeeper_lab.scenario.targets import Target
@@ -53,8 +54,7 @@ class Scene:
         self.patient: dict[str, Ruler] = {}
         self.far_ends: dict[str, FarEnd] = {}
         self.zero = 0.0
-        self.blocked: set[int] = set()
-        self.down: set[str] = set()
+        self.hands = SceneHands(self)
         self.theirs: set[str] = set()
         """Resources that people made beside the stack: none of them is left behind by natkeeper."""
         self.is_closing = False
@@ -262,11 +262,6 @@ class Scene:
                 "tables": {table: self.journal.carried_by(self.journal.targets[table]) for table in each.tables},
             }
         return {"groups": groups}
-
-    def on_controllers(self, change: Callable[[FunctionHost], None]) -> None:
-        """To every one there is."""
-        for each in (self.stack.hosts["controller"], *self.spares):
-            change(each)
 
     # -- `Sight`
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from natkeeper_lab.simulation.hub import SECOND
 from natkeeper_lab.simulation.invocation import ACCOUNT, REGION
+from natkeeper_lab.simulation.machines import Machine
 from natkeeper_lab.simulation.setting import SECRET
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MINUTE = 60 * SECOND
 TICK = {"natkeeper": {"tick": True}}
+SPOT_NOTICE = 120 * SECOND
+"""EC2 user guide, "Spot Instance interruption notices": two minutes."""
 APART = SECOND
 """Between two events that are to arrive in a chosen order: longer than delivery varies."""
 
@@ -53,6 +56,14 @@ class Bus:
         self._to_hold = count
 
     # -- EC2's events
+
+    def warn_of_spot(self, machine: Machine) -> None:
+        """EC2 will take a spot instance, and does."""
+        world = self._world
+        machine.is_spot_ending_at = world.hub.now + SPOT_NOTICE
+        detail = {"instance-id": machine.instance_id, "instance-action": "terminate"}
+        self.publish("aws.ec2", "EC2 Spot Instance Interruption Warning", detail)
+        world.hub.after(SPOT_NOTICE, lambda: world.ec2.terminate(machine), "spot")
 
     def state_changed(self, instance_id: str, state: str) -> None:
         """EC2 Instance State-change Notification."""

@@ -5,7 +5,7 @@ Installed by `api.mends`; `Api.schedule_retirement` and `Api.mark_spot` feed the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -45,8 +45,8 @@ def take_few_ids(world: World, original: Any) -> Any:
     return describe
 
 
-def schedule_retirement(world: World, instance_id: str, not_before: datetime, others: Sequence[str] = ()) -> None:
-    """Show the event in DescribeInstanceStatus and send AWS Health's notice, which names `others` of the account too.
+def schedule_retirement(world: World, instance_id: str, not_before: datetime, notice: Mapping[str, Any]) -> None:
+    """Show the event in DescribeInstanceStatus and send AWS Health's notice; `notice` is what it says otherwise.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instances-status-check_sched.html
     """
@@ -66,8 +66,9 @@ def schedule_retirement(world: World, instance_id: str, not_before: datetime, ot
         "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
         "eventTypeCategory": "scheduledChange",
         "startTime": not_before.strftime("%a, %d %b %Y %H:%M:%S GMT"),
-        "affectedEntities": [{"entityValue": each} for each in (*others, instance_id)],
+        "affectedEntities": [{"entityValue": instance_id}],
         "affectedAccount": ACCOUNT,
+        **notice,
     }
     world.bus.emit("AWS Health Event", detail, [world.bus.instance_arn(instance_id)], "aws.health")
 

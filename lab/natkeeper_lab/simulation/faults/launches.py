@@ -249,13 +249,8 @@ def _tags_late(act: Act) -> None:
     never="moves because of the event alone",
 )
 def _spot(act: Act) -> None:
-    world = act.world
     found = act.running(act.group())
     if not found:
         return
-    machine = found[0]
-    machine.is_spot_ending_at = world.hub.now + 120_000_000
     act.fired("spot-interruption")
-    detail = {"instance-id": machine.instance_id, "instance-action": "terminate"}
-    world.bus.publish("aws.ec2", "EC2 Spot Instance Interruption Warning", detail)
-    world.hub.after(120_000_000, lambda: world.ec2.terminate(machine), "spot")
+    act.world.bus.warn_of_spot(found[0])

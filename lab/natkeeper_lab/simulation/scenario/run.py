@@ -17,9 +17,8 @@ from natkeeper_lab.scenario.expect import Verdict
 from natkeeper_lab.scenario.file import BadScenario, Expectation, Scenario, parse
 from natkeeper_lab.scenario.sight import CannotJudge
 from natkeeper_lab.scenario.times import Times
+from natkeeper_lab.scenario.verbs import take
 from natkeeper_lab.simulation.hub import SECOND, Task
-from natkeeper_lab.simulation.scenario import paces, steps
-from natkeeper_lab.simulation.scenario.mishaps import Mishaps
 from natkeeper_lab.simulation.scenario.stage import POLL, Stage
 
 HOLDS, BROKEN, NOT_JUDGED = 0, 1, 2
@@ -83,7 +82,6 @@ class Run:
     def __init__(self, scenario: Scenario, seed: int, say: Say, times: Times) -> None:
         self.scenario, self.say, self.times = scenario, say, times
         self.stage = Stage(scenario, seed)
-        self.stage.mishaps = Mishaps(self.stage)
         self._step_at: list[float] = []
         self._verdicts: dict[int, Verdict] = {}
         self._aside = {number: NO_FLOWS for number, each in enumerate(scenario.expect) if each.kind == "flows"}
@@ -110,7 +108,7 @@ class Run:
         stage.settle()
         metric_looks.warm_up(stage)
         stage.start_watching()
-        paces.change(stage, self.times)
+        stage.hands.set_times(self.times)
         self._timeline()
         self._await()
         self._finish()
@@ -128,7 +126,7 @@ class Run:
             stage.sleep(stage.zero + step.at - stage.now())
             self.say(f"{stage.seconds(stage.now()):8.2f}  {step.text}")
             self._step_at.append(stage.now())
-            steps.take(stage, step)
+            take(stage.hands, step)
             self._tasks.append(stage.world.hub.spawn(lambda number=number: self._await_after(number)))  # type: ignore[misc]
 
     # -- expectations

@@ -7,7 +7,7 @@ the deadlines in a file mean the same in both.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG, ROLE_TAG
 from natkeeper_lab.scenario.file import Scenario
@@ -21,13 +21,11 @@ from natkeeper_lab.simulation.hub import SECOND
 from natkeeper_lab.simulation.invariants import Invariants
 from natkeeper_lab.simulation.machines import Machine
 from natkeeper_lab.simulation.packets import Fate
+from natkeeper_lab.simulation.scenario.hands import StageHands
 from natkeeper_lab.simulation.scenario.journal import Journal
 from natkeeper_lab.simulation.scenario.ruler import REPEAT, Ruler
 from natkeeper_lab.simulation.scenario.scenery import CALL, loads, paces, setting
 from natkeeper_lab.simulation.world import Judge, World
-
-if TYPE_CHECKING:
-    from natkeeper_lab.simulation.scenario.mishaps import Mishaps
 
 SETTLING = 90.0
 POLL = 0.05
@@ -52,7 +50,7 @@ class Stage:
         self.judge.watch(self.world)
         self.journal = Journal(self.world)
         self.bench.judges = [self.judge, self.journal]
-        self.mishaps: Mishaps
+        self.hands = StageHands(self)
         self.invariants = _Invariants(self)
         self.zero = self.switched_on_at = 0.0
         self.rulers: dict[str, Ruler] = {}
@@ -61,7 +59,6 @@ class Stage:
         self.initial: dict[str, list[Machine]] = {}
         self.before_targets: dict[str, str | None] = {}
         self.before_addresses: dict[str, str | None] = {}
-        self.blocked: set[int] = set()
 
     # -- before the clock
 
@@ -217,7 +214,7 @@ class Stage:
             ),
         )
 
-    def in_background(self, run: Callable[[], None]) -> None:
+    def in_background(self, run: Callable[[], object]) -> None:
         """Something that a step begins and does not wait for."""
         self.world.hub.spawn(run, label="step")
 
