@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 from natkeeper_lab.api import moto_bridge, replies
 from natkeeper_lab.api.asynchronous import LoopError, ThrottledError
-from natkeeper_lab.api.faults import Faults, Refusal, Verdict, status_of
 from natkeeper_lab.api.functions import UnknownFunctionError, name_of
 from natkeeper_lab.api.moto_bridge import Wire
 from natkeeper_lab.api.options import HAND, Call
@@ -25,6 +24,7 @@ from natkeeper_lab.api.outbox import PacketsError
 from natkeeper_lab.api.stale import StaleReads
 from natkeeper_lab.api.throttle import Throttle
 from natkeeper_lab.api.world import World
+from natkeeper_lab.faults import Faults, Refusal, Verdict, status_of
 from natkeeper_lab.wire import HttpReply, HttpRequest
 
 _READS = ("Describe", "Get", "List", "Query", "Scan")

@@ -10,7 +10,7 @@ import re
 import uuid
 from xml.sax.saxutils import escape
 
-from natkeeper_lab.api.faults import Refusal
+from natkeeper_lab.faults import Refusal
 from natkeeper_lab.wire import HttpReply
 
 _XML_CODE = re.compile(rb"<Code>([^<]*)</Code>")

@@ -16,7 +16,6 @@ from moto.core.base_backend import BackendDict
 
 from natkeeper_lab.api import moto_bridge
 from natkeeper_lab.api.asynchronous import MAXIMUM_AGE, RETRIES
-from natkeeper_lab.api.faults import Faults
 from natkeeper_lab.api.functions import Invoke, Terms
 from natkeeper_lab.api.gateway import Gateway
 from natkeeper_lab.api.machines import Machine, machine_of
@@ -26,6 +25,7 @@ from natkeeper_lab.api.paces import Paces
 from natkeeper_lab.api.patches import Patches
 from natkeeper_lab.api.stale import StaleReads
 from natkeeper_lab.api.world import ACCOUNT, World
+from natkeeper_lab.faults import Faults
 from natkeeper_lab.packets import Packets
 from natkeeper_lab.wire import WireServer
 

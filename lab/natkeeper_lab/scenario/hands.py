@@ -13,42 +13,15 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from natkeeper.core.policy import Policy
+from natkeeper_lab.faults import Faults
 from natkeeper_lab.scenario.sight import Sight
 from natkeeper_lab.scenario.times import Times
 
 Power = Literal["stop", "start", "terminate", "reboot"]
-Where = Callable[[Mapping[str, Any]], bool]
-"""Of a call's parameters."""
 
 
 class CannotDo(Exception):
     """A verb cannot be done here and now. It says why; `verbs.take` says which step that was."""
-
-
-class Faults(Protocol):
-    """What goes wrong with natkeeper's calls. `operation` is a name or pattern such as `ReplaceRoute`, `Describe*`,
-    `dynamodb:*`; `times=None` is for ever. Every matching delay counts, and the first matching refusal or lost reply.
-    """
-
-    def fail(
-        self,
-        operation: str,
-        code: str,
-        *,
-        times: int | None,
-        where: Where | None = None,
-        seconds: float | None = None,
-    ) -> None:
-        """They are refused without an effect; for `seconds` from now, if given."""
-
-    def delay(self, seconds: float, operation: str, *, times: int | None) -> None:
-        """They take so much longer."""
-
-    def lose_reply(self, operation: str, *, times: int | None) -> None:
-        """They are applied, and nobody hears of it."""
-
-    def pace(self, seconds: float, operation: str) -> None:
-        """From now on they take so long. Of several that match, the one set last counts."""
 
 
 class Events(Protocol):
@@ -77,7 +50,9 @@ class Hands(Protocol):
         """What AWS's refusals are raised as."""
 
     @property
-    def faults(self) -> Faults: ...
+    def faults(self) -> Faults:
+        """What goes wrong with natkeeper's calls."""
+
     @property
     def events(self) -> Events: ...
     @property

@@ -22,7 +22,7 @@ from natkeeper_lab.network import TARGETS, Network
 from natkeeper_lab.runtime import FunctionHost
 from natkeeper_lab.scenario.asked import associations, machines_asked_for
 from natkeeper_lab.scenario.crash import Crash
-from natkeeper_lab.scenario.hands import Events, Faults, Power
+from natkeeper_lab.scenario.hands import Events, Power
 from natkeeper_lab.scenario.theirs import launch, table_through_a_gateway
 from natkeeper_lab.scenario.times import NEVER, Times
 from natkeeper_lab.skew import VARIABLE
@@ -59,7 +59,7 @@ class SceneHands:
         self.zones_down: set[str] = set()
         self.blocked: Set[int] = frozenset()
         self.region: str = scene.stack.choices.api.region
-        self.faults: Faults = scene.stack.api.faults
+        self.faults = scene.stack.api.faults
         self.events: Events = scene.stack.api
 
     @property

@@ -20,7 +20,7 @@ from natkeeper_lab.simulation.hub import SECOND
 from natkeeper_lab.simulation.invocation import ACCOUNT, REGION
 from natkeeper_lab.simulation.machines import DEFAULT_ROUTE, Interface, Machine, Table
 from natkeeper_lab.simulation.scenario.crash import Crash
-from natkeeper_lab.simulation.scenario.faults import Faults
+from natkeeper_lab.simulation.scenario.faults import CallFaults
 from natkeeper_lab.simulation.scenario.times import changed
 from natkeeper_lab.simulation.setting import launches_of, settings_of
 
@@ -47,7 +47,7 @@ class StageHands:
         self._world = stage.world
         self._ec2, self._packets = stage.world.ec2, stage.world.packets
         self.blocked: Set[int] = frozenset()
-        self.faults = Faults(stage.world.api)
+        self.faults = CallFaults(stage.world.api)
         self.events = stage.world.bus
 
     @property
@@ -211,7 +211,7 @@ class StageHands:
                 self._ec2.paces = replace(self._ec2.paces, **changed(self._ec2.paces, name, value))
 
     def lag(self, operation: str, seconds: float) -> None:
-        self.faults.lag(seconds, f"ec2:{operation}")
+        self.faults.lag(f"ec2:{operation}", seconds)
 
     def machines_asked_for(self, params: Mapping[str, Any]) -> list[tuple[str, str]]:
         if "InstanceIds" not in params:
