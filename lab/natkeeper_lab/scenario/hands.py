@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from natkeeper.core.policy import Policy
 from natkeeper_lab.faults import Faults
 from natkeeper_lab.scenario.sight import Sight
 from natkeeper_lab.scenario.times import Times
-
-Power = Literal["stop", "start", "terminate", "reboot"]
 
 
 class CannotDo(Exception):
@@ -25,7 +23,7 @@ class CannotDo(Exception):
 
 
 class Events(Protocol):
-    """What becomes of the next events of AWS's."""
+    """Events of AWS's: more of them, and what becomes of the next ones. EC2 knows what it announces."""
 
     def lose_events(self, count: int) -> None: ...
     def duplicate_events(self, count: int) -> None: ...
@@ -33,34 +31,41 @@ class Events(Protocol):
     def shuffle_events(self, count: int) -> None:
         """They are held until the last of them is there, and then come in the reverse order."""
 
+    def emit(self, detail_type: str, detail: dict[str, Any], *, source: str = "aws.ec2") -> None: ...
+    def mark_spot(self, instance_id: str, code: str) -> None:
+        """The status code of its spot request, such as `marked-for-termination`, of which AWS warns."""
+
+    def schedule_retirement(self, instance_id: str, not_before: datetime, notice: Mapping[str, Any]) -> None:
+        """Of the instance's host; AWS Health sends the notice."""
+
+    def know_foreign(self, instance_ids: Sequence[str]) -> None:
+        """There are instances of these ids in the account, and they are other people's."""
+
+    def change_state_of_foreign(self, instance_id: str, state: str) -> None: ...
+
 
 class Hands(Protocol):
     """One scenario under way, to be interfered with. People do all this: no fault of natkeeper's calls concerns it."""
+
+    account: str
+    region: str
+    vpc: str
+    refusals: type[Exception]
+    """What AWS's refusals are raised as."""
+    zones_down: set[str]
+    blocked: Set[int]
+    """Of the probe targets."""
 
     @property
     def sight(self) -> Sight: ...
     @property
     def policy(self) -> Policy: ...
     @property
-    def account(self) -> str: ...
-    @property
-    def region(self) -> str: ...
-    @property
-    def refusals(self) -> type[Exception]:
-        """What AWS's refusals are raised as."""
-
-    @property
     def faults(self) -> Faults:
         """What goes wrong with natkeeper's calls."""
 
     @property
     def events(self) -> Events: ...
-    @property
-    def zones_down(self) -> Set[str]: ...
-    @property
-    def blocked(self) -> Set[int]:
-        """Of the probe targets."""
-
     @property
     def is_closing(self) -> bool:
         """The scenario is over, and whatever goes on beside it has to end."""
@@ -74,27 +79,20 @@ class Hands(Protocol):
     def wall(self) -> datetime:
         """The time that everybody's clocks should show."""
 
-    # -- instances
+    def ec2(self, operation: str, **params: Any) -> Mapping[str, Any]:
+        """A person's call, in the API's own words."""
 
-    def power(self, how: Power, instance_id: str) -> None: ...
+    # -- instances and places
+
     def set_guest(self, instance_id: str, name: str, value: Any) -> bool:
         """False when nothing runs on it. `name`: is_hung, is_forwarding, has_ruleset, takes_new_flows, loss (a share)
         or megabits (a second, both ways together). A reboot puts it right."""
 
-    def interface_of(self, instance_id: str) -> str:
-        """Empty when it has none any more."""
-
-    def check(self, interface_id: str) -> None:
-        """Turns the source/dest check on."""
-
     def break_user_data(self, group: str | None, without: str) -> None:
         """Machines launched from now on (None: of any group) boot without their `script`, or the `rules` in it."""
 
-    def remove_tag(self, instance_id: str, key: str) -> None: ...
     def launch_theirs(self, group: str, tags: Mapping[str, str], *, is_in_our_vpc: bool) -> None:
         """Somebody's machine that forwards whatever comes, in the group's public subnet or in another VPC."""
-
-    # -- places, routes and addresses
 
     def set_zone(self, zone: str, *, is_down: bool) -> None:
         """The zone's NATs are silent, and EC2 still shows them as running; or they speak again."""
@@ -103,50 +101,9 @@ class Hands(Protocol):
         """These probe targets answer nobody, and the others do."""
 
     def block_public_access(self, is_blocked: bool) -> None: ...
-    def set_route(self, table_id: str, interface_id: str | None) -> None:
-        """The table's default route; None deletes it."""
-
-    def add_table(self, interface_id: str) -> None:
-        """A private route table that natkeeper was never told of, with that default route."""
-
-    def table_by_name(self, group: str) -> str:
-        """The table that names the prober's subnet; empty where none does, and the main table counts."""
-
-    def table_for(self, group: str, which: str) -> str:
-        """The VPC's `main` one; or an `other`: somebody's, with a way out through a NAT gateway of theirs."""
-
-    def associate_subnet(self, group: str, table_id: str | None) -> None:
-        """Puts the prober's subnet on a table by name, or on none. The workloads' stays where it is."""
-
-    def association_of(self, allocation_id: str) -> str | None:
-        """Of an Elastic IP: empty when it is on nothing, None when there is none of that allocation."""
-
-    def disassociate(self, association_id: str) -> None: ...
-    def release(self, allocation_id: str) -> None: ...
-
-    # -- events
-
-    def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
-        """An event of AWS's."""
-
-    def deliver(self, event: dict[str, Any]) -> None:
-        """An envelope on its way to the controller as it is; nobody waits for it."""
-
-    def wake(self, event: dict[str, Any]) -> Mapping[str, Any]:
-        """One invocation of the controller, waited for, and its answer: `refused` says why it refused the event. An
-        `errorType` in it is of one that ended in an error and is not tried again."""
-
-    def mark_spot(self, instance_id: str) -> None:
-        """AWS will interrupt the spot instance, and warns of it."""
-
-    def retire(self, instance_id: str, seconds: float, notice: dict[str, Any]) -> None:
-        """EC2 confirms that it will retire the instance's host so soon, and AWS Health sends that notice."""
-
-    def know_foreign(self, instance_ids: Sequence[str]) -> None:
-        """There are instances of these ids in the account, and they are other people's."""
-
-    def change_foreign(self, instance_id: str, state: str) -> None:
-        """One of them is in another state now, and EC2 says so."""
+    def put_subnet(self, group: str, which: str) -> bool:
+        """Names the prober's subnet on the VPC's `main` table, on an `other`, which is somebody's and leads out through
+        a gateway of theirs, or on `none`; False where it is on none already. The workloads' stays where it is."""
 
     # -- AWS's own times and answers
 
@@ -156,10 +113,14 @@ class Hands(Protocol):
     def lag(self, operation: str, seconds: float) -> None:
         """Answers of this describe call (or pattern) are so old from now on."""
 
-    def machines_asked_for(self, params: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-        """(instance type, zone) of each machine that a launch or a start would need."""
-
     # -- functions and the ledger
+
+    def deliver(self, event: dict[str, Any]) -> None:
+        """An envelope on its way to the controller as it is; nobody waits for it."""
+
+    def wake(self, event: dict[str, Any]) -> Mapping[str, Any]:
+        """One invocation of the controller, waited for, and its answer: `refused` says why it refused the event. An
+        `errorType` in it is of one that ended in an error and is not tried again."""
 
     def crash_controller(self, after_calls: int) -> None:
         """The next invocation dies once so many of its calls were applied; it never hears the last answer."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from natkeeper.adapters.ec2_facts import GROUP_TAG
@@ -20,14 +21,10 @@ from natkeeper.core.policy import Policy
 from natkeeper_lab.api.world import ACCOUNT
 from natkeeper_lab.network import TARGETS, Network
 from natkeeper_lab.runtime import FunctionHost
-from natkeeper_lab.scenario.asked import associations, machines_asked_for
 from natkeeper_lab.scenario.crash import Crash
-from natkeeper_lab.scenario.hands import Events, Power
 from natkeeper_lab.scenario.theirs import launch, table_through_a_gateway
 from natkeeper_lab.scenario.times import NEVER, Times
 from natkeeper_lab.skew import VARIABLE
-from natkeeper_lab.stack import ANYWHERE
-from natkeeper_lab.vpc import address_of
 
 if TYPE_CHECKING:
     from natkeeper_lab.scenario.scene import Scene
@@ -58,9 +55,9 @@ class SceneHands:
         self._stack = scene.stack
         self.zones_down: set[str] = set()
         self.blocked: Set[int] = frozenset()
-        self.region: str = scene.stack.choices.api.region
+        self.region, self.vpc = scene.stack.choices.api.region, scene.stack.vpc
         self.faults = scene.stack.api.faults
-        self.events: Events = scene.stack.api
+        self.events = scene.stack.api
 
     @property
     def policy(self) -> Policy:
@@ -80,36 +77,25 @@ class SceneHands:
     def wall(self) -> datetime:
         return datetime.now(UTC)
 
-    # -- instances
+    def ec2(self, operation: str, **params: Any) -> Mapping[str, Any]:
+        return cast(Mapping[str, Any], getattr(self._stack.ec2, xform_name(operation))(**params))
 
-    def power(self, how: Power, instance_id: str) -> None:
-        getattr(self._stack.ec2, f"{how}_instances")(InstanceIds=[instance_id])
+    # -- instances and places
 
     def set_guest(self, instance_id: str, name: str, value: Any) -> bool:
+        change = GUEST[name]
         try:
-            GUEST[name](self._stack.network, instance_id, value)
+            change(self._stack.network, instance_id, value)
         except KeyError:
             return False
         return True
 
-    def interface_of(self, instance_id: str) -> str:
-        return next((one.interface for one in self._stack.api.machines() if one.instance_id == instance_id), "")
-
-    def check(self, interface_id: str) -> None:
-        check = {"Value": True}
-        self._stack.ec2.modify_network_interface_attribute(NetworkInterfaceId=interface_id, SourceDestCheck=check)
-
     def break_user_data(self, group: str | None, without: str) -> None:
         self._stack.api.break_user_data(lambda tagged: group in (None, tagged), WITHOUT[without])
-
-    def remove_tag(self, instance_id: str, key: str) -> None:
-        self._stack.ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
 
     def launch_theirs(self, group: str, tags: Mapping[str, str], *, is_in_our_vpc: bool) -> None:
         """Beside the timeline: a launch takes its time."""
         self.aside(lambda: launch(self._stack, group, tags, is_in_our_vpc=is_in_our_vpc))
-
-    # -- places, routes and addresses
 
     def set_zone(self, zone: str, *, is_down: bool) -> None:
         network = self._stack.network
@@ -137,55 +123,41 @@ class SceneHands:
         addresses = [one["NatGatewayAddresses"][0]["PrivateIp"] for one in gateways]
         self._stack.network.block_public_access(addresses if is_blocked else None)
 
-    def set_route(self, table_id: str, interface_id: str | None) -> None:
-        ec2, route = self._stack.ec2, {"RouteTableId": table_id, "DestinationCidrBlock": ANYWHERE}
-        if interface_id is None:
-            ec2.delete_route(**route)
+    def put_subnet(self, group: str, which: str) -> bool:
+        ec2, subnet = self._stack.ec2, self._stack.groups[group].private_subnet
+        tables = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [self.vpc]}])["RouteTables"]
+        listed = [one for table in tables for one in table["Associations"]]
+        now = next((one["RouteTableAssociationId"] for one in listed if one.get("SubnetId") == subnet), None)
+        if which == "none":
+            if now is not None:
+                ec2.disassociate_route_table(AssociationId=now)
+            return now is not None
+        main = next(one["RouteTableId"] for one in listed if one.get("Main"))
+        table = main if which == "main" else self._others_table(group)
+        if now is None:
+            ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
         else:
-            is_there = self.sight.journal.targets.get(table_id) is not None
-            (ec2.replace_route if is_there else ec2.create_route)(**route, NetworkInterfaceId=interface_id)
+            ec2.replace_route_table_association(RouteTableId=table, AssociationId=now)
+        return True
 
-    def add_table(self, interface_id: str) -> None:
-        made = self._stack.ec2.create_route_table(VpcId=self._stack.vpc)["RouteTable"]["RouteTableId"]
-        self.set_route(made, interface_id)
-
-    def table_by_name(self, group: str) -> str:
-        return next((one.table for one in associations(self._stack) if one.subnet == self._subnet(group)), "")
-
-    def table_for(self, group: str, which: str) -> str:
-        if which == "main":
-            return next(one.table for one in associations(self._stack) if one.subnet is None)
+    def _others_table(self, group: str) -> str:
         table, allocations = table_through_a_gateway(self._stack, group)
         self.sight.theirs |= allocations
         return table
 
-    def associate_subnet(self, group: str, table_id: str | None) -> None:
-        ec2, subnet = self._stack.ec2, self._subnet(group)
-        now = next((one.id for one in associations(self._stack) if one.subnet == subnet), None)
-        if table_id is None:
-            ec2.disassociate_route_table(AssociationId=now)
-        elif now is None:
-            ec2.associate_route_table(RouteTableId=table_id, SubnetId=subnet)
-        else:
-            ec2.replace_route_table_association(AssociationId=now, RouteTableId=table_id)
+    # -- AWS's own times and answers
 
-    def _subnet(self, group: str) -> str:
-        return self._stack.groups[group].private_subnet
+    def set_times(self, times: Times) -> None:
+        for name, value in times.items():
+            if name == "call":
+                self._stack.api.faults.pace(float(value), "ec2:*")
+            else:
+                setattr(self._stack.api.paces, PACES.get(name, name), None if value == NEVER else value)
 
-    def association_of(self, allocation_id: str) -> str | None:
-        found = address_of(self._stack.ec2, allocation_id)
-        return found.get("AssociationId", "") if found else None
+    def lag(self, operation: str, seconds: float) -> None:
+        self._stack.api.lag(operation, seconds)
 
-    def disassociate(self, association_id: str) -> None:
-        self._stack.ec2.disassociate_address(AssociationId=association_id)
-
-    def release(self, allocation_id: str) -> None:
-        self._stack.ec2.release_address(AllocationId=allocation_id)
-
-    # -- events
-
-    def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
-        self._stack.api.emit(kind, detail, source=source)
+    # -- functions and the ledger
 
     def deliver(self, event: dict[str, Any]) -> None:
         if "detail-type" in event:
@@ -201,35 +173,6 @@ class SceneHands:
             self.sight.failed_commands.append(failed)
         answer = json.loads(result.payload)
         return answer if isinstance(answer, dict) else {}
-
-    def mark_spot(self, instance_id: str) -> None:
-        self._stack.api.mark_spot(instance_id, "marked-for-termination")
-
-    def retire(self, instance_id: str, seconds: float, notice: dict[str, Any]) -> None:
-        self._stack.api.schedule_retirement(instance_id, self.wall() + timedelta(seconds=seconds), notice)
-
-    def know_foreign(self, instance_ids: Sequence[str]) -> None:
-        self._stack.api.know_foreign(instance_ids)
-
-    def change_foreign(self, instance_id: str, state: str) -> None:
-        self._stack.api.change_state_of_foreign(instance_id, state)
-
-    # -- AWS's own times and answers
-
-    def set_times(self, times: Times) -> None:
-        for name, value in times.items():
-            if name == "call":
-                self._stack.api.faults.pace(float(value), "ec2:*")
-            else:
-                setattr(self._stack.api.paces, PACES.get(name, name), None if value == NEVER else value)
-
-    def lag(self, operation: str, seconds: float) -> None:
-        self._stack.api.lag(operation, seconds)
-
-    def machines_asked_for(self, params: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return machines_asked_for(self._stack, params)
-
-    # -- functions and the ledger
 
     def crash_controller(self, after_calls: int) -> None:
         Crash(self._stack, after_calls)

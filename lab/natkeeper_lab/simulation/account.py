@@ -87,6 +87,10 @@ class Account:
         self._set(table, destination, target)
         return {"Return": True}
 
+    def _delete_route(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        self.delete_route(self._table(params["RouteTableId"]).table_id, params["DestinationCidrBlock"])
+        return {}
+
     def delete_route(self, table_id: str, destination: str = DEFAULT_ROUTE) -> None:
         """A person does it."""
         self._set(self.tables[table_id], destination, None)
@@ -114,6 +118,12 @@ class Account:
         if table.lags_until.get(destination) == until:
             del table.lagging[destination], table.lags_until[destination]
             self.on_change()
+
+    def _create_table(self, _params: Mapping[str, Any]) -> dict[str, Any]:
+        table = Table(f"rtb-added{len(self.tables)}")
+        self.tables[table.table_id] = table
+        self.on_change()
+        return {"RouteTable": {"RouteTableId": table.table_id}}
 
     def _table(self, table_id: str) -> Table:
         if table_id not in self.tables:
@@ -190,6 +200,15 @@ class Account:
         if not found or found[0].interface_id is None:
             raise ApiError("InvalidAssociationID.NotFound", "The association ID does not exist")
         self.release(found[0])
+        self.on_change()
+        return {}
+
+    def _release_address(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        found = self.elastics.get(params["AllocationId"])
+        if found is None or found.interface_id is not None:
+            code = "InvalidAllocationID.NotFound" if found is None else "InvalidIPAddress.InUse"
+            raise ApiError(code, f"{params['AllocationId']} cannot be released")
+        del self.elastics[found.allocation_id]
         self.on_change()
         return {}
 

@@ -23,6 +23,11 @@ def instant(microseconds: int) -> datetime:
     return BEGINNING + timedelta(microseconds=microseconds)
 
 
+def hub_instant(at: datetime) -> int:
+    """And back."""
+    return (at - BEGINNING) // timedelta(microseconds=1)
+
+
 class Answers:
     """DescribeInstances, DescribeRouteTables, DescribeAddresses of now or of a while ago."""
 

@@ -6,11 +6,13 @@ are all allowed; a schedule fires anywhere inside its minute (docs/aws.md).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from natkeeper_lab.simulation.answers import hub_instant
 from natkeeper_lab.simulation.hub import SECOND
 from natkeeper_lab.simulation.invocation import ACCOUNT, REGION
-from natkeeper_lab.simulation.machines import Machine
 from natkeeper_lab.simulation.setting import SECRET
 
 if TYPE_CHECKING:
@@ -57,32 +59,45 @@ class Bus:
 
     # -- EC2's events
 
-    def warn_of_spot(self, machine: Machine) -> None:
-        """EC2 will take a spot instance, and does."""
-        world = self._world
+    def mark_spot(self, instance_id: str, _code: str) -> None:
+        """EC2 will take a spot instance, warns of it, and does."""
+        world, machine = self._world, self._world.ec2.machines[instance_id]
         machine.is_spot_ending_at = world.hub.now + SPOT_NOTICE
-        detail = {"instance-id": machine.instance_id, "instance-action": "terminate"}
-        self.publish("aws.ec2", "EC2 Spot Instance Interruption Warning", detail)
+        self.emit(
+            "EC2 Spot Instance Interruption Warning", {"instance-id": instance_id, "instance-action": "terminate"}
+        )
         world.hub.after(SPOT_NOTICE, lambda: world.ec2.terminate(machine), "spot")
+
+    def schedule_retirement(self, instance_id: str, not_before: datetime, notice: Mapping[str, Any]) -> None:
+        """EC2 confirms it, and AWS Health sends the notice."""
+        self._world.ec2.machines[instance_id].is_doomed_at = hub_instant(not_before)
+        self.emit("AWS Health Event", dict(notice), source="aws.health")
+
+    def know_foreign(self, instance_ids: Sequence[str]) -> None:
+        """Nobody asks this EC2 about them."""
+
+    def change_state_of_foreign(self, instance_id: str, state: str) -> None:
+        """EC2 announces everybody's in the same way."""
+        self.state_changed(instance_id, state)
 
     def state_changed(self, instance_id: str, state: str) -> None:
         """EC2 Instance State-change Notification."""
-        self.publish("aws.ec2", "EC2 Instance State-change Notification", {"instance-id": instance_id, "state": state})
+        self.emit("EC2 Instance State-change Notification", {"instance-id": instance_id, "state": state})
 
-    def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
+    def emit(self, detail_type: str, detail: dict[str, Any], *, source: str = "aws.ec2") -> None:
         """An event of AWS's on the default bus, on its way to the rule's target."""
         if not self._to_hold:
-            self._send(source, kind, detail)
+            self._send(source, detail_type, detail)
             return
-        self._held.append((source, kind, detail))
+        self._held.append((source, detail_type, detail))
         if len(self._held) == self._to_hold:
             held, self._held, self._to_hold = self._held, [], 0
             for number, each in enumerate(reversed(held)):
                 self._world.hub.after(number * APART, lambda event=each: self._send(*event), "event")  # type: ignore[misc]
 
-    def _send(self, source: str, kind: str, detail: dict[str, Any]) -> None:
+    def _send(self, source: str, detail_type: str, detail: dict[str, Any]) -> None:
         world = self._world
-        event: dict[str, Any] = {"version": "0", "source": source, "detail-type": kind}
+        event: dict[str, Any] = {"version": "0", "source": source, "detail-type": detail_type}
         event |= {"account": ACCOUNT, "region": REGION, "detail": detail | {"note": SECRET}}
         if self.lost > 0:
             self.lost -= 1

@@ -143,6 +143,10 @@ class Ec2(Account):
             self._end(machine, "stopping")
             self._later(machine, self.draw(self.paces.to_stopped), "stopping", "stopped")
 
+    def _reboot(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        self.reboot(self._machine(params["InstanceIds"][0]))
+        return {}
+
     def reboot(self, machine: Machine) -> None:
         """It stays running, and forwards again once it has started as after a stop; user data runs no second time."""
         if machine.state != "running":
@@ -173,6 +177,13 @@ class Ec2(Account):
         self.on_change()
         self.emit(machine.instance_id, state)
 
+    def _delete_tags(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        for instance_id in params["Resources"]:
+            for tag in params["Tags"]:
+                self._machine(instance_id).tags.pop(tag["Key"], None)
+        self.on_change()
+        return {}
+
     def _machine(self, instance_id: str) -> Machine:
         machine = self.machines.get(instance_id)
         if machine is None or self.hub.now < machine.visible_from:
@@ -183,11 +194,16 @@ class Ec2(Account):
 _OPERATIONS: dict[str, Callable[[Ec2, Mapping[str, Any]], dict[str, Any]]] = {
     "ReplaceRoute": Ec2._replace_route,
     "CreateRoute": Ec2._create_route,
+    "DeleteRoute": Ec2._delete_route,
+    "CreateRouteTable": Ec2._create_table,
     "AssociateAddress": Ec2._associate_address,
     "DisassociateAddress": Ec2._disassociate_address,
+    "ReleaseAddress": Ec2._release_address,
     "ModifyNetworkInterfaceAttribute": Ec2._modify_interface,
     "RunInstances": Ec2._run_instances,
     "StartInstances": Ec2._start,
     "StopInstances": Ec2._stop,
+    "RebootInstances": Ec2._reboot,
     "TerminateInstances": Ec2._terminate,
+    "DeleteTags": Ec2._delete_tags,
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from natkeeper_lab.scenario.file import Step
 from natkeeper_lab.scenario.hands import CannotDo, Hands
 from natkeeper_lab.scenario.sight import Machines
 from natkeeper_lab.scenario.targets import Target
 
-Verb = Callable[[Hands, Step], None]
+Verb = Callable[[Hands, Step], object]
 
 
 def target_of(step: Step) -> Target:
@@ -25,10 +26,17 @@ def machine(hands: Hands, step: Step) -> Machines:
 
 def interface(hands: Hands, target: Target) -> str:
     """The id of its instance's interface."""
-    found = hands.interface_of(hands.sight.machine(target).instance_id)
-    if not found:
+    (found,) = shown(hands, [hands.sight.machine(target).instance_id])
+    if not found["NetworkInterfaces"]:
         raise CannotDo(f"{target.text} has no interface any more")
-    return found
+    return str(found["NetworkInterfaces"][0]["NetworkInterfaceId"])
+
+
+def shown(hands: Hands, instance_ids: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The instances as EC2 shows them."""
+    only = [{"Name": "instance-id", "Values": list(instance_ids)}]
+    reservations = hands.ec2("DescribeInstances", Filters=only)["Reservations"]
+    return [found for reservation in reservations for found in reservation["Instances"]]
 
 
 def table(hands: Hands, step: Step) -> str:

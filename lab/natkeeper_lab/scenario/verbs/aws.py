@@ -8,7 +8,7 @@ from typing import Any
 from natkeeper_lab.scenario.file import Step
 from natkeeper_lab.scenario.hands import CannotDo, Hands
 from natkeeper_lab.scenario.times import of_verb
-from natkeeper_lab.scenario.verbs.aim import Verb
+from natkeeper_lab.scenario.verbs.aim import Verb, shown
 
 
 def _error(hands: Hands, step: Step) -> None:
@@ -58,11 +58,22 @@ def refuse_capacity(
     def concerns(params: Mapping[str, Any]) -> bool:
         return is_active() and any(
             (types is None or kind in types) and (zones is None or zone in zones)
-            for kind, zone in hands.machines_asked_for(params)
+            for kind, zone in _asked_for(hands, params)
         )
 
     for operation in ("RunInstances", "StartInstances"):
         hands.faults.fail(operation, "InsufficientInstanceCapacity", times=times, where=concerns)
+
+
+def _asked_for(hands: Hands, params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(instance type, zone) of each machine that a launch or a start of natkeeper's would need."""
+    if "InstanceIds" in params:
+        machines = shown(hands, params["InstanceIds"])
+        found = [(machine["InstanceType"], machine.get("SubnetId")) for machine in machines]
+    else:
+        found = [(params["InstanceType"], params["NetworkInterfaces"][0]["SubnetId"])]
+    zones = {group.subnet_id: group.name for group in hands.policy.groups}
+    return [(kind, zones[subnet]) for kind, subnet in found if subnet in zones]
 
 
 def _time(hands: Hands, step: Step) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from natkeeper_lab.scenario.file import Step, event_of
 from natkeeper_lab.scenario.foreign import foreign_changes, foreign_ids
 from natkeeper_lab.scenario.hands import Hands
 from natkeeper_lab.scenario.verbs.aim import Verb, machine
 
-RETIRES_IN = 300.0
+RETIRES_IN = timedelta(minutes=5)
 """How far ahead a retirement is announced: within natkeeper's notice, so that it matters now."""
 
 
@@ -21,12 +22,12 @@ def _send_event(hands: Hands, step: Step) -> None:
 
 
 def _spot_warning(hands: Hands, step: Step) -> None:
-    hands.mark_spot(machine(hands, step).instance_id)
+    hands.events.mark_spot(machine(hands, step).instance_id, "marked-for-termination")
 
 
 def _rebalance(hands: Hands, step: Step) -> None:
     detail = {"instance-id": machine(hands, step).instance_id}
-    hands.publish("aws.ec2", "EC2 Instance Rebalance Recommendation", detail)
+    hands.events.emit("EC2 Instance Rebalance Recommendation", detail)
 
 
 def _health(hands: Hands, step: Step) -> None:
@@ -34,13 +35,13 @@ def _health(hands: Hands, step: Step) -> None:
     the account, in no order that anybody could rely on: ours comes last."""
     found, code = machine(hands, step).instance_id, step.args["code"]
     others = foreign_ids(step.args["foreign"] or 0)
-    hands.know_foreign(others)
+    hands.events.know_foreign(others)
     entities = [{"entityValue": instance_id} for instance_id in (*others, found)]
     notice = {"service": "EC2", "eventTypeCode": code, "affectedEntities": entities}
     if "RETIREMENT" in code:
-        hands.retire(found, RETIRES_IN, notice)
+        hands.events.schedule_retirement(found, hands.wall() + RETIRES_IN, notice)
     else:
-        hands.publish("aws.health", "AWS Health Event", notice)
+        hands.events.emit("AWS Health Event", notice, source="aws.health")
 
 
 def _foreign_events(hands: Hands, step: Step) -> None:
@@ -53,7 +54,7 @@ def _foreign_events(hands: Hands, step: Step) -> None:
             sight.sleep(began + number * pause - sight.now())
             if hands.is_closing:
                 return
-            hands.change_foreign(found, state)
+            hands.events.change_state_of_foreign(found, state)
 
     hands.aside(run)
 

@@ -14,12 +14,8 @@ FULL = 100
 """Percent. With room left, a connection table turns nobody away."""
 
 
-def _stop(hands: Hands, step: Step) -> None:
-    hands.power("stop", machine(hands, step).instance_id)
-
-
-def _terminate(hands: Hands, step: Step) -> None:
-    hands.power("terminate", machine(hands, step).instance_id)
+def _call(operation: str) -> Verb:
+    return lambda hands, step: hands.ec2(operation, InstanceIds=[machine(hands, step).instance_id])
 
 
 def _start(hands: Hands, step: Step) -> None:
@@ -30,7 +26,7 @@ def _start(hands: Hands, step: Step) -> None:
     def run() -> None:
         while sight.now() < deadline:
             try:
-                hands.power("start", found)
+                hands.ec2("StartInstances", InstanceIds=[found])
                 return
             except hands.refusals:
                 sight.sleep(0.1)
@@ -41,11 +37,11 @@ def _start(hands: Hands, step: Step) -> None:
 def _reboot(hands: Hands, step: Step) -> None:
     """The `original`: the one that was there before the first step. Where it runs no more, there is nothing to do."""
     if not step.args["original"]:
-        hands.power("reboot", machine(hands, step).instance_id)
+        _call("RebootInstances")(hands, step)
         return
     found = hands.sight.initial_of(target_of(step))
     if hands.sight.state_of(found) == "running":
-        hands.power("reboot", found)
+        hands.ec2("RebootInstances", InstanceIds=[found])
 
 
 def _guest(name: str, value: Callable[[Mapping[str, Any]], Any]) -> Verb:
@@ -60,7 +56,8 @@ def _guest(name: str, value: Callable[[Mapping[str, Any]], Any]) -> Verb:
 
 
 def _check_on(hands: Hands, step: Step) -> None:
-    hands.check(interface(hands, target_of(step)))
+    found = interface(hands, target_of(step))
+    hands.ec2("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=found, SourceDestCheck={"Value": True})
 
 
 def _break_user_data(hands: Hands, step: Step) -> None:
@@ -69,13 +66,13 @@ def _break_user_data(hands: Hands, step: Step) -> None:
 
 def _remove_tag(hands: Hands, step: Step) -> None:
     """Somebody tidied up tags: the one by which natkeeper knows its own instances."""
-    hands.remove_tag(machine(hands, step).instance_id, STACK_TAG)
+    hands.ec2("DeleteTags", Resources=[machine(hands, step).instance_id], Tags=[{"Key": STACK_TAG}])
 
 
 VERBS: Mapping[str, Verb] = {
-    "stop_instance": _stop,
+    "stop_instance": _call("StopInstances"),
     "start_instance": _start,
-    "terminate_instance": _terminate,
+    "terminate_instance": _call("TerminateInstances"),
     "reboot": _reboot,
     "hang": _guest("is_hung", lambda _args: True),
     "drop_forwarding": _guest("is_forwarding", lambda _args: False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from natkeeper_lab.scenario.file import Step
 from natkeeper_lab.scenario.foreign import their_tags
@@ -22,38 +22,34 @@ LEASE_ENDS = 10.0
 
 def _disassociate(hands: Hands, step: Step) -> None:
     """Somebody takes the group's Elastic IP off what it is on; it still belongs to the account."""
-    _allocation, association = _address(hands, step)
-    if not association:
+    found = _address(hands, step)
+    if "AssociationId" not in found:
         raise CannotDo("it is on nothing at this moment")
-    hands.disassociate(association)
+    hands.ec2("DisassociateAddress", AssociationId=found["AssociationId"])
 
 
 def _release(hands: Hands, step: Step) -> None:
     """Somebody gives the group's Elastic IP back to AWS, which takes none that is on something
     (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReleaseAddress.html)."""
-    allocation, association = _address(hands, step)
-    if association:
-        hands.disassociate(association)
-    hands.release(allocation)
+    found = _address(hands, step)
+    if "AssociationId" in found:
+        hands.ec2("DisassociateAddress", AssociationId=found["AssociationId"])
+    hands.ec2("ReleaseAddress", AllocationId=found["AllocationId"])
 
 
-def _address(hands: Hands, step: Step) -> tuple[str, str]:
-    """The ids of the group's Elastic IP and of what it is on."""
+def _address(hands: Hands, step: Step) -> Mapping[str, Any]:
+    """The group's Elastic IP, as EC2 shows it."""
     allocation = hands.policy.group(step.args["group"]).allocation_id
-    association = hands.association_of(allocation)
-    if association is None:
+    only = [{"Name": "allocation-id", "Values": [allocation]}]
+    found = hands.ec2("DescribeAddresses", Filters=only)["Addresses"]
+    if not found:
         raise CannotDo(f"{allocation} is released already")
-    return allocation, association
+    return cast(Mapping[str, Any], found[0])
 
 
 def _associate_subnet(hands: Hands, step: Step) -> None:
-    group, which = step.args["group"], step.args["table"]
-    if which != "none":
-        hands.associate_subnet(group, hands.table_for(group, which))
-        return
-    if not hands.table_by_name(group):
+    if not hands.put_subnet(step.args["group"], step.args["table"]):
         raise CannotDo("the subnet is on no table by name already")
-    hands.associate_subnet(group, None)
 
 
 def _tag_foreign(hands: Hands, step: Step) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from natkeeper.core.model import DEFAULT_ROUTE
 from natkeeper_lab.scenario.file import Step
 from natkeeper_lab.scenario.hands import Hands
 from natkeeper_lab.scenario.targets import PROBE_TARGETS, Target
@@ -37,17 +38,23 @@ def _indexes(step: Step) -> set[int]:
 
 
 def _replace_route(hands: Hands, step: Step) -> None:
-    hands.set_route(table(hands, step), interface(hands, step.args["to"]))
+    _lead(hands, table(hands, step), interface(hands, step.args["to"]))
+
+
+def _lead(hands: Hands, table_id: str, interface_id: str) -> None:
+    call = "ReplaceRoute" if hands.sight.journal.targets.get(table_id) else "CreateRoute"
+    hands.ec2(call, RouteTableId=table_id, DestinationCidrBlock=DEFAULT_ROUTE, NetworkInterfaceId=interface_id)
 
 
 def _delete_route(hands: Hands, step: Step) -> None:
-    hands.set_route(table(hands, step), None)
+    hands.ec2("DeleteRoute", RouteTableId=table(hands, step), DestinationCidrBlock=DEFAULT_ROUTE)
 
 
 def _add_table(hands: Hands, step: Step) -> None:
-    """Its default route leads to the zone's NAT."""
+    """A private route table that natkeeper was never told of, with a default route to the zone's NAT."""
     zone = step.target.group if step.target else hands.sight.scenario.zones[0]
-    hands.add_table(interface(hands, Target("active", zone, text=f"active@{zone}")))
+    to = interface(hands, Target("active", zone, text=f"active@{zone}"))
+    _lead(hands, hands.ec2("CreateRouteTable", VpcId=hands.vpc)["RouteTable"]["RouteTableId"], to)
 
 
 VERBS: Mapping[str, Verb] = {

@@ -227,7 +227,7 @@ def _retirement(act: Act) -> None:
     machine.is_doomed_at = world.hub.now + 300 * SECOND
     act.fired("retirement-announced")
     notice = _notice(act, machine.instance_id)
-    world.bus.publish(notice["source"], notice["detail-type"], notice["detail"])
+    world.bus.emit(notice["detail-type"], notice["detail"], source=notice["source"])
     world.hub.after(300 * SECOND, lambda: world.ec2.terminate(machine), "retired")
 
 
@@ -244,4 +244,4 @@ def _rebalance(act: Act) -> None:
     if found:
         act.fired("rebalance-recommended")
         detail = {"instance-id": found[0].instance_id}
-        act.world.bus.publish("aws.ec2", "EC2 Instance Rebalance Recommendation", detail)
+        act.world.bus.emit("EC2 Instance Rebalance Recommendation", detail)

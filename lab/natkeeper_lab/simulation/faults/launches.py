@@ -253,4 +253,4 @@ def _spot(act: Act) -> None:
     if not found:
         return
     act.fired("spot-interruption")
-    act.world.bus.warn_of_spot(found[0])
+    act.world.bus.mark_spot(found[0].instance_id, "marked-for-termination")

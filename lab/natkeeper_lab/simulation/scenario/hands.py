@@ -5,20 +5,20 @@ Made by `simulation.scenario.stage`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from natkeeper.core.policy import Policy
-from natkeeper_lab.scenario.hands import CannotDo, Power
+from natkeeper_lab.scenario.hands import CannotDo
 from natkeeper_lab.scenario.times import Times
-from natkeeper_lab.simulation.answers import instant
+from natkeeper_lab.simulation.answers import instant, wanted
 from natkeeper_lab.simulation.errors import ApiError
 from natkeeper_lab.simulation.hub import SECOND
 from natkeeper_lab.simulation.invocation import ACCOUNT, REGION
-from natkeeper_lab.simulation.machines import DEFAULT_ROUTE, Interface, Machine, Table
+from natkeeper_lab.simulation.machines import DEFAULT_ROUTE, VPC, Interface, Machine, Table
 from natkeeper_lab.simulation.scenario.crash import Crash
 from natkeeper_lab.simulation.scenario.faults import CallFaults
 from natkeeper_lab.simulation.scenario.times import changed
@@ -38,7 +38,7 @@ class StageHands:
     """What changes the account says so at once, as the world's own people do."""
 
     refusals: type[Exception] = ApiError
-    account, region = ACCOUNT, REGION
+    account, region, vpc = ACCOUNT, REGION, VPC
     is_closing = False
     """A world that is over runs nothing more."""
 
@@ -46,17 +46,13 @@ class StageHands:
         self.sight = stage
         self._world = stage.world
         self._ec2, self._packets = stage.world.ec2, stage.world.packets
-        self.blocked: Set[int] = frozenset()
+        self.zones_down, self.blocked = self._packets.zones_down, cast(Set[int], frozenset())
         self.faults = CallFaults(stage.world.api)
         self.events = stage.world.bus
 
     @property
     def policy(self) -> Policy:
         return self._world.policy
-
-    @property
-    def zones_down(self) -> Set[str]:
-        return self._packets.zones_down
 
     @contextmanager
     def by_hand(self) -> Iterator[None]:
@@ -72,13 +68,14 @@ class StageHands:
     def wall(self) -> datetime:
         return instant(self._world.hub.now)
 
-    # -- instances
+    def ec2(self, operation: str, **params: Any) -> Mapping[str, Any]:
+        if not operation.startswith("Describe"):
+            return self._ec2.apply(operation, params)
+        items = [item for item in self._world.answers.items(operation, 0) if wanted(item, params["Filters"])]
+        is_of_instances = operation == "DescribeInstances"
+        return {"Reservations": [{"Instances": [item]} for item in items]} if is_of_instances else {"Addresses": items}
 
-    def power(self, how: Power, instance_id: str) -> None:
-        if how == "reboot":
-            self._ec2.reboot(self._ec2.machines[instance_id])
-        else:
-            self._ec2.apply(f"{how.title()}Instances", {"InstanceIds": [instance_id]})
+    # -- instances and places
 
     def set_guest(self, instance_id: str, name: str, value: Any) -> bool:
         machine = self._ec2.machines[instance_id]
@@ -88,20 +85,8 @@ class StageHands:
         self._world.packets_changed()
         return True
 
-    def interface_of(self, instance_id: str) -> str:
-        interface = self._ec2.machines[instance_id].interface
-        return interface.interface_id if interface is not None else ""
-
-    def check(self, interface_id: str) -> None:
-        self._ec2.interfaces[interface_id].is_checked = True
-        self._ec2.on_change()
-
     def break_user_data(self, group: str | None, without: str) -> None:
         self._ec2.left_out = lambda zone: without if group in (None, zone) else ""
-
-    def remove_tag(self, instance_id: str, key: str) -> None:
-        self._ec2.machines[instance_id].tags.pop(key, None)
-        self._ec2.on_change()
 
     def launch_theirs(self, group: str, tags: Mapping[str, str], *, is_in_our_vpc: bool) -> None:
         ec2, number = self._ec2, self._ec2.number()
@@ -114,11 +99,8 @@ class StageHands:
         ec2.machines[machine.instance_id] = machine
         ec2.on_change()
 
-    # -- places, routes and addresses
-
     def set_zone(self, zone: str, *, is_down: bool) -> None:
-        zones = self._packets.zones_down
-        (zones.add if is_down else zones.discard)(zone)
+        (self.zones_down.add if is_down else self.zones_down.discard)(zone)
         self._world.packets_changed()
 
     def block_targets(self, indexes: Set[int]) -> None:
@@ -130,76 +112,14 @@ class StageHands:
         self._packets.is_public_access_blocked = is_blocked
         self._world.packets_changed()
 
-    def set_route(self, table_id: str, interface_id: str | None) -> None:
-        if interface_id is None:
-            self._ec2.delete_route(table_id)
-        else:
-            self._ec2.set_route(table_id, interface_id)
-
-    def add_table(self, interface_id: str) -> None:
-        table_id = f"rtb-added{len(self._ec2.tables)}"
-        self._ec2.tables[table_id] = Table(table_id, {DEFAULT_ROUTE: interface_id})
-        self._ec2.on_change()
-
-    def table_by_name(self, group: str) -> str:
-        found = (table.table_id for table in self._ec2.tables.values() if self._subnet(group) in table.subnet_ids)
-        return next(found, "")
-
-    def table_for(self, _group: str, which: str) -> str:
-        """There is one of somebody's at most, and everybody's gateway is the same."""
-        if which == "main":
-            return MAIN_TABLE
+    def put_subnet(self, group: str, which: str) -> bool:
+        """Somebody has one table at most, and one gateway."""
+        ec2, subnet = self._ec2, self.policy.group(group).private_subnet_id
+        is_named = any(subnet in table.subnet_ids for table in ec2.tables.values())
         self._packets.gateways[OTHERS_GATEWAY] = OTHERS_ADDRESS
-        self._ec2.tables.setdefault(OTHERS_TABLE, Table(OTHERS_TABLE, {DEFAULT_ROUTE: OTHERS_GATEWAY}))
-        return OTHERS_TABLE
-
-    def associate_subnet(self, group: str, table_id: str | None) -> None:
-        self._ec2.associate(self._subnet(group), table_id)
-
-    def _subnet(self, group: str) -> str:
-        return self.policy.group(group).private_subnet_id
-
-    def association_of(self, allocation_id: str) -> str | None:
-        found = self._ec2.elastics.get(allocation_id)
-        if found is None:
-            return None
-        return found.association_id if found.interface_id is not None else ""
-
-    def disassociate(self, association_id: str) -> None:
-        self._ec2.apply("DisassociateAddress", {"AssociationId": association_id})
-
-    def release(self, allocation_id: str) -> None:
-        del self._ec2.elastics[allocation_id]
-        self._ec2.on_change()
-
-    # -- events
-
-    def publish(self, source: str, kind: str, detail: dict[str, Any]) -> None:
-        self._world.bus.publish(source, kind, detail)
-
-    def deliver(self, event: dict[str, Any]) -> None:
-        self._world.functions.wake(event)
-
-    def wake(self, event: dict[str, Any]) -> Mapping[str, Any]:
-        """Lambda tries one that ends in an error again."""
-        functions, journal = self._world.functions, self.sight.journal
-        request_id = f"operator{functions.next_number()}"
-        functions.wake(event, request_id)
-        self.sight.until("the controller's answer to the operator", lambda: request_id in journal.over, ANSWERED)
-        return {"refused": journal.refused[request_id]} if request_id in journal.refused else {}
-
-    def mark_spot(self, instance_id: str) -> None:
-        self._world.bus.warn_of_spot(self._ec2.machines[instance_id])
-
-    def retire(self, instance_id: str, seconds: float, notice: dict[str, Any]) -> None:
-        self._ec2.machines[instance_id].is_doomed_at = self._world.hub.now + int(seconds * SECOND)
-        self.publish("aws.health", "AWS Health Event", notice)
-
-    def know_foreign(self, instance_ids: Sequence[str]) -> None:
-        """Nobody asks this EC2 about them."""
-
-    def change_foreign(self, instance_id: str, state: str) -> None:
-        self._world.bus.state_changed(instance_id, state)
+        ec2.tables.setdefault(OTHERS_TABLE, Table(OTHERS_TABLE, {DEFAULT_ROUTE: OTHERS_GATEWAY}))
+        ec2.associate(subnet, {"main": MAIN_TABLE, "other": OTHERS_TABLE, "none": None}[which])
+        return is_named or which != "none"
 
     # -- AWS's own times and answers
 
@@ -213,13 +133,18 @@ class StageHands:
     def lag(self, operation: str, seconds: float) -> None:
         self.faults.lag(f"ec2:{operation}", seconds)
 
-    def machines_asked_for(self, params: Mapping[str, Any]) -> list[tuple[str, str]]:
-        if "InstanceIds" not in params:
-            return [(params["InstanceType"], self._ec2.subnets[params["NetworkInterfaces"][0]["SubnetId"]])]
-        found = [self._ec2.machines.get(instance_id) for instance_id in params["InstanceIds"]]
-        return [(machine.kind, machine.interface.zone) for machine in found if machine and machine.interface]
-
     # -- functions and the ledger
+
+    def deliver(self, event: dict[str, Any]) -> None:
+        self._world.functions.wake(event)
+
+    def wake(self, event: dict[str, Any]) -> Mapping[str, Any]:
+        """Lambda tries one that ends in an error again."""
+        functions, journal = self._world.functions, self.sight.journal
+        request_id = f"operator{functions.next_number()}"
+        functions.wake(event, request_id)
+        self.sight.until("the controller's answer to the operator", lambda: request_id in journal.over, ANSWERED)
+        return {"refused": journal.refused[request_id]} if request_id in journal.refused else {}
 
     def crash_controller(self, after_calls: int) -> None:
         Crash(self._world, after_calls)
