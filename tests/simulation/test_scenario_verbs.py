@@ -97,6 +97,21 @@ def test_a_subnet_on_another_table_takes_the_probers_packets_and_not_the_workloa
     assert found == (probed, True, associations, [])
 
 
+def test_a_subnet_is_taken_off_its_table_once(tmp_path: Path) -> None:
+    step = "associate_subnet, group: a, table: none"
+    seen = Seen(tmp_path, f"{step}; {step}")
+    seen.after(lambda _stage: None)
+    assert seen.outcome.code == NOT_JUDGED
+    assert "on no table by name already" in seen.outcome.void
+
+
+def test_an_address_that_is_on_something_is_not_released(tmp_path: Path) -> None:
+    ec2 = Seen(tmp_path, "resume").stage.world.ec2
+    with pytest.raises(ApiError) as refusal:
+        ec2.apply("ReleaseAddress", {"AllocationId": "eipalloc-a"})
+    assert refusal.value.code == "InvalidIPAddress.InUse"
+
+
 def test_blocked_public_access_cuts_instances_off_and_not_gateways(tmp_path: Path) -> None:
     def look(stage: Stage) -> tuple[Any, ...]:
         stage.world.ec2.set_route(stage.tables_of("b")[0], "nat-b")

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from natkeeper.core.policy import Policy
 from natkeeper_lab.faults import Faults
 from natkeeper_lab.scenario.sight import Sight
-from natkeeper_lab.scenario.times import Times
 
 
 class CannotDo(Exception):
@@ -107,8 +106,8 @@ class Hands(Protocol):
 
     # -- AWS's own times and answers
 
-    def set_times(self, times: Times) -> None:
-        """For whatever begins after it; the others stay."""
+    def set_time(self, name: str, value: float | str | None) -> None:
+        """One of `scenario.times`, for whatever begins after it. None: never."""
 
     def lag(self, operation: str, seconds: float) -> None:
         """Answers of this describe call (or pattern) are so old from now on."""

@@ -22,6 +22,7 @@ from natkeeper_lab.scenario.invariants import Invariants
 from natkeeper_lab.scenario.scene import CannotJudge, Scene
 from natkeeper_lab.scenario.times import Times
 from natkeeper_lab.scenario.verbs import take
+from natkeeper_lab.scenario.verbs.aws import set_times
 
 ALL = Expectation("invariants", True, {}, None, None, None, 0)
 DRAINING = 2.5
@@ -98,7 +99,7 @@ class Run:
         scene.settle()
         metric_looks.warm_up(scene)
         scene.start_watching()
-        scene.hands.set_times(self.times)
+        set_times(scene.hands, self.times)
         self._timeline()
         self._await()
         self._finish()

@@ -23,7 +23,6 @@ from natkeeper_lab.network import TARGETS, Network
 from natkeeper_lab.runtime import FunctionHost
 from natkeeper_lab.scenario.crash import Crash
 from natkeeper_lab.scenario.theirs import launch, table_through_a_gateway
-from natkeeper_lab.scenario.times import NEVER, Times
 from natkeeper_lab.skew import VARIABLE
 
 if TYPE_CHECKING:
@@ -147,12 +146,8 @@ class SceneHands:
 
     # -- AWS's own times and answers
 
-    def set_times(self, times: Times) -> None:
-        for name, value in times.items():
-            if name == "call":
-                self._stack.api.faults.pace(float(value), "ec2:*")
-            else:
-                setattr(self._stack.api.paces, PACES.get(name, name), None if value == NEVER else value)
+    def set_time(self, name: str, value: float | str | None) -> None:
+        setattr(self._stack.api.paces, PACES.get(name, name), value)
 
     def lag(self, operation: str, seconds: float) -> None:
         self._stack.api.lag(operation, seconds)

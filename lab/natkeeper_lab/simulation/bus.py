@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from natkeeper_lab.simulation.answers import hub_instant
@@ -92,8 +93,8 @@ class Bus:
         self._held.append((source, detail_type, detail))
         if len(self._held) == self._to_hold:
             held, self._held, self._to_hold = self._held, [], 0
-            for number, each in enumerate(reversed(held)):
-                self._world.hub.after(number * APART, lambda event=each: self._send(*event), "event")  # type: ignore[misc]
+            for number, event in enumerate(reversed(held)):
+                self._world.hub.after(number * APART, partial(self._send, *event), "event")
 
     def _send(self, source: str, detail_type: str, detail: dict[str, Any]) -> None:
         world = self._world

@@ -7,7 +7,7 @@ from typing import Any
 
 from natkeeper_lab.scenario.file import Step
 from natkeeper_lab.scenario.hands import CannotDo, Hands
-from natkeeper_lab.scenario.times import of_verb
+from natkeeper_lab.scenario.times import NEVER, Times, of_verb
 from natkeeper_lab.scenario.verbs.aim import Verb, shown
 
 
@@ -77,7 +77,16 @@ def _asked_for(hands: Hands, params: Mapping[str, Any]) -> list[tuple[str, str]]
 
 
 def _time(hands: Hands, step: Step) -> None:
-    hands.set_times(of_verb(step.do, step.args))
+    set_times(hands, of_verb(step.do, step.args))
+
+
+def set_times(hands: Hands, times: Times) -> None:
+    """Of AWS's, for whatever begins after it; the others stay."""
+    for name, value in times.items():
+        if name == "call":
+            hands.faults.pace(float(value), "ec2:*")
+        else:
+            hands.set_time(name, None if value == NEVER else value)
 
 
 VERBS: Mapping[str, Verb] = {

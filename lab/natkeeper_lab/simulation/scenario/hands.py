@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from natkeeper.core.policy import Policy
 from natkeeper_lab.scenario.hands import CannotDo
-from natkeeper_lab.scenario.times import Times
 from natkeeper_lab.simulation.answers import instant, wanted
 from natkeeper_lab.simulation.errors import ApiError
 from natkeeper_lab.simulation.hub import SECOND
@@ -123,12 +122,8 @@ class StageHands:
 
     # -- AWS's own times and answers
 
-    def set_times(self, times: Times) -> None:
-        for name, value in times.items():
-            if name == "call":
-                self.faults.pace(float(value), "ec2:*")
-            else:
-                self._ec2.paces = replace(self._ec2.paces, **changed(self._ec2.paces, name, value))
+    def set_time(self, name: str, value: float | str | None) -> None:
+        self._ec2.paces = replace(self._ec2.paces, **changed(self._ec2.paces, name, value))
 
     def lag(self, operation: str, seconds: float) -> None:
         self.faults.lag(f"ec2:{operation}", seconds)

@@ -18,6 +18,7 @@ from natkeeper_lab.scenario.file import BadScenario, Expectation, Scenario, pars
 from natkeeper_lab.scenario.sight import CannotJudge
 from natkeeper_lab.scenario.times import Times
 from natkeeper_lab.scenario.verbs import take
+from natkeeper_lab.scenario.verbs.aws import set_times
 from natkeeper_lab.simulation.hub import SECOND, Task
 from natkeeper_lab.simulation.scenario.stage import POLL, Stage
 
@@ -108,7 +109,7 @@ class Run:
         stage.settle()
         metric_looks.warm_up(stage)
         stage.start_watching()
-        stage.hands.set_times(self.times)
+        set_times(stage.hands, self.times)
         self._timeline()
         self._await()
         self._finish()

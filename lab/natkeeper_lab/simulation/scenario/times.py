@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from natkeeper_lab.scenario.times import NEVER
 from natkeeper_lab.simulation.hub import SECOND
 from natkeeper_lab.simulation.paces import Paces, Span
 
@@ -16,11 +15,11 @@ SPANS = {"remap": "remap", "route": "propagation", "public": "public", "destinat
 SCRIPTS = {"boot": ("script", "start_script"), "start": ("start_script", "script")}
 
 
-def changed(paces: Paces, name: str, value: float | str) -> Mapping[str, Any]:
+def changed(paces: Paces, name: str, value: float | str | None) -> Mapping[str, Any]:
     """The fields of the paces that differ once a time is this."""
     if name == "model":
         return {"is_remap_dark": value == "dark"}
-    if value == NEVER:
+    if value is None:
         return {SPANS[name]: None}
     wanted = int(float(value) * SECOND)
     if name in SCRIPTS:
