@@ -212,10 +212,6 @@ class Scene:
             raise CannotJudge(f"there is no {target.text} at this moment")
         return found[0]
 
-    def table(self, target: Target) -> str:
-        """The id of a route table."""
-        return self.stack.groups[target.group].tables[target.index]
-
     def fetch(self, group: str) -> str | None:
         """The address from which a page on the internet sees the group now; None without an answer in 2 s."""
         code, text = self.stack.curl(group, f"http://{WEB}/", 2)
