@@ -1,6 +1,6 @@
 """Other people's instances: ids that no instance of the lab has, what becomes of them, and those with our tags.
 
-Called by both players. Pure.
+Called by `scenario.verbs` and by both players. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A report that no prober of ours made: a Lambda destination's record of somebody else's function.
 
-Called by both players. Pure. The report in it is in a prober's own form (`natkeeper.probing.run`): who made it is all
-that is wrong with it, and its time where that is asked for.
+Called by `scenario.verbs`. Pure. The report in it is in a prober's own form (`natkeeper.probing.run`): who made it is
+all that is wrong with it, and its time where that is asked for.
 """
 
 from __future__ import annotations

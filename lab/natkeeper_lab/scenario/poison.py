@@ -1,6 +1,6 @@
 """What the ledger may be made to say: one field of a group's item, or of the memory that is kept in it.
 
-Called by both players and by the check of scenario files. Pure. An item is in DynamoDB's form, as in
+Called by `scenario.verbs` and by the check of scenario files. Pure. An item is in DynamoDB's form, as in
 `{"lease_until": {"N": "0"}}`.
 """
 

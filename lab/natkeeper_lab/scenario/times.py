@@ -1,6 +1,6 @@
 """AWS's times by name: what `natkeeper lab run --aws` takes, and what the verbs about them change.
 
-Called by the command line and by both players' verbs. Pure. Durations are seconds, and are never scaled.
+Called by the command line and by `scenario.verbs`. Pure. Durations are seconds, and are never scaled.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One scenario's world, as the lab's looks see it (`scenario.sight.Sight`), and what a target means at this moment.
 
-Called by `simulation.scenario.run`; steps act on it. The pace is the lab's (`scenario.pace`) and not AWS's, so that
+Called by `simulation.scenario.run`; `hands` act on it. The pace is the lab's (`scenario.pace`) and not AWS's, so that
 the deadlines in a file mean the same in both.
 """
 
