@@ -281,9 +281,9 @@ def test_a_neighbour_that_the_address_cannot_follow_to_is_no_candidate() -> None
 
 def test_packets_that_got_through_since_show_that_it_is_there_whatever_an_old_look_shows() -> None:
     world = refused(away("ab").add(nat("b")), ago=9)
-    world.remember(recent=rounds("o", -10))
-    assert world.decide().memory.incident is not None
-    world.remember(recent=rounds("o", -4))
+    for seen in ((), rounds("o", -10), rounds("o", -5)):
+        assert world.remember(recent=seen).decide().memory.incident is not None
+    world.remember(recent=rounds("o", -4.999))
     assert world.decide().memory.incident is None
 
 

@@ -101,6 +101,7 @@ def test_it_is_said_once_with_the_subnet_the_table_and_the_remedy(table: str | N
     assert said in plan.detail
     assert "associate it with rtb-a" in plan.detail
     assert warned(plan) == [f"group a: {plan.detail}"]
+    assert [each.key for each in plan.memory.told] == ["another path"]
     again = world.step(now=2)
     assert (again.reason, warned(again), writes(again)) == (Reason.UNOBSERVED, [], [])
     assert said in again.detail

@@ -71,6 +71,10 @@ def test_meanwhile_healing_goes_on_and_what_is_waited_for_is_said() -> None:
     plan = quiet.decide(verified("xxx", 0.5), now=3)
     assert plan.reason is Reason.AWAITING_ADDRESS
     assert plan.detail == "the Elastic IP may be on its way to eni-b until 12:00:11"
+    quiet.remember(recent=rounds("xo", -2))
+    assert quiet.decide(now=3).reason is not Reason.AWAITING_ADDRESS, "as far as anybody knows nothing is lost"
+    assert quiet.decide(verified("xxx", 0.5), now=11).reason is Reason.AWAITING_ADDRESS
+    assert quiet.decide(verified("xxx", 0.5), now=11.001).reason is not Reason.AWAITING_ADDRESS
 
 
 def test_once_it_must_have_come_lost_packets_are_the_paths() -> None:

@@ -756,7 +756,7 @@ def test_an_address_that_drifted_is_put_back() -> None:
 
 def test_a_check_that_was_turned_on_is_turned_off_although_probes_still_pass() -> None:
     plan = resting("ab").change("i-a", checked=True).decide()
-    assert (plan.reason, writes(plan)) == (Reason.HEALING, [DisableSourceDestCheck("eni-a")])
+    assert (plan.reason, plan.stages) == (Reason.HEALING, ((DisableSourceDestCheck("eni-a"),),))
 
 
 def test_a_check_is_turned_off_while_nothing_is_observed() -> None:
