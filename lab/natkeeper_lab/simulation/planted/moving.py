@@ -57,8 +57,8 @@ def _kept_dark() -> Sequence[Patch]:
     among=("prober-cut-off", "switchover-by-hand", "nats-hang-together"),
 )
 def _others_word() -> Sequence[Patch]:
-    def down(view: View) -> Any:
-        owner = view.network.owner_of(view.target or "")
+    def down(view: View, target: str) -> Any:
+        owner = view.network.owner_of(target)
         theirs = view.others.get(owner.group) if owner is not None else None
         return view.now if theirs is not None and theirs.is_down else None
 
