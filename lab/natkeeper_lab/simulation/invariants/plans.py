@@ -175,11 +175,16 @@ def candidate_has_carried_since(book: Book, invocation: Invocation, plan: Plan) 
     if any(world.route_of(world.policy.group(each).table_ids[0]) != target for each in users):
         return None  # who was asked answers by a route that somebody has put there since the look (seed 1710019001)
     carried = world.carried_at.get(target)
-    if began is None or began > invocation.began_at - FAILS:
-        return None  # what it was told of was another outage, which is over (seed 1740020960)
+    if began is None or began > invocation.began_at - FAILS or _last_lost(plan) < began:
+        return None  # what it was told of was another outage, which is over (seeds 1740020960, 70781569)
     if not target.startswith("eni-") or (carried is not None and carried >= began):
         return None
     return f"fail-over to {target}, through which no packet went since zone {plan.group} began to fail"
+
+
+def _last_lost(plan: Plan) -> int:
+    """When the newest lost round that the pass knew of was sent."""
+    return max((on_hub(each.sent_at) for each in plan.memory.recent if not each.is_ok), default=0)
 
 
 def _last_dark_since(book: Book, group: str) -> int | None:
