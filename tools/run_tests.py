@@ -17,7 +17,12 @@ from typing import IO
 
 CORE, CONTRACT = "tests/core", "tests/contract"
 """What is measured, and what mostly waits."""
-APART = ("tests/lab/test_bench_packets.py", "tests/lab/test_nothing_is_left.py", "tests/scenarios/test_shell.py")
+APART = (
+    "tests/lab/test_bench_packets.py",
+    "tests/lab/test_nothing_is_left.py",
+    "tests/scenarios/test_shell.py",
+    "tests/tools/test_wheel.py",
+)
 """Of the tests with packets those with labs of their own: a third of their time."""
 
 FRESH_SCHEDULES = 2_000
