@@ -80,10 +80,14 @@ class Case:
     # -- where a group whose path is dead could go
 
     @cached_property
+    def usable(self) -> Sequence[Path]:
+        """Every other path that could carry packets, as far as EC2 shows and this group remembers, best first."""
+        return [path for path in self.view.paths if path.target != self.view.target and self.view.is_usable(path)]
+
+    @cached_property
     def verified(self) -> Sequence[Path]:
         """Every other path that packets went through a short while ago, best first."""
-        paths = [path for path in self.view.paths if path.target != self.view.target and self.view.is_usable(path)]
-        return [path for path in paths if self.view.is_verified(path)]
+        return [path for path in self.usable if self.view.is_verified(path)]
 
     @cached_property
     def guest_to_blame(self) -> str | None:

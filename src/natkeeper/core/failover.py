@@ -35,13 +35,19 @@ SETTING_UP = timedelta(seconds=3)
 """How long the calls that give a group its first route may take, with botocore's back-off."""
 
 
+def _rousing(view: View, plan: Plan) -> Stages:
+    """The plan's stages, and last the start of standbys that wait stopped."""
+    return tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
+
+
 def over_budget(view: View) -> Plan:
     """Traffic stays where it is. What gets a NAT of the group's own to run again moves nothing, so that goes on."""
     text = f"group {view.group.name}: {len(view.memory.failovers)} failovers in an hour; holding still, please look"
     plan = from_step(view, replace_hung(view))
-    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
     happenings = (*plan.happenings, Warned(text, "failovers in an hour"))
-    return replace(plan, reason=Reason.BUDGET_EXHAUSTED, detail=text, stages=stages, happenings=happenings)
+    return replace(
+        plan, reason=Reason.BUDGET_EXHAUSTED, detail=text, stages=_rousing(view, plan), happenings=happenings
+    )
 
 
 def to_ask(view: View, verified: Sequence[Path], answered: Collection[str]) -> tuple[str, ...]:
@@ -130,8 +136,9 @@ def no_candidate(view: View, verdict: Verdict) -> Plan:
     """Nothing can carry the traffic: get something that can."""
     plan = from_step(view, replace_hung(view))
     text = f"group {view.group.name} has no egress and nothing can carry it: {verdict.detail}; {plan.detail}"
-    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
-    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages, happenings=(Warned(text),))
+    return replace(
+        plan, reason=Reason.NO_CANDIDATE, detail=text, stages=_rousing(view, plan), happenings=(Warned(text),)
+    )
 
 
 def forwards_again(view: View, path: Path) -> bool:
@@ -203,8 +210,7 @@ def make_way_for(view: View, present: Path) -> Plan:
     """Nothing verified can take over from a NAT that AWS will stop: use the notice to get something that can."""
     plan = from_step(view, make_way(view))
     text = f"AWS will stop {present.target} soon, and nothing verified can take over; {plan.detail}"
-    stages = tuple(stage for stage in (*plan.stages, rouse_standby(view)) if stage)
-    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=stages)
+    return replace(plan, reason=Reason.NO_CANDIDATE, detail=text, stages=_rousing(view, plan))
 
 
 def mend_check(view: View) -> Plan | None:

@@ -50,6 +50,11 @@ def is_unseen(memory: Memory, role: Role, there: Sequence[Instance], now: dateti
     repair = repair_of(memory, role)
     if repair is None or not may_still_appear(repair, now):
         return False
+    return _is_missing(repair, there)
+
+
+def _is_missing(repair: Repair, there: Sequence[Instance]) -> bool:
+    """Everything that is there was launched before."""
     return all(each.launched_at < repair.started_at - WHOLE_SECONDS for each in there)
 
 
@@ -59,7 +64,7 @@ def is_outstanding(repair: Repair | None, there: Sequence[Instance]) -> bool:
     1780023707: with calls of seconds the pass had no time left for it, and the next try came eight minutes later)."""
     if repair is None or not repair.is_launched or repair.is_accepted:
         return False
-    return all(each.launched_at < repair.started_at - WHOLE_SECONDS for each in there)
+    return _is_missing(repair, there)
 
 
 def accepted(memory: Memory, role: Role, instance_id: str | None = None) -> Memory:

@@ -198,8 +198,7 @@ def _find_settled(case: Case) -> Path | None:
     if case.is_by_packets:
         return None
     routed = set(case.view.points_at(DEFAULT_ROUTE).values())
-    others = (path for path in case.view.paths if path.target != case.view.target and case.view.is_usable(path))
-    return next((path for path in others if routed == {path.target}), None)
+    return next((path for path in case.usable if routed == {path.target}), None)
 
 
 def _plan_settled(case: Case, path: Path) -> Plan:
